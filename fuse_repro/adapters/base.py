@@ -1,0 +1,100 @@
+"""One map between two models' embedding spaces, fitted from shared vocabulary only; two uses.
+
+`transfer` moves soft prompts forward, `pullback` moves gradients backward. `forward` joins the exact,
+non-differentiable re-tokenisation with the approximate gradient (FUSE, Figure 2 and eq. 5).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fuse_repro.adapters.alignment import Alignment, align, same_tokenizer, token_alignment
+from fuse_repro.errors import UsageError
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.words import Tokenized
+
+
+class EmbeddingMap(nn.Module, ABC):
+    """A map from the source model's embeddings [*, d_s] to the target model's [*, d_t].
+
+    The two models are referred to, not owned: they are no submodules and do not enter the state dict.
+    """
+
+    def __init__(self, source: FrozenModel, target: FrozenModel, shared_tokenizer: bool = False) -> None:
+        super().__init__()
+        if shared_tokenizer and not same_tokenizer(source.tokenizer, target.tokenizer):
+            raise UsageError(
+                f"shared_tokenizer=True, but {source.name} and {target.name} have different tokenizers: "
+                "leave shared_tokenizer at null"
+            )
+        self.shared_tokenizer = shared_tokenizer
+        self._models = (source, target)
+
+    @property
+    def source(self) -> FrozenModel:
+        return self._models[0]
+
+    @property
+    def target(self) -> FrozenModel:
+        return self._models[1]
+
+    @abstractmethod
+    def transfer(self, prompt: Tensor) -> Tensor:
+        """Soft prompt [m, d_s] of the source model -> [m, d_t] for the target model."""
+
+    @abstractmethod
+    def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
+        """Gradient by the target's embeddings [B, S_t, d_t] -> by the source's [B, S_s, d_s]."""
+
+    def align(self, texts: Sequence[str], source: Sequence[Tokenized] | None = None) -> Alignment:
+        """Tokenise `texts` with both models and pair their words.
+
+        `source` gives the source model's tokens where they are not simply the tokens of the text, as for
+        a prompt whose last token is still open.
+        """
+        target = self.target.tokenizer.split(texts)
+        device = self.target.device
+        if self.shared_tokenizer:
+            return token_alignment(target, device)
+        return align(self.source.tokenizer.split(texts) if source is None else source, target, device)
+
+    def embed(self, embeddings: Tensor, alignment: Alignment) -> Tensor:
+        """Source embeddings [B, S_s, d_s] -> the target's own embeddings of the same texts [B, S_t, d_t].
+
+        The values come from the target's tokenizer and table, exactly; only the gradient goes through the
+        map. Raises UsageError where the embeddings do not have the aligned texts' shape.
+        """
+        expected = (alignment.rows, alignment.source_length, self.source.embedding_size)
+        if tuple(embeddings.shape) != expected:
+            raise UsageError(
+                f"embeddings have shape {tuple(embeddings.shape)}, but the text has {expected} "
+                f"(texts, tokens, embedding size) in {self.source.name}: pass {self.source.name}'s embeddings "
+                "of exactly this text, without special tokens"
+            )
+        values = self.target.embed(alignment.target_ids)
+        result: Tensor = _Retokenise.apply(embeddings, values, self, alignment)
+        return result
+
+    def forward(self, embeddings: Tensor, text: str) -> Tensor:
+        """Source embeddings [S_s, d_s] of one text -> the target's embeddings [S_t, d_t] of that text."""
+        return self.embed(embeddings.unsqueeze(0), self.align([text])).squeeze(0)
+
+
+class _Retokenise(torch.autograd.Function):
+    """Forward: the target's own embeddings of the text. Backward: the map's pullback."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, embeddings: Tensor, values: Tensor, embedding_map: EmbeddingMap, alignment: Alignment
+    ) -> Tensor:
+        ctx.embedding_map, ctx.alignment = embedding_map, alignment
+        ctx.source_options = {"dtype": embeddings.dtype, "device": embeddings.device}
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        pulled = ctx.embedding_map.pullback(gradients[0], ctx.alignment)
+        return pulled.to(**ctx.source_options), None, None, None

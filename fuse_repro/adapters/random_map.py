@@ -1,0 +1,58 @@
+"""A map that knows nothing: the baseline that every fitted map has to beat."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from fuse_repro.adapters.alignment import Alignment, WordPair
+from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.adapters.word_maps import pull_words, random_tensor_map
+from fuse_repro.models.base import FrozenModel
+
+
+class RandomMap(EmbeddingMap):
+    """Independent normal entries, scaled so that mapped embeddings are as long as the target's own."""
+
+    def __init__(self, source: FrozenModel, target: FrozenModel, seed: int = 0) -> None:
+        super().__init__(source, target)
+        self.seed = seed
+        lengths = [
+            float(model.embedding_table().float().square().sum(1).mean()) for model in (source, target)
+        ]
+        self.std = (lengths[1] / lengths[0] / target.embedding_size) ** 0.5
+
+    def transfer(self, prompt: Tensor) -> Tensor:
+        """Soft prompt [m, d_s] -> [m, d_t]."""
+        return prompt @ self._map(1)[..., 0].to(prompt)
+
+    def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
+        """Gradient [B, S_t, d_t] -> [B, S_s, d_s]; a random direction for every word."""
+        groups: dict[int, list[WordPair]] = defaultdict(list)
+        for word in alignment.words:
+            groups[max(word.source_count, word.target_count)].append(word)
+        result = gradient.new_zeros(alignment.rows, alignment.source_length, self.source.embedding_size)
+        for depth, words in groups.items():
+            pull_words(gradient, result, words, self._map(depth).to(gradient))
+        return result
+
+    def _map(self, depth: int) -> Tensor:
+        sizes = (self.source.embedding_size, self.target.embedding_size)
+        return random_tensor_map(sizes, depth, self.std, self.seed)
+
+
+@dataclass(frozen=True)
+class RandomConfig:
+    """Settings of a RandomMap."""
+
+    seed: int = 0
+
+    def fit(
+        self, source: FrozenModel, target: FrozenModel, words: Sequence[str], cache_dir: Path | None = None
+    ) -> RandomMap:
+        """Nothing to fit: `words` and `cache_dir` are there for the interface."""
+        return RandomMap(source, target, self.seed)

@@ -1,0 +1,83 @@
+"""The command `fuse-repro`: a run from Hydra overrides, or a report of one."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 a run failed, 2 the command was wrong."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or "-h" in arguments or "--help" in arguments:
+        from fuse_repro.help import help_text
+
+        print(help_text(arguments))
+        return 0 if arguments else EXIT_USAGE
+    if arguments[0] == "report":
+        from fuse_repro.report import main as report
+
+        return report(arguments[1:])
+    return _run(arguments)
+
+
+def config_folder() -> Path:
+    """Where the packaged configs are: inside an installed wheel, or beside the package in a checkout."""
+    package = Path(__file__).parent
+    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Compose the config, run every job of it, and say in one line what is wrong with it otherwise."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from fuse_repro import schema
+    from fuse_repro.help import explain
+
+    schema.register()
+    outcomes: list[bool] = []
+
+    def job(config: "DictConfig") -> None:
+        from fuse_repro.runners.launch import launch
+
+        outcomes.append(launch(config, Path(HydraConfig.get().runtime.output_dir)))
+
+    folder = config_folder()
+    decorated = hydra.main(version_base="1.3", config_path=str(folder), config_name="config")(job)
+    try:
+        _with_arguments(decorated, arguments)
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"fuse-repro: {explain(error, folder, arguments)}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("fuse-repro: interrupted; the same command with output_dir=... goes on", file=sys.stderr)
+        return 130
+    return 0 if all(outcomes) else EXIT_FAILED
+
+
+def _with_arguments(command: Callable[[], None], arguments: Sequence[str]) -> None:
+    """Call a Hydra command with these arguments; errors come back as exceptions, not as printed text."""
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [argv[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        command()
+    finally:
+        sys.argv = argv
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

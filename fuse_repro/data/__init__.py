@@ -1,0 +1,1 @@
+"""Word corpora for fitting adapters, and Lightning data modules for images with captions."""

@@ -1,0 +1,171 @@
+"""Photos, with reference captions where there are some, one at a time for a predict loop."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from fuse_repro.data.photo import SUFFIXES, load_image
+from fuse_repro.errors import UsageError, require
+
+__all__ = ["ImageCaptionData", "ImageItem", "PhotoData", "load_image"]
+
+
+@dataclass(frozen=True)
+class ImageItem:
+    """One photo to caption; whether the file can be read shows in `load_image(item.path)`."""
+
+    id: str
+    path: Path
+    references: tuple[str, ...] = ()
+    license: str | None = None
+    source: str | None = None
+
+
+class PhotoData(LightningDataModule):
+    """A data module whose predict loader yields one `ImageItem` at a time, in a fixed order."""
+
+    @property
+    def items(self) -> tuple[ImageItem, ...]:
+        """Every item, in the order of the predict loop."""
+        raise NotImplementedError
+
+    def predict_dataloader(self) -> DataLoader:
+        """A loader without batches: every step is one `ImageItem`."""
+        return DataLoader(self.items, batch_size=None, num_workers=0, collate_fn=_identity)  # type: ignore[arg-type]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Items hold no tensors and stay where they are."""
+        return batch
+
+
+class ImageCaptionData(PhotoData):
+    """Photos from a file, a folder, or a .jsonl file.
+
+    A folder gives its image files sorted by name, without those in folders below. Every line of a .jsonl file
+    is an object with `file` (looked for beside the .jsonl file, then in `images/` beside it) and, if wanted,
+    `captions` (a list of texts), `id` (or `image_id`), `license`, `license_url`, `source`, `flickr_url`.
+
+    An item's id is the `id` of its line, else the file name without its suffix; where that is not unique,
+    every file concerned goes by its full name as given. Ids that still are not unique are an error.
+
+    Args:
+        path: the file or folder.
+        limit: only the first so many items; None for all.
+
+    Raises:
+        UsageError: on construction, for a path that does not exist or holds nothing to caption, and for a
+            line of a .jsonl file that is not as above. `load_image` finds out photos that cannot be read.
+    """
+
+    def __init__(self, path: str | Path, limit: int | None = None) -> None:
+        super().__init__()
+        require(limit is None or limit >= 1, "limit", limit, "a whole number from 1 on, or null for all")
+        path = Path(path).expanduser()
+        if path.is_dir():
+            items = _from_folder(path)
+        elif path.suffix.lower() == ".jsonl":
+            items = _from_jsonl(path)
+        else:
+            items = _from_file(path)
+        self._items = tuple(items[:limit])
+
+    @property
+    def items(self) -> tuple[ImageItem, ...]:
+        """Every item, in the order of the predict loop."""
+        return self._items
+
+
+def _from_file(path: Path) -> list[ImageItem]:
+    if not path.exists():
+        raise UsageError(
+            f"path={str(path)!r} does not exist: give a photo, a folder of photos or a .jsonl file"
+        )
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f"path={str(path)!r} is no photo: allowed are {', '.join(SUFFIXES)}, .jsonl and folders"
+        )
+    return [ImageItem(path.stem, path)]
+
+
+def _from_folder(folder: Path) -> list[ImageItem]:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise UsageError(f"path={str(folder)!r} holds no photo: put {', '.join(SUFFIXES)} files into it")
+    ids = _unique_ids(folder, [path.name for path in paths], [None] * len(paths))
+    return [ImageItem(*pair) for pair in zip(ids, paths, strict=True)]
+
+
+def _from_jsonl(path: Path) -> list[ImageItem]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as err:
+        reason = getattr(err, "strerror", None) or "not UTF-8 text"
+        raise UsageError(
+            f"path={str(path)!r} cannot be read ({reason}): give a readable .jsonl file"
+        ) from err
+    rows = [_parse_line(f"{path}:{n}", line) for n, line in enumerate(lines, start=1) if line.strip()]
+    if not rows:
+        raise UsageError(f'path={str(path)!r} holds no item: write lines like {{"file": "cat.jpg"}}')
+    ids = _unique_ids(
+        path, [row["file"] for row in rows], [row.get("id", row.get("image_id")) for row in rows]
+    )
+    return [_item(path.parent, name, row) for name, row in zip(ids, rows, strict=True)]
+
+
+def _parse_line(where: str, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as err:
+        raise UsageError(f"{where}: not JSON ({err}); write one JSON object a line") from err
+    if not isinstance(row, dict) or not isinstance(row.get("file"), str) or not row["file"]:
+        raise UsageError(
+            f'{where}: no "file"; write an object like {{"file": "cat.jpg", "captions": ["A cat."]}}'
+        )
+    captions = row.get("captions", [])
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise UsageError(f'{where}: "captions"={captions!r} is not allowed: give a list of texts')
+    return row
+
+
+def _item(folder: Path, name: str, row: Mapping[str, Any]) -> ImageItem:
+    beside, below = folder / row["file"], folder / "images" / row["file"]
+    path = below if below.exists() and not beside.exists() else beside
+    license_name = _joined([row.get("license"), row.get("license_url")])
+    return ImageItem(
+        id=name,
+        path=path,
+        references=tuple(row.get("captions", [])),
+        license=license_name,
+        source=_joined([row.get("source"), row.get("flickr_url")]),
+    )
+
+
+def _joined(parts: Sequence[Any]) -> str | None:
+    return ", ".join(str(part) for part in parts if part) or None
+
+
+def _unique_ids(path: Path, files: Sequence[str], given: Sequence[Any]) -> list[str]:
+    """The given ids, else the stems, else (where stems clash) the whole names."""
+    stems = [
+        Path(file).stem if known is None else str(known) for file, known in zip(files, given, strict=True)
+    ]
+    counts = Counter(stems)
+    ids = [
+        file if known is None and counts[stem] > 1 else stem
+        for file, known, stem in zip(files, given, stems, strict=True)
+    ]
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise UsageError(f'{path}: the id {twice[0]!r} stands for several items; give each its own "id"')
+    return ids
+
+
+def _identity(item: ImageItem) -> ImageItem:
+    return item

@@ -1,0 +1,20 @@
+"""The one kind of error that a user can mend; the command prints it as a single line."""
+
+
+class UsageError(ValueError):
+    """A value, file or combination that cannot be used.
+
+    The message is one line: what was given, what is allowed, and how to mend it.
+    """
+
+
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Raise a UsageError that names `name`, `value` and what is `allowed`, unless `condition` holds."""
+    if not condition:
+        raise UsageError(f"{name}={value!r} is not allowed: {allowed}")
+
+
+def first_line(error: BaseException) -> str:
+    """The error as one line, for records and for the terminal."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UsageError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,110 @@
+"""Help that teaches, and one-line explanations of what is wrong with a command."""
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+INTRODUCTION = """\
+fuse-repro: gradients and soft prompts between language models that share no tokenizer and no embedding space.
+
+  fuse-repro experiment=demo                                      caption four demo photographs
+  fuse-repro experiment=caption dataset.path=PHOTOS               ... your own: a file, a folder or a .jsonl
+  fuse-repro experiment=caption dataset.path=PHOTOS optimizer.beam=3 adapter.max_tokens=2    change any value
+  fuse-repro -m experiment=demo adapter=fuse,random               one run per value
+  fuse-repro experiment=caption --cfg job                         show the whole config, run nothing
+  fuse-repro report DIR                                           make DIR/report.html again
+
+Every run leaves manifest.json, status.json, records.jsonl, results.json and report.html in its output_dir
+(default outputs/NAME/TIME). The same command with output_dir=DIR goes on where a killed run stopped.
+"""
+
+
+def help_text(arguments: Sequence[str]) -> str:
+    """The help page: how to call the command, and what there is to choose from."""
+    from fuse_repro.cli import config_folder
+
+    folder = config_folder()
+    lines = [INTRODUCTION, "Experiments (experiment=NAME):"]
+    lines += [
+        f"  {name:<24}{_purpose(folder / 'experiment' / f'{name}.yaml')}"
+        for name in _options(folder, "experiment")
+    ]
+    lines += ["", "Groups (GROUP=OPTION; models as model@models.ROLE=OPTION):"]
+    groups = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "experiment")
+    lines += [f"  {group:<24}{', '.join(_options(folder, group))}" for group in groups]
+    lines += ["", "Hydra's own flags work too: --multirun, --cfg, --info, --config-dir, --hydra-help."]
+    return "\n".join(lines)
+
+
+def explain(error: Exception, folder: Path, arguments: Sequence[str]) -> str:
+    """One line: the key or option that is wrong, what is allowed, and the nearest name."""
+    message = str(error)
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
+        group, option = match.groups()
+        return f"{group}={option} is unknown: {group} is one of {_list(_options(folder, group), option)}"
+    if "You must specify 'experiment'" in message:
+        return f"no experiment given: experiment is one of {', '.join(_options(folder, 'experiment'))}"
+    if match := re.search(r"Could not override '([^']+)'\. No match in the defaults list", message):
+        return _unknown_key(match[1], folder, arguments)
+    if match := re.search(r"Could not (?:override|append to config)[^']*'([^'=]+)", message):
+        return _unknown_key(match[1], folder, arguments)
+    if match := re.search(r"full_key: (\S+)", message):
+        return f"{match[1]}: {message.splitlines()[0]}"
+    return " ".join(message.split())
+
+
+def _unknown_key(key: str, folder: Path, arguments: Sequence[str]) -> str:
+    """What stands where `key` was looked for, in the config of the same command without it."""
+    others = [a for a in arguments if not a.startswith("-") and _key(a) != key]
+    config = _compose(folder, others)
+    parent = ""
+    *path, last = key.split(".")
+    for part in path:
+        if config is None or part not in config or not hasattr(config[part], "keys"):
+            last = part
+            break
+        config, parent = config[part], f"{parent}{part}."
+    names = sorted(str(name) for name in config if name != "_target_") if config is not None else []
+    if not parent:
+        names = sorted({*names, *(path.name for path in folder.iterdir() if path.is_dir())})
+    where = f"{parent.rstrip('.')} has" if parent else "the keys are"
+    return f"{key} is no key of this run: {where} {_list(names, last, parent)}"
+
+
+def _compose(folder: Path, overrides: Sequence[str]) -> "DictConfig | None":
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
+            return compose("config", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException):
+        return None
+
+
+def _key(argument: str) -> str:
+    return argument.lstrip("+~").split("=")[0]
+
+
+def _list(names: Sequence[str], given: str, parent: str = "") -> str:
+    """The names, and the nearest to what was given."""
+    near = get_close_matches(given, names, n=1)
+    return ", ".join(names) + (f" (did you mean {parent}{near[0]}?)" if near else "")
+
+
+def _options(folder: Path, group: str) -> list[str]:
+    return sorted(path.stem for path in (folder / group.split("@")[0]).glob("*.yaml"))
+
+
+def _purpose(path: Path) -> str:
+    """The first comment of a config that is not a Hydra directive."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and "@package" not in line:
+            return line.lstrip("# ")
+    return ""

@@ -1,0 +1,1 @@
+"""Caption metrics, and paired statistics for ablation tables."""

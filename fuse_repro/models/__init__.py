@@ -1,0 +1,1 @@
+"""Frozen pretrained models behind one small protocol: causal LM, text encoder, dual encoder."""

@@ -1,0 +1,89 @@
+"""What every frozen model shares: embeddings, tokenizer, fingerprint."""
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fuse_repro.errors import UsageError
+from fuse_repro.weights import WeightsEntry
+from fuse_repro.words import WordTokenizer
+
+
+class FrozenModel(nn.Module):
+    """A pretrained transformers model that is never trained: in eval mode, no parameter takes a gradient.
+
+    Shapes: B texts, S tokens, d embedding size, V tokens of the tokenizer. Embeddings are what the model
+    takes as `inputs_embeds`: scales that a model applies in its embedding layer (Gemma) are included.
+
+    Args:
+        model: a ready transformers model.
+        tokenizer: its tokenizer.
+        name: for messages, records and cache keys.
+        weights: where the weights came from, if from files.
+
+    Raises:
+        UsageError: the tokenizer makes ids that the embedding table does not hold.
+    """
+
+    model: Any
+
+    def __init__(
+        self, model: nn.Module, tokenizer: WordTokenizer, *, name: str, weights: WeightsEntry | None = None
+    ) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.weights = weights
+        self._fingerprint: str | None = None
+        rows = self._embedding.weight.shape[0]
+        if tokenizer.vocab_size > rows:
+            raise UsageError(
+                f"{name}: the tokenizer has {tokenizer.vocab_size} tokens but the embedding table has {rows} "
+                "rows; give the tokenizer that belongs to these weights"
+            )
+
+    @property
+    def _embedding(self) -> nn.Embedding:
+        """The layer that turns token ids into input embeddings."""
+        return self.model.get_input_embeddings()
+
+    @property
+    def embedding_size(self) -> int:
+        """d, the size of one input embedding."""
+        return self._embedding.weight.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding table, and with it the model's input, lives."""
+        return self._embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the embeddings."""
+        return self._embedding.weight.dtype
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the embedding table, as float32, and the tokenizer; computed once."""
+        if self._fingerprint is None:
+            table = self.embedding_table().to("cpu", torch.float32).contiguous()
+            digest = hashlib.sha256(table.numpy().data)
+            digest.update(self.tokenizer.fingerprint.encode())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    def train(self, mode: bool = True) -> "FrozenModel":
+        """Stay in eval mode, whatever a training loop asks of its submodules."""
+        return super().train(False)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids [...] to input embeddings [..., d]."""
+        return self._embedding(ids)
+
+    def embedding_table(self) -> Tensor:
+        """Input embeddings [V, d] of all tokens; rows that no token id reaches are cut off."""
+        with torch.no_grad():
+            return self.embed(torch.arange(self.tokenizer.vocab_size, device=self.device))

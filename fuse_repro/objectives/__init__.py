@@ -1,0 +1,18 @@
+"""The shared multi-objective loss and its terms."""
+
+from fuse_repro.objectives.fluency import FluencyTerm, prompt_nll
+from fuse_repro.objectives.loss import LossValues, MultiObjectiveLoss
+from fuse_repro.objectives.match import EmbeddingMatchTerm, ImageMatchTerm, TextMatchTerm
+from fuse_repro.objectives.prompt_batch import OpenSlot, PromptBatch
+
+__all__ = [
+    "EmbeddingMatchTerm",
+    "FluencyTerm",
+    "ImageMatchTerm",
+    "LossValues",
+    "MultiObjectiveLoss",
+    "OpenSlot",
+    "PromptBatch",
+    "TextMatchTerm",
+    "prompt_nll",
+]

@@ -1,0 +1,66 @@
+"""The loss that both papers minimise: a weighted sum of named terms, one value per candidate (FUSE, eq. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fuse_repro.errors import UsageError, require
+
+
+@dataclass(frozen=True)
+class LossValues:
+    """What B candidates are worth; lower is better.
+
+    total: [B], the sum of the weighted terms.
+    raw: name -> [B], each term as its model gives it (its unit is the term's).
+    weighted: name -> [B], raw times weight.
+    """
+
+    total: Tensor
+    raw: dict[str, Tensor]
+    weighted: dict[str, Tensor]
+
+    def row(self, index: int) -> dict[str, dict[str, float]]:
+        """Every term of one candidate as plain numbers: name -> raw, weighted."""
+        return {
+            name: {"raw": float(self.raw[name][index]), "weighted": float(self.weighted[name][index])}
+            for name in self.raw
+        }
+
+
+class MultiObjectiveLoss(nn.Module):
+    """Sum over terms of weight * term(batch).
+
+    Every term maps a batch of B candidates to [B]: values are never averaged over candidates, since the
+    search ranks them. What a batch is, is the task's affair; the loss only passes it on.
+
+    Raises UsageError for no terms, a negative or non-finite weight, or weights for unknown terms.
+    """
+
+    def __init__(self, terms: Mapping[str, nn.Module], weights: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        if not terms:
+            raise UsageError("an objective needs at least one term: choose one with objective=...")
+        weights = dict(weights or {})
+        unknown = sorted(set(weights) - set(terms))
+        require(not unknown, "objective weights", unknown, f"the terms are {', '.join(terms)}")
+        self.terms = nn.ModuleDict(terms)
+        self.weights = {name: float(weights.get(name, 1.0)) for name in terms}
+        for name, weight in self.weights.items():
+            finite = 0 <= weight < float("inf")
+            require(
+                finite, f"objective.{name}.weight", weight, "a finite number of at least 0 (0 drops the term)"
+            )
+
+    def forward(self, batch: Any) -> LossValues:
+        """Every term's value for every candidate of `batch`; a term of weight 0 is not computed."""
+        used = [name for name, weight in self.weights.items() if weight > 0]
+        raw = {name: self.terms[name](batch) for name in used}
+        weighted = {name: self.weights[name] * values for name, values in raw.items()}
+        total = torch.stack(list(weighted.values())).sum(0)
+        return LossValues(total, raw, weighted)

@@ -1,0 +1,52 @@
+"""Progress bars for waits; they appear on a terminal only, and only once a wait has lasted two seconds."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+T = TypeVar("T")
+PATIENCE_S = 2.0
+
+
+@contextmanager
+def bar(description: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
+    """Yield `advance(amount)`; the bar is drawn from the first advance after two seconds on.
+
+    `total=None` draws a pulsing bar at once, for work that cannot report how far it is.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    console = Console(file=sys.stderr)
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = progress.add_task(description, total=total)
+    begun = time.monotonic()
+    started = total is None
+    if started:
+        progress.start()
+
+    def advance(amount: float = 1.0) -> None:
+        nonlocal started
+        if not started and time.monotonic() - begun > PATIENCE_S:
+            progress.start()
+            started = True
+        progress.advance(task, amount)
+
+    try:
+        yield advance
+    finally:
+        if started:
+            progress.stop()
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Iterate over `items` with a bar; `total` defaults to `len(items)` where it has one."""
+    if total is None:
+        total = len(items) if isinstance(items, Sized) else None
+    with bar(description, total) as advance:
+        for item in items:
+            yield item
+            advance(1.0)

@@ -1,0 +1,1 @@
+"""Complete runs: each from a config to a finished run directory."""

@@ -1,0 +1,113 @@
+"""Discrete prompt search over a data set, as Lightning's predict loop."""
+
+import time
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import nn
+
+from fuse_repro.data.images import ImageItem, load_image
+from fuse_repro.errors import UsageError, first_line
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.objectives import ImageMatchTerm, MultiObjectiveLoss
+from fuse_repro.progress import bar
+from fuse_repro.run_directory import RunDirectory
+from fuse_repro.search import Hypothesis, Optimizer, PromptProblem, SearchResult
+
+
+class PromptSearchModule(pl.LightningModule):
+    """Searches a prompt for every photograph and appends a record of each to the run directory.
+
+    A photograph that cannot be used becomes a failed record, and the others go on; one that has a record
+    already, from an earlier start of the same run, is passed over.
+    """
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        models: Mapping[str, FrozenModel],
+        objective: MultiObjectiveLoss,
+        optimizer: Optimizer,
+        prefix: str,
+        directory: RunDirectory,
+    ) -> None:
+        super().__init__()
+        self.lm = lm
+        self.models = nn.ModuleDict(models)
+        self.objective = objective
+        self.search = optimizer.search
+        self.prefix = prefix
+        self.directory = directory
+        self.seconds: list[float] = []
+        self._known = {record["id"] for record in directory.records()}
+
+    def predict_step(self, item: ImageItem, batch_idx: int) -> None:
+        """Caption one photograph."""
+        if item.id in self._known:
+            return
+        begun = time.perf_counter()
+        try:
+            record = self._caption(item)
+        except UsageError as error:
+            record = {"status": "failed", "error": first_line(error)}
+        self.directory.append({"id": item.id, "image": str(item.path)} | record)
+        self._known.add(item.id)
+        self.seconds.append(time.perf_counter() - begun)
+
+    def _caption(self, item: ImageItem) -> dict[str, Any]:
+        image = load_image(item.path)
+        terms = self.objective.terms.items()
+        targets = {name: term.target(image) for name, term in terms if isinstance(term, ImageMatchTerm)}
+        problem = PromptProblem(self.lm, self.objective, self.prefix, targets)
+        with bar(f"captioning {item.id}") as advance:
+            found = self.search(problem, on_step=lambda beam: advance(1))
+        return self._record(item, found)
+
+    def _record(self, item: ImageItem, found: SearchResult) -> dict[str, Any]:
+        best = found.best
+        weights = self.objective.weights
+        return {
+            "status": "done",
+            "license": item.license,
+            "source": item.source,
+            "references": list(item.references),
+            "prefix": self.prefix,
+            "text": best.text,
+            "caption": best.text.removeprefix(self.prefix).strip(),
+            "finished": best.finished,
+            "objective": best.objective,
+            "terms": {name: {**values, "weight": weights[name]} for name, values in best.terms.items()},
+            "steps": [{"beam": [_step_row(hypothesis) for hypothesis in beam]} for beam in found.steps],
+        }
+
+
+def _step_row(hypothesis: Hypothesis) -> dict[str, Any]:
+    return {
+        "text": hypothesis.text,
+        "parent": hypothesis.parent,
+        "finished": hypothesis.finished,
+        "objective": hypothesis.objective,
+        "terms": {name: values["weighted"] for name, values in hypothesis.terms.items()},
+    }
+
+
+def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Counts, and the mean objective with its terms over the items that were done."""
+    done = [record for record in records if record["status"] == "done"]
+    summary: dict[str, Any] = {"items": {"done": len(done), "failed": len(records) - len(done)}}
+    if done:
+        names = done[0]["terms"]
+        summary["objective"] = {
+            "mean": fmean(record["objective"] for record in done),
+            "terms": {
+                name: {
+                    kind: fmean(record["terms"][name][kind] for record in done)
+                    for kind in ("raw", "weighted")
+                }
+                for name in names
+            },
+        }
+    return summary

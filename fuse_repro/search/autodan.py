@@ -1,0 +1,161 @@
+"""AutoDAN with a beam (Zhu et al. 2023, as FUSE uses it: arXiv 2408.04816, section 4.2)."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fuse_repro.errors import UsageError, require
+from fuse_repro.models.causal_lm import NextToken
+from fuse_repro.objectives import LossValues, PromptBatch, prompt_nll
+from fuse_repro.search.candidates import Candidate, propose
+from fuse_repro.search.frontier import Beam
+from fuse_repro.search.gradient import slot_gradient
+from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
+
+SENTENCE_END = re.compile(r"[.!?…。！？]['\")\]’”]*$")
+STOPS = ("sentence_end", "never")
+
+
+@dataclass(frozen=True)
+class AutoDAN:
+    """Extends prompts token by token.
+
+    Every step scores all next tokens of every prompt in the beam by
+    logprob_weight * log p(token | prompt) - gradient_weight * <d objective / d slot, embedding(token)>,
+    computes the true objective of the `candidates` best of each prompt, and keeps the `beam` best.
+
+    candidates: per prompt and step (paper: 512). beam: prompts kept (paper: 5; 1 is greedy).
+    max_new_tokens: steps. stop: "sentence_end" finishes prompts at . ! ? and returns the best
+    finished one; "never" always takes max_new_tokens steps. dummy: see OpenSlot.
+    """
+
+    candidates: int = 512
+    beam: int = 5
+    max_new_tokens: int = 16
+    logprob_weight: float = 1.0
+    gradient_weight: float = 1.0
+    stop: str = "sentence_end"
+    dummy: str = "auto"
+
+    def __post_init__(self) -> None:
+        Beam(self.beam)
+        for name in ("candidates", "max_new_tokens"):
+            require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
+        for name in ("logprob_weight", "gradient_weight"):
+            require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "at least 0")
+        require(self.stop in STOPS, "optimizer.stop", self.stop, f"one of {', '.join(STOPS)}")
+        one_word = len(self.dummy.split()) == 1
+        require(one_word, "optimizer.dummy", self.dummy, "one word, mask, or auto")
+
+    def search(self, problem: PromptProblem, on_step: StepListener | None = None) -> SearchResult:
+        """Minimise the objective from the problem's prefix on; `on_step` sees every step's beam."""
+        tokenizer, frontier = problem.lm.tokenizer, Beam(self.beam)
+        beam = [_start(problem)]
+        state = problem.lm.start(_context(problem, beam))
+        steps: list[tuple[Hypothesis, ...]] = []
+        live: list[int] = []
+        for step in range(self.max_new_tokens):
+            if step > 0:
+                state = _advance(state, live, beam)
+            live = [index for index, h in enumerate(beam) if not h.finished]
+            if not live:
+                break
+            prompts = [beam[index] for index in live]
+            scores = self._scores(problem, prompts, state)
+            candidates = propose(scores, [h.ids for h in prompts], tokenizer, self.candidates)
+            extended = self._evaluate(problem, prompts, live, state, candidates)
+            kept = [replace(h, parent=index) for index, h in enumerate(beam) if h.finished]
+            beam = frontier.select([*kept, *extended])
+            steps.append(tuple(beam))
+            if on_step is not None:
+                on_step(beam)
+        finished = [h for h in beam if h.finished]
+        return SearchResult((finished or beam)[0], steps)
+
+    def _scores(self, problem: PromptProblem, beam: Sequence[Hypothesis], state: NextToken) -> Tensor:
+        """[B, V], higher is more promising."""
+        scores = self.logprob_weight * state.log_probs
+        if self.gradient_weight > 0:
+            gradient = slot_gradient(problem, beam, self.dummy)
+            table = problem.lm.embedding_table()
+            scores = scores - self.gradient_weight * (gradient.to(table) @ table.T).float()
+        return scores
+
+    @torch.no_grad()
+    def _evaluate(
+        self,
+        problem: PromptProblem,
+        prompts: Sequence[Hypothesis],
+        live: Sequence[int],
+        state: NextToken,
+        candidates: Sequence[Candidate],
+    ) -> list[Hypothesis]:
+        """The true objective of every candidate.
+
+        A candidate's likelihood needs no forward pass of its own: the log-probabilities that proposed it
+        hold it already.
+        """
+        log_probs = state.log_probs
+        rows = torch.tensor([c.row for c in candidates], device=log_probs.device)
+        tokens = torch.tensor([c.token for c in candidates], device=log_probs.device)
+        before = log_probs.new_tensor([h.nll for h in prompts])
+        nll = before[rows] - log_probs[rows, tokens]
+        scored = log_probs.new_tensor([h.scored + 1 for h in prompts])[rows]
+        batch = PromptBatch([c.text for c in candidates], problem.targets, nll, scored)
+        values = problem.objective(batch)
+        table = _table(values)
+        return [
+            Hypothesis(
+                ids=c.ids,
+                text=c.text,
+                nll=float(c_nll),
+                scored=prompts[c.row].scored + 1,
+                objective=total,
+                terms=terms,
+                parent=live[c.row],
+                finished=self.stop == "sentence_end" and bool(SENTENCE_END.search(c.text)),
+            )
+            for c, c_nll, total, terms in zip(
+                candidates, nll.tolist(), values.total.tolist(), table, strict=True
+            )
+        ]
+
+
+def _table(values: LossValues) -> list[dict[str, dict[str, float]]]:
+    """Every candidate's terms as plain numbers, read from the device once per term."""
+    columns = {name: (values.raw[name].tolist(), values.weighted[name].tolist()) for name in values.raw}
+    return [
+        {name: {"raw": raw[i], "weighted": weighted[i]} for name, (raw, weighted) in columns.items()}
+        for i in range(values.total.shape[0])
+    ]
+
+
+def _start(problem: PromptProblem) -> Hypothesis:
+    """The prefix as the first hypothesis. Raises UsageError where it is not read back as it is written."""
+    tokenizer = problem.lm.tokenizer
+    (ids,) = tokenizer.encode([problem.prefix])
+    if tokenizer.decode([ids]) != [problem.prefix]:
+        raise UsageError(
+            f"prefix={problem.prefix!r} is read back as {tokenizer.decode([ids])[0]!r} by {problem.lm.name}: "
+            "use a prefix that its tokenizer keeps"
+        )
+    nll, scored = prompt_nll(problem.lm, [ids])
+    return Hypothesis(tuple(ids), problem.prefix, float(nll[0]), int(scored[0]), float("inf"), {})
+
+
+def _context(problem: PromptProblem, beam: Sequence[Hypothesis]) -> Tensor:
+    prefix = problem.lm.tokenizer.prefix_ids
+    return torch.tensor([[*prefix, *h.ids] for h in beam], device=problem.lm.device)
+
+
+def _advance(state: NextToken, live: Sequence[int], beam: Sequence[Hypothesis]) -> NextToken:
+    """The language model's state for the prompts of the new beam that go on."""
+    going = [h for h in beam if not h.finished]
+    if not going:
+        return state
+    device = state.log_probs.device
+    parents = torch.tensor([live.index(h.parent) for h in going], device=device)
+    return state.advance(parents, torch.tensor([h.ids[-1] for h in going], device=device))

