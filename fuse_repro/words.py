@@ -228,11 +228,10 @@ def _tokenized(text: str, encoding: tokenizers.Encoding) -> Tokenized:
         return Tokenized(ids, ("",), ((0, len(ids)),)) if ids else Tokenized((), (), ())
     counts = [0] * len(words)
     ends = _word_ends(text, words)
-    word = 0
     for start, _ in encoding.offsets:
-        # The first word that ends behind this token's start holds its first visible character. Offsets may
-        # step back where a normaliser reorders characters; words do not.
-        word = max(word, min(bisect_right(ends, start), len(words) - 1))
+        # The first word that ends behind a token's start holds its first visible character. Normalisers may
+        # reorder marks within a word, but never across whitespace, so words come in order.
+        word = min(bisect_right(ends, start), len(words) - 1)
         counts[word] += 1
     return Tokenized(ids, words, tuple(pairwise(accumulate(counts, initial=0))))
 

@@ -49,7 +49,7 @@ def caption_metrics(
         prefix: the fixed beginning of every candidate.
 
     Returns:
-        BLEU-1..4, METEOR, ROUGE-L in [0, 1], CIDEr in [0, 10], and the numbers of `items` scored and `left_out`.
+        BLEU-1..4, METEOR, ROUGE-L in [0, 1], CIDEr in [0, 10]; the numbers of `items` and of those `left_out`.
 
     Raises:
         MetricsUnavailable: without Java, or when no item has a reference.
@@ -72,14 +72,14 @@ def caption_metrics(
 
 
 def strip_prefix(text: str, prefix: str) -> str:
-    """`text` without a leading `prefix`; unchanged where it begins otherwise or the prefix ends inside a word."""
+    """`text` without a leading `prefix`; unchanged if it begins otherwise or the prefix ends inside a word."""
     rest = text.removeprefix(prefix)
-    inside_a_word = prefix[-1:].isalnum() and rest[:1].isalnum()
-    return text if inside_a_word else rest.lstrip()
+    ends_inside_a_word = prefix[-1:].isalnum() and rest[:1].isalnum()
+    return rest.lstrip() if text.startswith(prefix) and not ends_inside_a_word else text
 
 
 def ptb_tokenize(*groups: Captions) -> list[Captions]:
-    """Every caption's tokens joined by spaces, as pycocoevalcap's PTBTokenizer gives them, for several groups.
+    """The tokens of every caption of every group, joined by spaces, as pycocoevalcap's PTBTokenizer gives them.
 
     That class writes into its own package's folder and miscounts captions with unusual line breaks; this
     starts the same program once for all captions, and writes no file.

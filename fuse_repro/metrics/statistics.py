@@ -28,7 +28,7 @@ def paired_difference(
     resamples: int = 10_000,
     confidence: float = 0.95,
 ) -> PairedDifference:
-    """Mean paired difference with a percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13).
+    """Mean paired difference, with a percentile bootstrap interval (Efron and Tibshirani 1993, ch. 13).
 
     Items are resampled, so item difficulty, which both runs share, does not widen the interval. From few items
     (below about 20) the percentile interval is somewhat too narrow.

@@ -1,0 +1,283 @@
+"""The adapter: exact forward, t-algebra pullback backward."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2
+from tiny_tokenizers import SENTENCES
+
+from fuse_repro.adapters import FuseAdapterModule, FuseConfig
+from fuse_repro.adapters.alignment import WordPair
+from fuse_repro.adapters.fuse_fit import fit_maps, group_words
+from fuse_repro.errors import UsageError
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.t_algebra import t_pinv, t_product, t_transpose
+
+WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
+TEXT = "An image of a zigzag surfboard next to a giraffe."
+
+
+@pytest.fixture(scope="module")
+def lm() -> FrozenModel:
+    return tiny_gpt2()
+
+
+@pytest.fixture(scope="module")
+def encoder() -> FrozenModel:
+    return tiny_bert_encoder()
+
+
+@pytest.fixture(scope="module")
+def adapter(lm: FrozenModel, encoder: FrozenModel) -> FuseAdapterModule:
+    return FuseAdapterModule.fit(lm, encoder, WORDS, max_tokens=6)
+
+
+def embeddings(model: FrozenModel, text: str) -> torch.Tensor:
+    ids = model.tokenizer.encode([text])[0]
+    return model.embed(torch.tensor(ids)).detach().clone().requires_grad_(True)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.lists(st.sampled_from([*WORDS, "naïve", "猫が", "🙂", "x" * 30]), min_size=1, max_size=8).map(" ".join))
+def test_forward_is_the_targets_own_embedding_of_the_text(
+    adapter: FuseAdapterModule, lm: FrozenModel, encoder: FrozenModel, text: str
+) -> None:
+    expected = encoder.embed(torch.tensor(encoder.tokenizer.encode([text])[0]))
+    assert torch.equal(adapter(embeddings(lm, text), text), expected)
+
+
+def test_backward_is_the_product_with_the_t_transpose_of_each_words_map(
+    adapter: FuseAdapterModule, lm: FrozenModel, encoder: FrozenModel
+) -> None:
+    source = embeddings(lm, TEXT)
+    target = adapter(source, TEXT)
+    gradient = torch.randn(target.shape)
+    target.backward(gradient)
+    checked = set()
+    for word in adapter.align([TEXT]).words:
+        key = (word.target_count,)
+        if key not in adapter.keys or adapter.map(key).shape[-1] < word.source_count:
+            continue
+        fitted = adapter.map(key)
+        padded = torch.zeros(1, encoder.embedding_size, fitted.shape[-1])
+        padded[0, :, : word.target_count] = gradient[word.target_start : word.target_stop].T
+        expected = t_product(padded, t_transpose(fitted))[0, :, : word.source_count].T
+        torch.testing.assert_close(source.grad[word.source_start : word.source_stop], expected)
+        checked.add((word.source_count, word.target_count))
+    assert len(checked) >= 3
+
+
+def test_pullback_is_the_adjoint_of_the_map(adapter: FuseAdapterModule, lm: FrozenModel) -> None:
+    alignment = adapter.align([TEXT])
+    gradient = torch.randn(1, alignment.target_ids.shape[1], adapter.target.embedding_size)
+    direction = torch.randn(1, alignment.source_length, lm.embedding_size)
+    pushed = torch.zeros_like(gradient)
+    for word in alignment.words:
+        choice = adapter._choice(word)
+        fitted = adapter.map(choice) if isinstance(choice, tuple) else adapter._random(choice)
+        padded = torch.zeros(1, lm.embedding_size, fitted.shape[-1])
+        padded[0, :, : word.source_count] = direction[0, word.source_start : word.source_stop].T
+        mapped = t_product(padded, fitted)[0, :, : word.target_count].T
+        pushed[0, word.target_start : word.target_stop] = mapped
+    pulled = adapter.pullback(gradient, alignment)
+    torch.testing.assert_close((pulled * direction).sum(), (gradient * pushed).sum(), rtol=1e-4, atol=1e-4)
+
+
+def test_each_word_gets_its_own_gradient_only(adapter: FuseAdapterModule) -> None:
+    alignment = adapter.align([TEXT])
+    full = torch.randn(1, alignment.target_ids.shape[1], adapter.target.embedding_size)
+    for chosen in alignment.words:
+        alone = torch.zeros_like(full)
+        alone[:, chosen.target_start : chosen.target_stop] = full[:, chosen.target_start : chosen.target_stop]
+        pulled = adapter.pullback(alone, alignment)[0]
+        inside = slice(chosen.source_start, chosen.source_stop)
+        torch.testing.assert_close(pulled[inside], adapter.pullback(full, alignment)[0][inside])
+        assert pulled[: chosen.source_start].abs().sum() == 0
+        assert pulled[chosen.source_stop :].abs().sum() == 0
+
+
+def test_a_batch_is_its_rows(adapter: FuseAdapterModule) -> None:
+    texts = [TEXT, "A cat.", "Two children are playing"]
+    alignment = adapter.align(texts)
+    gradient = torch.randn(*alignment.target_ids.shape, adapter.target.embedding_size)
+    together = adapter.pullback(gradient, alignment)
+    for row, text in enumerate(texts):
+        single = adapter.align([text])
+        length = single.target_ids.shape[1]
+        alone = adapter.pullback(gradient[row : row + 1, :length], single)
+        torch.testing.assert_close(together[row, : single.source_length], alone[0])
+
+
+def test_fit_is_pseudoinverse_times_target_words(lm: FrozenModel, encoder: FrozenModel) -> None:
+    config = FuseConfig(max_tokens=3)
+    groups = group_words(lm, encoder, WORDS, config)
+    for key, fitted in fit_maps(lm, encoder, groups, config).items():
+        depth = fitted.shape[-1]
+        stacked = []
+        for side, model in enumerate((lm, encoder)):
+            rows = torch.zeros(len(groups[key]), model.embedding_size, depth, dtype=torch.float64)
+            for row, pair in enumerate(groups[key]):
+                rows[row, :, : len(pair[side])] = model.embed(torch.tensor(pair[side])).T.double()
+            stacked.append(rows)
+        expected = t_product(t_pinv(stacked[0], 1e-7), stacked[1]).float()
+        torch.testing.assert_close(fitted, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_linear_spaces_give_the_true_gradient_where_the_tokenizer_is_shared(lm: FrozenModel) -> None:
+    """Where the target's table is a linear image of the source's, the pullback is the chain rule itself."""
+    other = tiny_gpt2()
+    mixing = torch.randn(lm.embedding_size, lm.embedding_size) / lm.embedding_size**0.5
+    other._embedding.weight.data = lm._embedding.weight.data @ mixing
+    adapter = FuseAdapterModule.fit(lm, other, WORDS)
+    assert adapter.shared_tokenizer
+    torch.testing.assert_close(adapter.map((1,))[..., 0], mixing, rtol=1e-3, atol=1e-3)
+    through_map, exact = embeddings(lm, TEXT), embeddings(lm, TEXT)
+    weights = torch.randn(other.embedding_size)
+    (adapter(through_map, TEXT) @ weights).tanh().sum().backward()
+    (exact @ mixing @ weights).tanh().sum().backward()
+    torch.testing.assert_close(through_map.grad, exact.grad, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(adapter.transfer(exact), exact @ mixing, rtol=1e-2, atol=1e-2)
+
+
+def test_pairs_of_counts_have_maps_of_their_own(lm: FrozenModel, encoder: FrozenModel) -> None:
+    adapter = FuseAdapterModule.fit(lm, encoder, WORDS, max_tokens=4, group_by="pair")
+    assert all(len(key) == 2 and adapter.map(key).shape[-1] == max(key) for key in adapter.keys)
+    alignment = adapter.align([TEXT])
+    gradient = torch.randn(*alignment.target_ids.shape, encoder.embedding_size)
+    assert adapter.pullback(gradient, alignment).isfinite().all()
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 3, 4])
+def test_max_tokens_bounds_the_fitted_lengths(lm: FrozenModel, encoder: FrozenModel, max_tokens: int) -> None:
+    adapter = FuseAdapterModule.fit(lm, encoder, WORDS, max_tokens=max_tokens)
+    assert max(adapter.keys) <= (max_tokens,)
+    assert all(adapter.map(key).shape[-1] <= max_tokens for key in adapter.keys)
+
+
+def test_longer_words_get_a_seeded_random_map_or_none(lm: FrozenModel, encoder: FrozenModel) -> None:
+    def pulled(**more: object) -> torch.Tensor:
+        adapter = FuseAdapterModule.fit(lm, encoder, WORDS, max_tokens=1, **more)
+        alignment = adapter.align(["surfboard" * 4])
+        ones = torch.ones(*alignment.target_ids.shape, encoder.embedding_size)
+        return adapter.pullback(ones, alignment)
+
+    assert pulled().abs().sum() > 0
+    assert torch.equal(pulled(), pulled())
+    assert not torch.equal(pulled(), pulled(seed=1))
+    assert pulled(beyond="zero").abs().sum() == 0
+
+
+def test_released_behaviour_differs_from_the_paper_where_it_should(
+    adapter: FuseAdapterModule, lm: FrozenModel, encoder: FrozenModel
+) -> None:
+    def pulled(compat: object) -> tuple[torch.Tensor, tuple[WordPair, ...]]:
+        variant = FuseAdapterModule(
+            lm, encoder, {key: adapter.map(key) for key in adapter.keys}, replace(adapter.config, compat=compat)
+        )
+        alignment = variant.align([TEXT])
+        generator = torch.Generator().manual_seed(0)
+        gradient = torch.randn(*alignment.target_ids.shape, encoder.embedding_size, generator=generator)
+        return variant.pullback(gradient, alignment)[0], alignment.words
+
+    paper, words = pulled("paper")
+    permuted = pulled("permute")[0]
+    for word in words:
+        inside = slice(word.source_start, word.source_stop)
+        # One token on both sides only meets the first face, which both transposes leave in place.
+        same = torch.allclose(paper[inside], permuted[inside], atol=1e-5)
+        assert same == (word.source_count == word.target_count == 1), word
+    first = pulled("first_token_gradient")[0]
+    inside = slice(words[0].source_start, words[0].source_stop)
+    if words[0].source_count == words[0].target_count:
+        torch.testing.assert_close(first[inside], paper[inside])
+    assert not torch.allclose(first, paper)
+    assert not torch.allclose(pulled("source_count_lookup")[0], paper)
+    assert replace(adapter.config, compat="released").compat == tuple(
+        sorted(("permute", "first_token_gradient", "source_count_lookup", "lowercase_words"))
+    )
+
+
+def test_saved_maps_are_found_by_every_input_of_the_fit(tmp_path: Path, lm: FrozenModel, encoder: FrozenModel) -> None:
+    def files() -> set[str]:
+        return {path.name for path in tmp_path.rglob("*.safetensors")}
+
+    def fit(source: FrozenModel = lm, words: tuple[str, ...] = WORDS, **more: object) -> FuseAdapterModule:
+        return FuseAdapterModule.fit(source, encoder, words, cache_dir=tmp_path, **more)
+
+    first = fit()
+    (name,) = files()
+    again = fit()
+    assert files() == {name}
+    assert all(torch.equal(first.map(key), again.map(key)) for key in first.keys)
+    fit(beyond="zero", compat="permute")
+    assert files() == {name}, "settings of the pullback alone need no other fit"
+    namesake = tiny_gpt2()
+    namesake._embedding.weight.data += 0.1
+    assert namesake.name == lm.name
+    variants = [{"max_tokens": 2}, {"seed": 1}, {"ridge": 0.1}, {"words": WORDS[::-1]}, {"source": namesake}]
+    variants += [{"group_by": "pair"}, {"words_per_length": 5}, {"dtype": "float32"}, {"selection": "frequent"}]
+    for count, variant in enumerate(variants, start=2):
+        fit(**variant)
+        assert len(files()) == count, variant
+
+
+def test_a_damaged_file_is_fitted_again(tmp_path: Path, lm: FrozenModel, encoder: FrozenModel) -> None:
+    first = FuseAdapterModule.fit(lm, encoder, WORDS, cache_dir=tmp_path)
+    (path,) = tmp_path.rglob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:100])
+    again = FuseAdapterModule.fit(lm, encoder, WORDS, cache_dir=tmp_path)
+    assert all(torch.equal(first.map(key), again.map(key)) for key in first.keys)
+    FuseAdapterModule.load(path, lm, encoder)
+
+
+def test_maps_of_other_weights_are_refused_whatever_their_names(
+    tmp_path: Path, adapter: FuseAdapterModule, lm: FrozenModel, encoder: FrozenModel
+) -> None:
+    adapter.save(tmp_path / "adapter.safetensors")
+    loaded = FuseAdapterModule.load(tmp_path / "adapter.safetensors", lm, encoder)
+    assert loaded.config.max_tokens == adapter.config.max_tokens
+    namesake = tiny_gpt2()
+    namesake._embedding.weight.data += 0.1
+    with pytest.raises(UsageError, match="another source model"):
+        FuseAdapterModule.load(tmp_path / "adapter.safetensors", namesake, encoder)
+    with pytest.raises(UsageError, match="is not an adapter"):
+        FuseAdapterModule.load(tmp_path / "missing.safetensors", lm, encoder)
+
+
+def test_scaled_embeddings_are_fitted_as_the_model_receives_them(encoder: FrozenModel) -> None:
+    gemma = tiny_gemma3()
+    fitted = FuseAdapterModule.fit(gemma, encoder, WORDS).map((1,))
+    ratio = gemma.embedding_table().norm() / gemma._embedding.weight[: gemma.tokenizer.vocab_size].norm()
+    assert ratio > 1.5
+    assert fitted.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"max_tokens": 0}, r"adapter\.max_tokens=0 is not allowed: a whole number of at least 1"),
+        ({"max_tokens": 1.5}, r"adapter\.max_tokens"),
+        ({"words_per_length": 0}, r"adapter\.words_per_length"),
+        ({"ridge": -1.0}, r"adapter\.ridge"),
+        ({"group_by": "source"}, r"adapter\.group_by.*target, pair"),
+        ({"beyond": "identity"}, r"adapter\.beyond"),
+        ({"compat": ["permut"]}, r"adapter\.compat.*permute"),
+        ({"dtype": "int8"}, r"adapter\.dtype"),
+    ],
+)
+def test_settings_out_of_range(setting: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        FuseConfig(**setting)
+
+
+def test_words_and_shapes_that_cannot_be_used(adapter: FuseAdapterModule, lm: FrozenModel, encoder: FrozenModel) -> None:
+    with pytest.raises(UsageError, match="no word of the corpus has 1 to 1 tokens in both"):
+        FuseAdapterModule.fit(lm, encoder, ["surfboard" * 5], max_tokens=1)
+    with pytest.raises(UsageError, match="embeddings have shape"):
+        adapter(embeddings(lm, TEXT)[:-1], TEXT)
+    with pytest.raises(UsageError, match="shared_tokenizer=True"):
+        FuseAdapterModule.fit(lm, encoder, WORDS, shared_tokenizer=True)

@@ -1,0 +1,172 @@
+"""The search against brute force, against full recomputation, and against its own guarantees."""
+
+import pytest
+import torch
+from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2
+from tiny_tokenizers import SENTENCES
+
+from fuse_repro.adapters import FuseAdapterModule
+from fuse_repro.errors import UsageError
+from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.objectives import FluencyTerm, MultiObjectiveLoss, PromptBatch, TextMatchTerm
+from fuse_repro.search import AutoDAN, PromptProblem
+from fuse_repro.search.autodan import _start
+from fuse_repro.search.candidates import propose
+from fuse_repro.search.gradient import slot_gradient
+
+WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
+
+
+def make_problem(lm: CausalLM, text_weight: float = 20.0) -> PromptProblem:
+    encoder = tiny_bert_encoder()
+    adapter = FuseAdapterModule.fit(lm, encoder, WORDS)
+    match = TextMatchTerm("text", encoder, adapter)
+    objective = MultiObjectiveLoss({"fluency": FluencyTerm(lm), "text": match}, {"text": text_weight})
+    return PromptProblem(lm, objective, "An image of", {"text": match.target("A cat on a table.")})
+
+
+@pytest.fixture(scope="module", params=[tiny_gpt2, tiny_gemma3])
+def problem(request: pytest.FixtureRequest) -> PromptProblem:
+    return make_problem(request.param())
+
+
+def test_what_a_beam_says_of_its_prompts_is_what_a_full_computation_says(problem: PromptProblem) -> None:
+    """The likelihood that comes for free with the candidates equals that of a forward pass of its own."""
+    found = AutoDAN(candidates=20, beam=3, max_new_tokens=6, stop="never").search(problem)
+    assert len(found.steps) == 6
+    for beam in found.steps:
+        values = problem.objective(PromptBatch([h.text for h in beam], problem.targets))
+        for row, hypothesis in enumerate(beam):
+            assert hypothesis.objective == pytest.approx(float(values.total[row]), abs=1e-4)
+            for name in ("fluency", "text"):
+                assert hypothesis.terms[name]["raw"] == pytest.approx(float(values.raw[name][row]), abs=1e-4)
+
+
+def test_with_all_candidates_the_first_step_is_brute_force(problem: PromptProblem) -> None:
+    tokenizer = problem.lm.tokenizer
+    found = AutoDAN(candidates=tokenizer.vocab_size, beam=4, max_new_tokens=1).search(problem)
+    (prefix,) = tokenizer.encode([problem.prefix])
+    texts = []
+    for token in range(tokenizer.vocab_size):
+        (text,) = tokenizer.decode([[*prefix, token]])
+        if token not in tokenizer.special_ids and tokenizer.encode([text]) == [[*prefix, token]]:
+            texts.append(text)
+    texts = [text for text in texts if text.splitlines() == [text]]
+    totals = problem.objective(PromptBatch(texts, problem.targets)).total
+    best = totals.topk(4, largest=False)
+    assert [h.text for h in found.steps[0]] == [texts[i] for i in best.indices.tolist()]
+
+
+def test_hypotheses_survive_decoding_and_hold_no_special_token(problem: PromptProblem) -> None:
+    tokenizer = problem.lm.tokenizer
+    found = AutoDAN(candidates=30, beam=3, max_new_tokens=5, stop="never").search(problem)
+    for hypothesis in (h for beam in found.steps for h in beam):
+        assert tokenizer.decode([hypothesis.ids]) == [hypothesis.text]
+        assert tuple(tokenizer.encode([hypothesis.text])[0]) == hypothesis.ids
+        assert tokenizer.special_ids.isdisjoint(hypothesis.ids)
+        assert hypothesis.text.startswith(problem.prefix)
+        assert "\n" not in hypothesis.text
+
+
+def test_a_beam_is_sorted_without_repetition_and_descends_from_its_parents(problem: PromptProblem) -> None:
+    found = AutoDAN(candidates=30, beam=4, max_new_tokens=5).search(problem)
+    for before, beam in zip(found.steps, found.steps[1:], strict=False):
+        assert [h.objective for h in beam] == sorted(h.objective for h in beam)
+        assert len({h.text for h in beam}) == len(beam)
+        for hypothesis in beam:
+            parent = before[hypothesis.parent]
+            if parent.finished:
+                assert hypothesis.ids == parent.ids
+            else:
+                assert hypothesis.ids[:-1] == parent.ids
+
+
+def test_beam_one_is_greedy_and_a_wider_beam_contains_its_first_choice(problem: PromptProblem) -> None:
+    greedy = AutoDAN(candidates=30, beam=1, max_new_tokens=3).search(problem)
+    wide = AutoDAN(candidates=30, beam=5, max_new_tokens=3).search(problem)
+    assert all(len(beam) == 1 for beam in greedy.steps)
+    assert wide.steps[0][0] == greedy.steps[0][0]
+
+
+def test_two_searches_agree_to_the_bit(problem: PromptProblem) -> None:
+    search = AutoDAN(candidates=30, beam=3, max_new_tokens=4)
+    assert search.search(problem) == search.search(problem)
+
+
+def test_the_best_is_finished_where_anything_is() -> None:
+    problem = make_problem(tiny_gpt2())
+    found = AutoDAN(candidates=problem.lm.tokenizer.vocab_size, beam=400, max_new_tokens=1).search(problem)
+    ends = [h for h in found.steps[-1] if h.text.endswith((".", "!", "?"))]
+    assert ends
+    assert found.best == ends[0]
+    assert found.best.finished
+    never = AutoDAN(candidates=400, beam=400, max_new_tokens=1, stop="never").search(problem)
+    assert never.best == never.steps[-1][0]
+    assert not never.best.finished
+
+
+def test_every_prompt_has_a_slot_gradient_of_its_own(problem: PromptProblem) -> None:
+    beam = AutoDAN(candidates=30, beam=3, max_new_tokens=2, stop="never").search(problem).steps[-1]
+    together = slot_gradient(problem, beam, "auto")
+    assert together.shape == (len(beam), problem.lm.embedding_size)
+    for row, hypothesis in enumerate(beam):
+        alone = slot_gradient(problem, [hypothesis], "auto")
+        torch.testing.assert_close(together[row], alone[0], atol=1e-5, rtol=1e-4)
+    assert together.abs().sum() > 0
+
+
+def test_slot_gradient_is_the_pullback_at_the_dummy_word(problem: PromptProblem) -> None:
+    term = problem.objective.terms["text"]
+    adapter, encoder = term.adapter, term.encoder
+    start = _start(problem)
+    text = f"{start.text} dog"
+    source_tokens, target_tokens = (m.tokenizer.split([text])[0] for m in (problem.lm, encoder))
+    embeddings = encoder.embed(torch.tensor([target_tokens.ids])).requires_grad_(True)
+    mask = torch.ones(1, len(target_tokens.ids), dtype=torch.bool)
+    loss = 20 * (1 - encoder(embeddings, mask) @ problem.targets["text"])
+    loss.sum().backward()
+    begin, end = target_tokens.spans[-1]
+    word = embeddings.grad[0, begin:end]
+    fitted = adapter.map((end - begin,))
+    depth = fitted.shape[-1]
+    expected = sum(word[b] @ fitted[..., b % depth].T for b in range(end - begin))
+    assert len(source_tokens.words) == len(target_tokens.words)
+    torch.testing.assert_close(slot_gradient(problem, [start], "dog")[0], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_without_a_gradient_candidates_are_the_likeliest(problem: PromptProblem) -> None:
+    tokenizer = problem.lm.tokenizer
+    start = _start(problem)
+    state = problem.lm.start(torch.tensor([[*tokenizer.prefix_ids, *start.ids]]))
+    proposed = propose(state.log_probs, [start.ids], tokenizer, 10)
+    values = [float(state.log_probs[0, c.token]) for c in proposed]
+    assert values == sorted(values, reverse=True)
+    assert len(proposed) == 10
+
+
+def test_scores_of_minus_infinity_and_special_tokens_are_never_proposed() -> None:
+    tokenizer = tiny_gpt2().tokenizer
+    (prompt,) = tokenizer.encode(["An image of"])
+    scores = torch.full((1, tokenizer.vocab_size), -torch.inf)
+    scores[0, sorted(tokenizer.special_ids)] = 100.0
+    with pytest.raises(UsageError, match="no candidates left.*change prefix"):
+        propose(scores, [tuple(prompt)], tokenizer, 5)
+    (letter,) = tokenizer.encode([" q"])
+    scores[0, letter[0]] = 0.0
+    assert [c.token for c in propose(scores, [tuple(prompt)], tokenizer, 5)] == [letter[0]]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"candidates": 0}, r"optimizer\.candidates=0"),
+        ({"beam": 0}, r"optimizer\.beam=0.*greedy"),
+        ({"max_new_tokens": 0}, r"optimizer\.max_new_tokens"),
+        ({"gradient_weight": -1.0}, r"optimizer\.gradient_weight"),
+        ({"stop": "eos"}, r"optimizer\.stop.*sentence_end, never"),
+        ({"dummy": "two words"}, r"optimizer\.dummy"),
+    ],
+)
+def test_settings_out_of_range(setting: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        AutoDAN(**setting)
