@@ -21,9 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(help_text(arguments))
         return 0 if arguments else EXIT_USAGE
     if arguments[0] == "report":
-        from fuse_repro.report import main as report
+        from fuse_repro.report import main as report_main
 
-        return report(arguments[1:])
+        return report_main(arguments[1:])
     return _run(arguments)
 
 

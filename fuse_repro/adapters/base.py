@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fuse_repro.adapters.alignment import Alignment, align, same_tokenizer, token_alignment
+from fuse_repro.adapters.alignment import Alignment, align, token_alignment
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.words import Tokenized
@@ -25,11 +25,6 @@ class EmbeddingMap(nn.Module, ABC):
 
     def __init__(self, source: FrozenModel, target: FrozenModel, shared_tokenizer: bool = False) -> None:
         super().__init__()
-        if shared_tokenizer and not same_tokenizer(source.tokenizer, target.tokenizer):
-            raise UsageError(
-                f"shared_tokenizer=True, but {source.name} and {target.name} have different tokenizers: "
-                "leave shared_tokenizer at null"
-            )
         self.shared_tokenizer = shared_tokenizer
         self._models = (source, target)
 

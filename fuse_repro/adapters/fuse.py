@@ -178,9 +178,14 @@ class FuseAdapterModule(EmbeddingMap):
 
 
 def _is_shared(source: FrozenModel, target: FrozenModel, config: FuseConfig) -> bool:
-    if config.shared_tokenizer is None:
-        return same_tokenizer(source.tokenizer, target.tokenizer)
-    return config.shared_tokenizer
+    """Whether the shared-tokenizer case applies. Raises UsageError where it is asked for and cannot be."""
+    same = same_tokenizer(source.tokenizer, target.tokenizer)
+    if config.shared_tokenizer and not same:
+        raise UsageError(
+            f"adapter.shared_tokenizer=true, but {source.name} and {target.name} have different tokenizers: "
+            "leave it at null"
+        )
+    return same if config.shared_tokenizer is None else config.shared_tokenizer
 
 
 def _buffer_name(key: Key) -> str:

@@ -145,7 +145,8 @@ class WikiTextCorpus(WordCorpus):
         except Exception as err:  # the library passes on whatever its many network layers raise
             reason = " ".join(str(err).split())[:200]
             remedy = "check the name, the split and the network, or use corpus=wordfreq"
-            raise UsageError(f"{self.name!r} ({self.split}) cannot be loaded ({reason}): {remedy}") from err
+            origin = f"corpus=wikitext: {self.name!r} ({self.split})"
+            raise UsageError(f"{origin} cannot be loaded ({reason}): {remedy}") from err
         counts: Counter[str] = Counter()
         _count(counts, (line.replace("<unk>", " ") for line in lines), strip_punctuation=True)
         return _ranked(counts, self.size, self.name)

@@ -1,6 +1,7 @@
 """From a weights folder to a ready transformers model and tokenizer; nothing here touches the network."""
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from fuse_repro.errors import UsageError, first_line, require
@@ -9,6 +10,7 @@ from fuse_repro.weights.convert import quiet_transformers
 from fuse_repro.words import WordTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
 def load_parts(
@@ -31,18 +33,32 @@ def load_parts(
     entry = resolve(name, source, **kwargs)
     with quiet_transformers():
         try:
-            model = auto_class.from_pretrained(  # type: ignore[attr-defined]
+            model, report = auto_class.from_pretrained(  # type: ignore[attr-defined]
                 entry.directory,
                 dtype=DTYPES[dtype],
                 attn_implementation="sdpa",
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
                 **(model_kwargs or {}),
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as err:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as err:
             raise UsageError(f"{name}: cannot load {entry.directory} ({first_line(err)})") from err
+    _refuse_random_weights(name, entry, report)
     return model, load_tokenizer(name, entry), entry
+
+
+def _refuse_random_weights(name: str, entry: WeightsEntry, report: dict) -> None:
+    """Transformers fills missing weights with random numbers; only an unused pooler may be missing."""
+    lacking = {key for key in report["missing_keys"] if "pooler" not in key}
+    lacking |= {mismatch[0] for mismatch in report["mismatched_keys"]}
+    if lacking:
+        raise UsageError(
+            f"{name}: {entry.directory} lacks the weights of {min(lacking)} ({len(lacking)} such in all): "
+            "its config.json and its weights do not belong together"
+        )
 
 
 def load_tokenizer(name: str, entry: WeightsEntry) -> WordTokenizer:
@@ -53,11 +69,17 @@ def load_tokenizer(name: str, entry: WeightsEntry) -> WordTokenizer:
     """
     from transformers import AutoTokenizer
 
+    if not any((entry.directory / file).is_file() for file in TOKENIZER_FILES):
+        raise UsageError(
+            f"{name}: no tokenizer in {entry.directory}: put one of {', '.join(TOKENIZER_FILES)} there"
+        )
     with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(
                 entry.directory, local_files_only=True, trust_remote_code=False
             )
         except (OSError, ValueError, KeyError, ImportError) as err:
-            raise UsageError(f"{name}: no tokenizer in {entry.directory} ({first_line(err)})") from err
+            raise UsageError(
+                f"{name}: cannot read the tokenizer in {entry.directory} ({first_line(err)})"
+            ) from err
     return WordTokenizer(tokenizer)

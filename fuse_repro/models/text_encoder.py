@@ -89,7 +89,7 @@ class TextEncoder(FrozenModel):
         lengths = lengths + len(self.tokenizer.prefix_ids) + len(self.tokenizer.suffix_ids)
         return normalize(self._pool(wrapped, lengths).float(), dim=-1)
 
-    def encode(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
+    def encode(self, texts: Sequence[str], batch_size: int = 128) -> Tensor:
         """Unit-length text embeddings [B, e], float32, without gradients, in the order of the texts.
 
         Equal texts are computed once; texts of equal length share a batch, so nothing is padded or masked. A

@@ -1,5 +1,6 @@
 """The beam's path: which hypotheses were kept at each step, where they came from, and which one won."""
 
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +21,8 @@ def winning_path(steps: Sequence[Step], text: str) -> dict[int, int]:
         return {}
     beam = steps[-1]["beam"]
     named = [place for place, row in enumerate(beam) if row["text"] == text]
-    place = named[0] if named else min(range(len(beam)), key=lambda index: beam[index]["objective"])
+    values = [math.inf if row["objective"] is None else row["objective"] for row in beam]
+    place = named[0] if named else values.index(min(values))
     path = {}
     for step in range(len(steps) - 1, -1, -1):
         if not 0 <= place < len(steps[step]["beam"]):
@@ -52,8 +54,7 @@ def beam_section(steps: Sequence[Step], prefix: str, text: str, terms: Sequence[
         role="region",
         aria_label="Beam, scrollable",
     )
-    hint = "Left to right: the hypotheses kept at each step, best at the top, with their objective. "
-    hint += "The path that won is filled."
+    hint = "The hypotheses kept at each step, with their objective; the path that won is coloured."
     parts = [element("h3", "The beam's path"), element("p", hint, class_="hint"), tree]
     listing = folded("Every hypothesis, step by step", _listing(steps, path, terms))
     return element("section", *parts, listing, class_="beam")
@@ -66,11 +67,12 @@ def _parent_text(beam: Sequence[Mapping[str, Any]], parent: int) -> str | None:
 def _tree(steps: Sequence[Step], prefix: str, path: Mapping[int, int]) -> Html:
     rows = max(len(step["beam"]) for step in steps)
     width, height = (len(steps) + 1) * COLUMN - (COLUMN - BOX_WIDTH) + 2 * MARGIN, rows * ROW + 2 * MARGIN
-    edges, boxes = [], [_box(-1, path[0], prefix, "prefix", f"prefix: {prefix}", True)]
+    root = path.get(0, 0)
+    edges, boxes = [], [_box(-1, root, prefix, "prefix", f"prefix: {prefix}", True)]
     for number_of_step, step in enumerate(steps):
         for place, row in enumerate(step["beam"]):
             wins = path.get(number_of_step) == place
-            start = path[0] if number_of_step == 0 else row["parent"]
+            start = root if number_of_step == 0 else row["parent"]
             edges.append((wins, _edge(number_of_step, start, place, wins)))
             tip = f"{row['text']} · objective {number(row['objective'])}"
             label = added(steps, number_of_step, place, prefix)

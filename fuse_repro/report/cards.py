@@ -46,25 +46,20 @@ def _done(record: Mapping[str, Any], place: int) -> list[Html | None]:
     terms = list(record["terms"])
     prefix, text = record["prefix"], record["text"]
     steps = record.get("steps") or []
+    chart = loss_chart(f"{place + 1}, {record['id']}", steps, terms)
     found = element(
         "div",
         element("h2", record["caption"] or "(nothing)", class_="caption"),
         element("p", _prompt(prefix, text), class_="prompt"),
         None if record.get("finished") else element("p", "Stopped before the sentence ended.", class_="hint"),
         _values(record),
-        _references(record),
-    )
-    chart = loss_chart(f"{place + 1}, {record['id']}", steps, terms)
-    curve = chart and element(
-        "section",
-        element("h3", "Loss, step by step"),
-        element("p", "The best hypothesis of each step; colours as in the table.", class_="hint"),
+        chart and element("h3", "Best of the beam at each step"),
         chart,
-        class_="curve",
+        class_="found",
     )
     photo = _photo(record, f"Photo {record['id']}. Caption found: {record['caption']}")
-    top = element("div", photo, element("div", found, class_="found"), class_="top")
-    return [top, curve, beam_section(steps, prefix, text, terms)]
+    top = element("div", photo, found, _references(record), class_="top")
+    return [top, beam_section(steps, prefix, text, terms)]
 
 
 def _failed(record: Mapping[str, Any]) -> list[Html]:

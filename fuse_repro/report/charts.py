@@ -8,7 +8,7 @@ from typing import Any
 from fuse_repro.report.markup import Html, element, escape, number
 
 DASHES = ("", "5 2", "1.5 1.8", "6 2 1.5 2", "3 3", "8 3")
-SIZE_INCHES = (5.4, 2.5)
+SIZE_INCHES = (4.8, 2.3)
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
 PAGE_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)"}
 
@@ -59,7 +59,7 @@ def _draw(name: str, lines: Mapping[str, Sequence[float]], total: Sequence[float
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8.5}):
         figure = Figure(figsize=SIZE_INCHES, layout="constrained")
         axes = figure.subplots()
         places = range(1, len(total) + 1)

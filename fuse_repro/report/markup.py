@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
-VOID = frozenset({"img", "link", "meta", "line", "path", "rect"})
+VOID = frozenset({"img", "link", "meta"})
 URL = re.compile(r"(https?://[^\s<>\"'),;]+)")
 MISSING = "–"
 
@@ -46,12 +46,13 @@ def element(name: str, /, *children: object, **attributes: object) -> Html:
 
 
 def linked(text: str) -> Html:
-    """Text with its http addresses as links."""
-    parts = URL.split(text)
-    return join(
-        element("a", part, href=part, rel="noreferrer") if place % 2 else part
-        for place, part in enumerate(parts)
-    )
+    """Text with its http addresses as links, shown without "https://"."""
+    parts: list[object] = list(URL.split(text))
+    for place in range(1, len(parts), 2):
+        address = str(parts[place])
+        shown = address.split("://", 1)[1].removesuffix("/")
+        parts[place] = element("a", shown, href=address, rel="noreferrer")
+    return join(parts)
 
 
 def number(value: object, digits: int = 3) -> str:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.provenance import seed_everything
-from fuse_repro.report import build_report
+from fuse_repro.report.page import build_report
 from fuse_repro.run_directory import RunDirectory
 
 Runner = Callable[[DictConfig, RunDirectory], dict]

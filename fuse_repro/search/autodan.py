@@ -10,12 +10,12 @@ from torch import Tensor
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.causal_lm import NextToken
 from fuse_repro.objectives import LossValues, PromptBatch, prompt_nll
-from fuse_repro.search.candidates import Candidate, propose
+from fuse_repro.search.candidates import Candidate, closings, propose
 from fuse_repro.search.frontier import Beam
 from fuse_repro.search.gradient import slot_gradient
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
 
-SENTENCE_END = re.compile(r"[.!?…。！？]['\")\]’”]*$")
+ENDS_SENTENCE = re.compile(r"[.!?…。！？]['\")\]’”]*$")
 STOPS = ("sentence_end", "never")
 
 
@@ -28,8 +28,10 @@ class AutoDAN:
     computes the true objective of the `candidates` best of each prompt, and keeps the `beam` best.
 
     candidates: per prompt and step (paper: 512). beam: prompts kept (paper: 5; 1 is greedy).
-    max_new_tokens: steps. stop: "sentence_end" finishes prompts at . ! ? and returns the best
-    finished one; "never" always takes max_new_tokens steps. dummy: see OpenSlot.
+    max_new_tokens: steps at the most. stop: "sentence_end" also tries . ! ? after every prompt, sets
+    prompts that end a sentence aside, returns the best of those, and ends early once that has not changed
+    for `patience` steps (0: never early); "never" takes all steps and returns the best prompt.
+    dummy: see OpenSlot.
     """
 
     candidates: int = 512
@@ -38,13 +40,14 @@ class AutoDAN:
     logprob_weight: float = 1.0
     gradient_weight: float = 1.0
     stop: str = "sentence_end"
+    patience: int = 4
     dummy: str = "auto"
 
     def __post_init__(self) -> None:
         Beam(self.beam)
         for name in ("candidates", "max_new_tokens"):
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
-        for name in ("logprob_weight", "gradient_weight"):
+        for name in ("logprob_weight", "gradient_weight", "patience"):
             require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "at least 0")
         require(self.stop in STOPS, "optimizer.stop", self.stop, f"one of {', '.join(STOPS)}")
         one_word = len(self.dummy.split()) == 1
@@ -52,28 +55,40 @@ class AutoDAN:
 
     def search(self, problem: PromptProblem, on_step: StepListener | None = None) -> SearchResult:
         """Minimise the objective from the problem's prefix on; `on_step` sees every step's beam."""
-        tokenizer, frontier = problem.lm.tokenizer, Beam(self.beam)
-        beam = [_start(problem)]
-        state = problem.lm.start(_context(problem, beam))
+        frontier = Beam(self.beam)
+        prompts, owners = [_start(problem)], [0]
+        state = problem.lm.start(_context(problem, prompts))
         steps: list[tuple[Hypothesis, ...]] = []
-        live: list[int] = []
-        for step in range(self.max_new_tokens):
-            if step > 0:
-                state = _advance(state, live, beam)
-            live = [index for index, h in enumerate(beam) if not h.finished]
-            if not live:
-                break
-            prompts = [beam[index] for index in live]
-            scores = self._scores(problem, prompts, state)
-            candidates = propose(scores, [h.ids for h in prompts], tokenizer, self.candidates)
-            extended = self._evaluate(problem, prompts, live, state, candidates)
-            kept = [replace(h, parent=index) for index, h in enumerate(beam) if h.finished]
-            beam = frontier.select([*kept, *extended])
+        finished: list[Hypothesis] = []
+        unchanged = 0
+        while True:
+            candidates = self._propose(problem, prompts, state)
+            extended = self._evaluate(problem, prompts, owners, state, candidates)
+            before = finished
+            finished = frontier.best([*before, *(h for h in extended if h.finished)])
+            unchanged = unchanged + 1 if finished and before and finished[0].ids == before[0].ids else 0
+            prompts = frontier.select(h for h in extended if not h.finished)
+            beam = sorted([*finished, *prompts], key=lambda h: h.objective)
             steps.append(tuple(beam))
             if on_step is not None:
                 on_step(beam)
-        finished = [h for h in beam if h.finished]
-        return SearchResult((finished or beam)[0], steps)
+            if not prompts or len(steps) == self.max_new_tokens or 0 < self.patience <= unchanged:
+                return SearchResult((finished or beam)[0], tuple(steps))
+            state = _advance(state, owners, prompts)
+            owners = [beam.index(h) for h in prompts]
+            finished = [replace(h, parent=beam.index(h)) for h in finished]
+
+    def _propose(
+        self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: NextToken
+    ) -> list[Candidate]:
+        """The most promising extensions of every prompt, and its sentence ends."""
+        tokenizer, scores = problem.lm.tokenizer, self._scores(problem, prompts, state)
+        candidates = propose(scores, [h.ids for h in prompts], tokenizer, self.candidates)
+        if self.stop == "sentence_end":
+            known = {c.ids for c in candidates}
+            ends = closings([h.ids for h in prompts], [h.text for h in prompts], tokenizer)
+            candidates += [c for c in ends if c.ids not in known]
+        return candidates
 
     def _scores(self, problem: PromptProblem, beam: Sequence[Hypothesis], state: NextToken) -> Tensor:
         """[B, V], higher is more promising."""
@@ -89,11 +104,11 @@ class AutoDAN:
         self,
         problem: PromptProblem,
         prompts: Sequence[Hypothesis],
-        live: Sequence[int],
+        owners: Sequence[int],
         state: NextToken,
         candidates: Sequence[Candidate],
     ) -> list[Hypothesis]:
-        """The true objective of every candidate.
+        """The true objective of every candidate; `owners` are the prompts' places in the last beam.
 
         A candidate's likelihood needs no forward pass of its own: the log-probabilities that proposed it
         hold it already.
@@ -115,8 +130,8 @@ class AutoDAN:
                 scored=prompts[c.row].scored + 1,
                 objective=total,
                 terms=terms,
-                parent=live[c.row],
-                finished=self.stop == "sentence_end" and bool(SENTENCE_END.search(c.text)),
+                parent=owners[c.row],
+                finished=self.stop == "sentence_end" and bool(ENDS_SENTENCE.search(c.text)),
             )
             for c, c_nll, total, terms in zip(
                 candidates, nll.tolist(), values.total.tolist(), table, strict=True
@@ -151,11 +166,8 @@ def _context(problem: PromptProblem, beam: Sequence[Hypothesis]) -> Tensor:
     return torch.tensor([[*prefix, *h.ids] for h in beam], device=problem.lm.device)
 
 
-def _advance(state: NextToken, live: Sequence[int], beam: Sequence[Hypothesis]) -> NextToken:
-    """The language model's state for the prompts of the new beam that go on."""
-    going = [h for h in beam if not h.finished]
-    if not going:
-        return state
+def _advance(state: NextToken, owners: Sequence[int], prompts: Sequence[Hypothesis]) -> NextToken:
+    """The language model's state for the new prompts; `owners` are the old ones' places in their beam."""
     device = state.log_probs.device
-    parents = torch.tensor([live.index(h.parent) for h in going], device=device)
-    return state.advance(parents, torch.tensor([h.ids[-1] for h in going], device=device))
+    parents = torch.tensor([owners.index(h.parent) for h in prompts], device=device)
+    return state.advance(parents, torch.tensor([h.ids[-1] for h in prompts], device=device))

@@ -9,6 +9,8 @@ from torch import Tensor
 from fuse_repro.errors import UsageError
 from fuse_repro.words import WordTokenizer
 
+SENTENCE_ENDS = (".", "!", "?")
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -48,6 +50,19 @@ def propose(
             f"{tokenizer.decode([prompts[0]])[0]!r}; change prefix (text that itself survives), or the model"
         )
     return [candidate for candidates in chosen for candidate in candidates[:count]]
+
+
+def closings(
+    prompts: Sequence[tuple[int, ...]], texts: Sequence[str], tokenizer: WordTokenizer
+) -> list[Candidate]:
+    """Every prompt followed by each sentence end that is one more token of it."""
+    ended = [(row, text + mark) for row, text in enumerate(texts) for mark in SENTENCE_ENDS]
+    encoded = tokenizer.encode([text for _, text in ended])
+    return [
+        Candidate(row, ids[-1], tuple(ids), text)
+        for (row, text), ids in zip(ended, encoded, strict=True)
+        if tuple(ids[:-1]) == prompts[row]
+    ]
 
 
 def _surviving(

@@ -18,4 +18,12 @@ class Beam:
 
     def select(self, pool: Iterable[Hypothesis]) -> list[Hypothesis]:
         """Best first; of equals the first in the pool."""
-        return sorted(pool, key=lambda hypothesis: hypothesis.objective)[: self.width]
+        return _sorted(pool)[: self.width]
+
+    def best(self, pool: Iterable[Hypothesis]) -> list[Hypothesis]:
+        """The one of least objective, if any."""
+        return _sorted(pool)[:1]
+
+
+def _sorted(pool: Iterable[Hypothesis]) -> list[Hypothesis]:
+    return sorted(pool, key=lambda hypothesis: hypothesis.objective)

@@ -25,7 +25,8 @@ def test_every_photo_names_its_origin_and_hash() -> None:
 
 @pytest.mark.weights
 def test_the_photos_come_out_of_the_wheel() -> None:
-    data = instantiate(OmegaConf.load(CONF / "demo.yaml"))
+    root = OmegaConf.create({"cache_dir": None, "dataset": OmegaConf.load(CONF / "demo.yaml")})
+    data = instantiate(root.dataset)
     try:
         data.setup("predict")
     except UsageError as err:

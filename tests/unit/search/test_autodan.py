@@ -44,7 +44,7 @@ def test_what_a_beam_says_of_its_prompts_is_what_a_full_computation_says(problem
 
 def test_with_all_candidates_the_first_step_is_brute_force(problem: PromptProblem) -> None:
     tokenizer = problem.lm.tokenizer
-    found = AutoDAN(candidates=tokenizer.vocab_size, beam=4, max_new_tokens=1).search(problem)
+    found = AutoDAN(candidates=tokenizer.vocab_size, beam=4, max_new_tokens=1, stop="never").search(problem)
     (prefix,) = tokenizer.encode([problem.prefix])
     texts = []
     for token in range(tokenizer.vocab_size):
@@ -82,8 +82,8 @@ def test_a_beam_is_sorted_without_repetition_and_descends_from_its_parents(probl
 
 
 def test_beam_one_is_greedy_and_a_wider_beam_contains_its_first_choice(problem: PromptProblem) -> None:
-    greedy = AutoDAN(candidates=30, beam=1, max_new_tokens=3).search(problem)
-    wide = AutoDAN(candidates=30, beam=5, max_new_tokens=3).search(problem)
+    greedy = AutoDAN(candidates=30, beam=1, max_new_tokens=3, stop="never").search(problem)
+    wide = AutoDAN(candidates=30, beam=5, max_new_tokens=3, stop="never").search(problem)
     assert all(len(beam) == 1 for beam in greedy.steps)
     assert wide.steps[0][0] == greedy.steps[0][0]
 
@@ -93,16 +93,38 @@ def test_two_searches_agree_to_the_bit(problem: PromptProblem) -> None:
     assert search.search(problem) == search.search(problem)
 
 
-def test_the_best_is_finished_where_anything_is() -> None:
-    problem = make_problem(tiny_gpt2())
-    found = AutoDAN(candidates=problem.lm.tokenizer.vocab_size, beam=400, max_new_tokens=1).search(problem)
-    ends = [h for h in found.steps[-1] if h.text.endswith((".", "!", "?"))]
-    assert ends
-    assert found.best == ends[0]
+@pytest.mark.parametrize("beam", [1, 4])
+def test_the_best_sentence_is_returned_and_takes_no_place_in_the_beam(problem: PromptProblem, beam: int) -> None:
+    found = AutoDAN(candidates=3, beam=beam, max_new_tokens=5, patience=0).search(problem)
     assert found.best.finished
-    never = AutoDAN(candidates=400, beam=400, max_new_tokens=1, stop="never").search(problem)
-    assert never.best == never.steps[-1][0]
-    assert not never.best.finished
+    assert found.best.text.endswith((".", "!", "?"))
+    assert [len(step) for step in found.steps] == [min(3, beam) + 1] + 4 * [beam + 1]
+    values = []
+    for step in found.steps:
+        (finished,) = [h for h in step if h.finished]
+        values.append(finished.objective)
+        tried = problem.objective(
+            PromptBatch([f"{h.text}." for h in step if not h.finished], problem.targets)
+        )
+        assert found.best.objective <= float(tried.total.min()) + 1e-4 or step is found.steps[-1]
+    assert values == sorted(values, reverse=True)
+    assert found.best.objective == values[-1]
+
+
+def test_the_search_ends_once_its_best_sentence_has_stood_for_the_patience(problem: PromptProblem) -> None:
+    long = AutoDAN(candidates=5, beam=2, max_new_tokens=12, patience=0).search(problem)
+    short = AutoDAN(candidates=5, beam=2, max_new_tokens=12, patience=2).search(problem)
+    assert len(long.steps) == 12
+    best = [next(h.text for h in step if h.finished) for step in long.steps]
+    stood = [i for i in range(2, 12) if best[i] == best[i - 1] == best[i - 2]]
+    assert len(short.steps) == (stood[0] + 1 if stood else 12)
+    assert short.best.text == best[len(short.steps) - 1]
+
+
+def test_never_stopping_returns_the_best_prompt_of_the_last_step(problem: PromptProblem) -> None:
+    found = AutoDAN(candidates=30, beam=3, max_new_tokens=4, stop="never").search(problem)
+    assert found.best == found.steps[-1][0]
+    assert not any(h.finished for step in found.steps for h in step)
 
 
 def test_every_prompt_has_a_slot_gradient_of_its_own(problem: PromptProblem) -> None:

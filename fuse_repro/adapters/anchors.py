@@ -1,0 +1,184 @@
+"""Anchors: the words that are one token in every model involved (PTfer, section 2.2 and A.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from fuse_repro.errors import UsageError, require
+
+if TYPE_CHECKING:
+    from fuse_repro.models.base import FrozenModel
+    from fuse_repro.words import WordTokenizer
+
+SELECTIONS = ("all", "frequent", "random")
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """K words and the token that stands for each of them in every model.
+
+    words: the K surface words, without the space before them.
+    ids: one [K] tensor of token ids per model, in the order in which the models were given.
+    """
+
+    words: tuple[str, ...]
+    ids: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @property
+    def source_ids(self) -> Tensor:
+        """[K] token ids in the first model."""
+        return self.ids[0]
+
+    @property
+    def target_ids(self) -> Tensor:
+        """[K] token ids in the last model."""
+        return self.ids[-1]
+
+    def take(self, places: Sequence[int]) -> Anchors:
+        """The anchors at these places, in that order."""
+        chosen = torch.tensor(places, dtype=torch.long)
+        return Anchors(tuple(self.words[place] for place in places), tuple(ids[chosen] for ids in self.ids))
+
+    def hold_out(self, count: int, seed: int) -> tuple[Anchors, Anchors]:
+        """Two disjoint sets, the second of `count` anchors drawn with `seed`; both keep the order."""
+        held = set(_draw(len(self), count, seed))
+        rest = [place for place in range(len(self)) if place not in held]
+        return self.take(rest), self.take(sorted(held))
+
+    def embeddings(self, models: Sequence[FrozenModel]) -> list[Tensor]:
+        """The anchors' embeddings [K, d] in each of the models, as the model receives them."""
+        with torch.no_grad():
+            return [model.embed(ids.to(model.device)) for model, ids in zip(models, self.ids, strict=True)]
+
+
+@dataclass(frozen=True)
+class AnchorSettings:
+    """Which shared words a map is fitted from; the base of the maps' settings.
+
+    anchors: how many; null is every shared word.
+    anchor_selection: "all" (in alphabetical order), "frequent" (wordfreq's order) or "random" (with `seed`).
+    exclude: words that must not be anchors, such as the answers of a task; in any capitalisation.
+    seed: of every random choice of the map.
+    """
+
+    anchors: int | None = None
+    anchor_selection: str = "all"
+    exclude: Collection[str] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "exclude", tuple(self.exclude))
+        _check_selection(self.anchor_selection, self.anchors)
+
+    def choose(self, models: Sequence[FrozenModel]) -> Anchors:
+        """The anchors of these models; see `shared_anchors`."""
+        return shared_anchors(models, self.anchors, self.anchor_selection, self.seed, self.exclude)
+
+
+def shared_anchors(
+    models: Sequence[FrozenModel],
+    count: int | None = None,
+    selection: str = "all",
+    seed: int = 0,
+    exclude: Collection[str] = (),
+) -> Anchors:
+    """The words that every model writes as one token where they follow a space in running text.
+
+    Words are compared by their spelling, not by the tokenizer's marks: "Ġdog" (byte-level BPE), "▁dog"
+    (SentencePiece), "dog" (WordPiece, but not "##dog") and "dog</w>" (CLIP) are one anchor. Special tokens
+    are none. The result depends on neither the order of the models nor the hash seed of the process.
+
+    Raises UsageError where nothing is shared, and where `count` is more than there is.
+    """
+    _check_selection(selection, count)
+    require(len(models) >= 2, "models", [model.name for model in models], "at least two to share anchors")
+    names = ", ".join(model.name for model in models)
+    tables = _shared_words(models)
+    left_out = {part.casefold() for word in exclude for part in word.split()}
+    words = sorted(word for word in tables[0] if word.casefold() not in left_out)
+    if not words:
+        raise UsageError(
+            f"{names} share no anchors: no word is one token in all of them"
+            + (f" (with {len(left_out)} words excluded)" if left_out else "")
+            + "; choose models of the same language, or a map that needs no anchors"
+        )
+    require(
+        count is None or count <= len(words),
+        "adapter.anchors",
+        count,
+        f"{names} share {len(words)} words; give at most that, or null for all",
+    )
+    chosen = _select(words, count, selection, seed)
+    return Anchors(
+        tuple(chosen), tuple(torch.tensor([table[word] for word in chosen]) for table in tables)
+    )
+
+
+def _check_selection(selection: str, count: int | None) -> None:
+    require(selection in SELECTIONS, "adapter.anchor_selection", selection, f"one of {', '.join(SELECTIONS)}")
+    require(count is None or count >= 1, "adapter.anchors", count, "a whole number from 1 on, or null for all")
+    require(
+        count is None or selection != "all",
+        "adapter.anchors",
+        count,
+        "null with anchor_selection=all; choose frequent or random to take some of them",
+    )
+
+
+def _shared_words(models: Sequence[FrozenModel]) -> list[dict[str, int]]:
+    """word -> token id per model, for the words that are one token in all."""
+    tokenizers = [model.tokenizer for model in models]
+    spelled = [_spellings(tokenizer) for tokenizer in tokenizers]
+    candidates = sorted(set.intersection(*spelled))
+    tables = [_single_tokens(tokenizer, candidates) for tokenizer in tokenizers]
+    shared = set.intersection(*(set(table) for table in tables))
+    return [{word: table[word] for word in candidates if word in shared} for table in tables]
+
+
+def _spellings(tokenizer: WordTokenizer) -> set[str]:
+    """How the tokens that are not special look in text, where that is one whole word."""
+    ids = [index for index in range(tokenizer.vocab_size) if index not in tokenizer.special_ids]
+    texts = (text.strip() for text in tokenizer.decode([[index] for index in ids]))
+    return {text for text in texts if text.split() == [text] and "\ufffd" not in text}
+
+
+def _single_tokens(tokenizer: WordTokenizer, words: Sequence[str]) -> dict[str, int]:
+    """word -> its token, for the words that are one token after a space and are spelled by that token.
+
+    The spelling rules out what a normaliser merges: an uncased model's "dog" is no "Dog".
+    """
+    single = {
+        word: ids[0]
+        for word, ids in zip(words, tokenizer.word_ids(words), strict=True)
+        if len(ids) == 1 and ids[0] not in tokenizer.special_ids
+    }
+    spelled = tokenizer.decode([[index] for index in single.values()])
+    pairs = zip(single.items(), spelled, strict=True)
+    return {word: index for (word, index), text in pairs if text.strip() == word}
+
+
+def _select(words: list[str], count: int | None, selection: str, seed: int) -> list[str]:
+    """The chosen ones of the alphabetically sorted `words`."""
+    count = len(words) if count is None else count
+    if selection == "random":
+        return [words[place] for place in _draw(len(words), count, seed)]
+    if selection == "frequent":
+        import wordfreq
+
+        frequency = wordfreq.get_frequency_dict("en")
+        words = sorted(words, key=lambda word: (-frequency.get(word.lower(), 0.0), word))
+    return words[:count]
+
+
+def _draw(size: int, count: int, seed: int) -> list[int]:
+    """`count` places of `size`, without replacement, in order."""
+    generator = torch.Generator().manual_seed(seed)
+    return sorted(torch.randperm(size, generator=generator)[:count].tolist())

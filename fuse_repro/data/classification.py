@@ -1,0 +1,102 @@
+"""Text classification as prompting: texts, and one label word (verbalizer) for each class."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from fuse_repro.data.prompt_task import SPLITS, Item, PromptTask, shuffled
+from fuse_repro.errors import UsageError, require
+
+
+class TextClassification:
+    """A data set of labelled texts as one task; answers are the label words.
+
+    Files are read by their suffix: `.tsv` has a header line and then text TAB label, labels counted from 0;
+    `.csv` has no header and then "label","text", labels counted from 1. Texts that stand in several files are
+    kept in the first of test, dev, train only.
+
+    Args:
+        name: of the data set.
+        path: its folder.
+        files: the file of each split, relative to the folder.
+        words: the label word of each class, in the order of the `.tsv` labels.
+        template: the manual prompt, with [X] and [Y].
+        csv_order: class numbers (as in `.tsv`) of the labels 1, 2 ... of `.csv` files; None: the same order.
+        limits: use at most so many items of a split.
+        seed: of that choice.
+
+    Raises:
+        UsageError: a folder or file is missing, a line that is not in the format (with its number), or a label
+            without a word.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: str | Path,
+        files: Mapping[str, str],
+        words: Sequence[str],
+        template: str,
+        csv_order: Sequence[int] | None = None,
+        limits: Mapping[str, int] | None = None,
+        seed: int = 0,
+    ) -> None:
+        require(set(files) == set(SPLITS), f"{name}.files", sorted(files), f"a file for each of {', '.join(SPLITS)}")
+        require(Path(path).is_dir(), f"{name}.path", str(path), "a folder that exists")
+        order = list(range(len(words))) if csv_order is None else list(csv_order)
+        require(sorted(order) == list(range(len(words))), f"{name}.csv_order", order, "each class number once")
+        self.name, self.path, self.files = name, Path(path), dict(files)
+        self.words, self.template = tuple(words), template
+        self._csv_words = tuple(self.words[number] for number in order)
+        self.limits, self.seed = dict(limits or {}), seed
+
+    def tasks(self) -> tuple[PromptTask, ...]:
+        """The one task."""
+        seen: set[str] = set()
+        splits: dict[str, tuple[Item, ...]] = {}
+        repeated = 0
+        for split in reversed(SPLITS):
+            items = list(dict.fromkeys(self._read(self.path / self.files[split])))
+            fresh = [item for item in items if item.text not in seen]
+            repeated += len(items) - len(fresh)
+            seen.update(item.text for item in fresh)
+            splits[split] = tuple(shuffled(fresh, self.seed)[: self.limits.get(split)])
+        dropped = {"also in another split": repeated}
+        return (PromptTask(self.name, self.words, splits, self.template, self.name, dropped),)
+
+    def _read(self, path: Path) -> Iterator[Item]:
+        readers = {".tsv": self._read_tsv, ".csv": self._read_csv}
+        require(path.suffix in readers, f"{self.name}: file", str(path), "a .tsv or .csv file")
+        try:
+            with path.open(encoding="utf-8", newline="") as lines:
+                yield from readers[path.suffix](path, lines)
+        except (OSError, UnicodeDecodeError) as err:
+            raise UsageError(f"{path} cannot be read ({err}): give a UTF-8 file with texts and labels") from err
+
+    def _read_tsv(self, path: Path, lines: Iterator[str]) -> Iterator[Item]:
+        for number, line in enumerate(lines, start=1):
+            cells = line.rstrip("\r\n").rsplit("\t", 1)
+            if number == 1 and cells[-1] == "label":
+                continue
+            if len(cells) != 2:
+                raise UsageError(f"{path}, line {number}: needs a text, a tab and a label")
+            yield self._item(path, number, cells[0], cells[1], self.words, first=0)
+
+    def _read_csv(self, path: Path, lines: Iterator[str]) -> Iterator[Item]:
+        rows = csv.reader(lines)
+        for row in rows:
+            if len(row) < 2:
+                raise UsageError(f"{path}, line {rows.line_num}: needs a label and a text, in quotes, with a comma")
+            yield self._item(path, rows.line_num, " ".join(row[1:]), row[0], self._csv_words, first=1)
+
+    def _item(
+        self, path: Path, number: int, text: str, label: str, words: Sequence[str], first: int
+    ) -> Item:
+        allowed = {str(first + index): word for index, word in enumerate(words)}
+        if label not in allowed:
+            raise UsageError(
+                f"{path}, line {number}: label {label!r} has no word; labels go from {first} to {first + len(words) - 1}"
+            )
+        if not text.strip():
+            raise UsageError(f"{path}, line {number}: the text is empty")
+        return Item(" ".join(text.split()), allowed[label])

@@ -1,0 +1,157 @@
+"""LAMA-TREx (Petroni et al. 2019) from its folder: facts, manual templates, the common vocabulary."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fuse_repro.data.facts import HALVES
+from fuse_repro.data.prompt_task import Item, PromptTask, check_template, shuffled, split_by_text
+from fuse_repro.errors import UsageError, require
+
+FACTS = ("LAMA-TREx", "TREx")
+TRAIN = ("lpaqa_train",)
+TEMPLATES = ("relation_metainfo/LAMA_relations.jsonl", "relations.jsonl")
+VOCABULARY = ("common_vocabs/common_vocab_cased.txt", "common_vocab_cased.txt")
+DEV_SHARE = 0.2  # of the training facts, as AutoPrompt's split has it
+
+
+class LamaFacts:
+    """Relations of LAMA-TREx as tasks; answers are restricted to the common vocabulary.
+
+    The folder is LAMA's own (`relations.jsonl`, `TREx/P36.jsonl`, `common_vocab_cased.txt`) or the one of the
+    LPAQA and OptiPrompt releases (`relation_metainfo/`, `LAMA-TREx/`, `common_vocabs/`). All LAMA facts are test
+    items; training facts come from `train`, and those about a subject of the test set are dropped.
+    Where there is no training folder, LAMA's own facts are split by subject.
+
+    Args:
+        path: the folder.
+        relations: ids to use, or None for all that have facts and a template.
+        facts, train, templates, vocabulary: names inside `path` where they are not the usual ones; `train=""`
+            says that there are no training facts.
+        max_train, max_test: use at most so many training facts (dev included) and test facts of a relation.
+        seed: of the splits and of the choice where there are more.
+
+    Raises:
+        UsageError: a folder or file is missing, a line that is not in the format (with its number), an unknown
+            relation, or a relation without facts.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        relations: Sequence[str] | None = None,
+        *,
+        facts: str | None = None,
+        train: str | None = None,
+        templates: str | None = None,
+        vocabulary: str | None = None,
+        max_train: int | None = 1000,
+        max_test: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        root = Path(path)
+        if not root.is_dir():
+            raise UsageError(f"path={str(path)!r} is no folder: give the folder of LAMA-TREx")
+        self.facts = _find(root, facts, FACTS, "the facts of LAMA-TREx")
+        self.train = None if train == "" else _find_or_none(root, train, TRAIN)
+        self.templates = _find(root, templates, TEMPLATES, "the relations' templates")
+        self.vocabulary = _find(root, vocabulary, VOCABULARY, "the common vocabulary")
+        self.relations = None if relations is None else tuple(relations)
+        self.max_train, self.max_test, self.seed = max_train, max_test, seed
+
+    def tasks(self) -> tuple[PromptTask, ...]:
+        """One task for each relation, in the order asked for, else by number."""
+        described = {row["relation"]: row for row in _rows(self.templates, ("relation", "template"))}
+        words = _vocabulary(self.vocabulary)
+        there = [name for name in described if (self.facts / f"{name}.jsonl").is_file()]
+        chosen = self.relations or tuple(sorted(there, key=lambda name: (len(name), name)))
+        for name in chosen:
+            require(name in there, "relation", name, f"one with facts and a template: {', '.join(sorted(there))}")
+        return tuple(self._task(described[name], words) for name in chosen)
+
+    def _task(self, described: Mapping[str, Any], words: Sequence[str]) -> PromptTask:
+        name = described["relation"]
+        check_template(f"{name} in {self.templates}", described["template"])
+        known = set(words)
+        facts = _items(self.facts / f"{name}.jsonl")
+        test = [item for item in facts if item.answer in known]
+        dropped = {"outside the common vocabulary": len(facts) - len(test)}
+        file = None if self.train is None else self.train / f"{name}.jsonl"
+        if file is None or not file.is_file():
+            splits = split_by_text(test, HALVES, self.seed)
+        else:
+            splits = self._with_training_facts(test, _items(file), known, dropped)
+        splits["test"] = tuple(shuffled(splits["test"], self.seed)[: self.max_test])
+        return PromptTask(name, tuple(words), splits, described["template"], described.get("label", ""), dropped)
+
+    def _with_training_facts(
+        self, test: Sequence[Item], facts: Sequence[Item], known: set[str], dropped: dict[str, int]
+    ) -> dict[str, tuple[Item, ...]]:
+        """Test facts, and training facts about other subjects split into train and dev."""
+        subjects = {item.text for item in test}
+        inside = [item for item in facts if item.answer in known]
+        usable = [item for item in inside if item.text not in subjects]
+        dropped["training facts outside the common vocabulary"] = len(facts) - len(inside)
+        dropped["training facts about a test subject"] = len(inside) - len(usable)
+        used = shuffled(usable, self.seed)[: self.max_train]
+        names = list(dict.fromkeys(item.text for item in used))
+        held_out = set(names[: math.ceil(DEV_SHARE * len(names))] if len(names) > 1 else ())
+        return {
+            "train": tuple(item for item in used if item.text not in held_out),
+            "dev": tuple(item for item in used if item.text in held_out),
+            "test": tuple(test),
+        }
+
+
+def _items(path: Path) -> list[Item]:
+    """The facts of a relation's file. Raises UsageError where it holds none."""
+    rows = _rows(path, ("sub_label", "obj_label"))
+    items = list(dict.fromkeys(Item(row["sub_label"].strip(), row["obj_label"].strip()) for row in rows))
+    if not items:
+        raise UsageError(f"{path} holds no facts: give a relation with facts, or leave it out")
+    return items
+
+
+def _rows(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON-lines file; each must have text under `keys`."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise UsageError(f"{path} cannot be read ({err}): give a UTF-8 file of JSON lines") from err
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as err:
+            raise UsageError(f"{path}, line {number}: not JSON ({err})") from err
+        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) and row[key] for key in keys):
+            raise UsageError(f"{path}, line {number}: needs an object with text under {' and '.join(keys)}")
+        yield row
+
+
+def _vocabulary(path: Path) -> list[str]:
+    """The words of the common vocabulary, one a line."""
+    try:
+        words = [word.strip() for word in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as err:
+        raise UsageError(f"{path} cannot be read ({err}): give a UTF-8 file with one word a line") from err
+    return list(dict.fromkeys(word for word in words if word))
+
+
+def _find(root: Path, given: str | None, usual: Sequence[str], what: str) -> Path:
+    found = _find_or_none(root, given, usual)
+    if found is None:
+        raise UsageError(f"{root} has no {' or '.join(usual)} ({what}): give the folder of LAMA-TREx")
+    return found
+
+
+def _find_or_none(root: Path, given: str | None, usual: Sequence[str]) -> Path | None:
+    """`root / given`, which must exist, or the first of the usual names that does."""
+    if given is not None:
+        if not (root / given).exists():
+            raise UsageError(f"{root / given} does not exist: name a file or folder inside {root}")
+        return root / given
+    return next((root / name for name in usual if (root / name).exists()), None)

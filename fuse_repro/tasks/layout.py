@@ -1,0 +1,154 @@
+"""Where text, prompt, mask and special tokens stand: items -> rows of tokens with slots for the prompt.
+
+| | postfix (paper, eq. 1) | prefix (PEFT) | template |
+|---|---|---|---|
+| masked | [CLS] x v1 ... vm [MASK] . [SEP] | v1 ... vm [CLS] x [MASK] . [SEP] | [CLS] The capital of x is [MASK] . [SEP] |
+| causal | BOS x v1 ... vm -> | v1 ... vm BOS x -> | BOS The capital of x is -> |
+
+A masked model answers at its mask token (with OptiPrompt's full stop behind it), a causal one after the last
+token; what follows [Y] in a template is not read by a causal model.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fuse_repro.data.prompt_task import ANSWER, SUBJECT, check_template
+from fuse_repro.errors import UsageError, require
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.masked_lm import MaskedLM
+from fuse_repro.prompts import SoftPrompt
+
+FULL_STOP = " ."
+
+
+@dataclass(frozen=True)
+class Row:
+    """One item as tokens.
+
+    Attributes:
+        ids: S token ids; -1 at the places of the m prompt vectors, which stand together.
+        answer: the position whose logits answer.
+        cut: how many tokens of the text were left out because it was too long.
+    """
+
+    ids: tuple[int, ...]
+    answer: int
+    cut: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B rows, padded on the right to S.
+
+    Attributes:
+        ids: [B, S] token ids, 0 at slots and padding.
+        slots: [B, S] number of the prompt vector that stands there, or -1.
+        mask: [B, S], True at tokens and slots; None if nothing is padded.
+        answers: [B] the position whose logits answer.
+    """
+
+    ids: Tensor
+    slots: Tensor
+    mask: Tensor | None
+    answers: Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a model reads items.
+
+    Attributes:
+        lm: a masked or a causal model.
+        position: of a soft prompt of `length` vectors: `prefix` or `postfix`.
+        length: m; 0 for a template.
+        template: a manual prompt, for m = 0.
+        max_text_tokens: longer texts are cut at the end; None: no limit but the model's.
+    """
+
+    lm: FrozenModel
+    position: str = "postfix"
+    length: int = 0
+    template: str | None = None
+    max_text_tokens: int | None = None
+
+    @classmethod
+    def of(
+        cls, lm: FrozenModel, prompt: SoftPrompt | str, max_text_tokens: int | None = None
+    ) -> "Layout":
+        """The layout for a soft prompt or a template. Raises UsageError where `lm` cannot read it."""
+        if isinstance(prompt, SoftPrompt):
+            prompt.check_model(lm)
+            return cls(lm, prompt.position, prompt.length, None, max_text_tokens)
+        check_template(lm.name, prompt)
+        causal = not isinstance(lm, MaskedLM)
+        if causal and prompt.index(SUBJECT) > prompt.index(ANSWER):
+            raise UsageError(
+                f"template={prompt!r} asks for {ANSWER} before {SUBJECT}, which the causal model {lm.name} cannot "
+                "answer: use a masked model or another template"
+            )
+        return cls(lm, "postfix", 0, prompt, max_text_tokens)
+
+    def rows(self, texts: Sequence[str]) -> list[Row]:
+        """One row for each text. Raises UsageError for one without tokens or too long for the model."""
+        left, right = self._surroundings(texts)
+        tokenizer, masked = self.lm.tokenizer, isinstance(self.lm, MaskedLM)
+        encoded = tokenizer.encode(left)
+        tail = tuple(tokenizer.encode([right])[0]) if masked and right else ()
+        slots = (-1,) * self.length
+        rows = []
+        for text, ids in zip(texts, encoded, strict=True):
+            content = tuple(ids[: self.max_text_tokens])
+            head = (*tokenizer.prefix_ids, *content)
+            head = (*head, *slots) if self.position == "postfix" else (*slots, *head)
+            whole = (*head, self._mask_id(), *tail, *tokenizer.suffix_ids) if masked else head
+            require(bool(whole), "text", text, f"a text that {self.lm.name} has tokens for")
+            self._check_length(text, len(whole))
+            rows.append(Row(whole, len(head) if masked else len(head) - 1, len(ids) - len(content)))
+        return rows
+
+    def _surroundings(self, texts: Sequence[str]) -> tuple[list[str], str]:
+        """What stands before each answer (the text included), and what stands after all of them."""
+        if self.template is None:
+            return list(texts), FULL_STOP
+        before, after = self.template.split(ANSWER)
+        if SUBJECT in after:
+            require(len(set(texts)) == 1, "template", self.template, "one with [X] before [Y]")
+            after = after.replace(SUBJECT, texts[0])
+        return [before.rstrip().replace(SUBJECT, text) for text in texts], after.rstrip()
+
+    def _mask_id(self) -> int:
+        assert isinstance(self.lm, MaskedLM)
+        return self.lm.mask_id
+
+    def _check_length(self, text: str, tokens: int) -> None:
+        limit = (
+            self.lm.max_tokens
+            if isinstance(self.lm, MaskedLM)
+            else getattr(self.lm.model.config, "max_position_embeddings", tokens)
+        )
+        if tokens > limit:
+            raise UsageError(
+                f"the text {text[:40]!r}... makes {tokens} tokens with its prompt, but {self.lm.name} reads at most "
+                f"{limit}: set max_text_tokens lower"
+            )
+
+
+def collate(rows: Sequence[Row], device: torch.device) -> Batch:
+    """Rows to one batch, padded on the right."""
+    width = max(len(row.ids) for row in rows)
+    ids = torch.tensor([[*row.ids, *([-2] * (width - len(row.ids)))] for row in rows], device=device)
+    is_slot = ids == -1
+    slots = torch.where(is_slot, is_slot.long().cumsum(dim=1) - 1, -1)
+    mask = None if min(len(row.ids) for row in rows) == width else ids != -2
+    answers = torch.tensor([row.answer for row in rows], device=device)
+    return Batch(ids.clamp_min(0), slots, mask, answers)
+
+
+def batches(rows: Sequence[Row], batch_size: int) -> Iterator[list[int]]:
+    """Row numbers in batches of rows of similar length."""
+    order = sorted(range(len(rows)), key=lambda number: len(rows[number].ids))
+    for begin in range(0, len(order), batch_size):
+        yield order[begin : begin + batch_size]
