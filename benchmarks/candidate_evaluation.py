@@ -46,7 +46,9 @@ def padded(encoder: torch.nn.Module, texts: list[str], batch_size: int = 64) -> 
     rows = []
     with torch.no_grad():
         for begin in range(0, len(texts), batch_size):
-            part = encoder.tokenizer.tokenizer(texts[begin : begin + batch_size], padding=True, return_tensors="pt")
+            part = encoder.tokenizer.tokenizer(
+                texts[begin : begin + batch_size], padding=True, return_tensors="pt"
+            )
             hidden = encoder.model(**part).last_hidden_state
             mask = part["attention_mask"][..., None].float()
             rows.append((hidden * mask).sum(1) / mask.sum(1))

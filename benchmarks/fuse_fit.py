@@ -76,7 +76,9 @@ def main() -> None:
         figures = {}
         for way in ("streamed", "facewise", "dense"):
             command = [sys.executable, __file__, way, folder]
-            figures[way] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            figures[way] = json.loads(
+                subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            )
         maps = {way: torch.load(Path(folder) / f"{way}.pt", weights_only=True) for way in figures}
     for way in ("facewise", "dense"):
         pairs = zip(maps[way], maps["streamed"], strict=True)

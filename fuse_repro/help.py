@@ -43,7 +43,9 @@ def help_text(arguments: Sequence[str]) -> str:
 
 def explain(error: Exception, folder: Path, arguments: Sequence[str]) -> str:
     """One line: the key or option that is wrong, what is allowed, and the nearest name."""
-    message = str(error)
+    message = f"{error}\n{error.__cause__ or ''}"
+    if override := getattr(error, "override", None):
+        return f"{override} cannot be read as KEY=VALUE: brackets must be closed, and text with signs quoted"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
         group, option = match.groups()
         return f"{group}={option} is unknown: {group} is one of {_list(_options(folder, group), option)}"
@@ -53,9 +55,9 @@ def explain(error: Exception, folder: Path, arguments: Sequence[str]) -> str:
         return _unknown_key(match[1], folder, arguments)
     if match := re.search(r"Could not (?:override|append to config)[^']*'([^'=]+)", message):
         return _unknown_key(match[1], folder, arguments)
-    if match := re.search(r"full_key: (\S+)", message):
-        return f"{match[1]}: {message.splitlines()[0]}"
-    return " ".join(message.split())
+    if match := re.search(r"Error merging override ([^=]+)=.*\n(.*)", message):
+        return f"{match[1]}: {match[2]}"
+    return " ".join(str(error).split())
 
 
 def _unknown_key(key: str, folder: Path, arguments: Sequence[str]) -> str:

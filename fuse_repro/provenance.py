@@ -16,7 +16,8 @@ from typing import Any
 from fuse_repro import __version__
 from fuse_repro.errors import UsageError, require
 
-UNHASHED_KEYS = ("output_dir", "hydra")
+UNHASHED_KEYS = ("output_dir", "output_root", "hydra")
+UNHASHED_ANYWHERE = ("cache_dir",)
 DISTRIBUTIONS = {
     "torch": "torch",
     "transformers": "transformers",
@@ -87,11 +88,20 @@ def _finite(value: Any) -> Any:
 def config_hash(config: Mapping) -> str:
     """sha256 (hex) of the canonical JSON of a resolved config, leaving out what does not change results.
 
-    Left out are the top-level keys "output_dir" and "hydra"; the order of keys does not matter.
+    Left out are the top-level keys "output_dir", "output_root" and "hydra", and every "cache_dir"; the order of
+    keys does not matter.
     """
     hashed = {key: value for key, value in config.items() if key not in UNHASHED_KEYS}
-    text = json.dumps(plain(hashed), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(_without_caches(plain(hashed)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without_caches(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_caches(item) for key, item in value.items() if key not in UNHASHED_ANYWHERE}
+    if isinstance(value, list):
+        return [_without_caches(item) for item in value]
+    return value
 
 
 def library_versions() -> dict[str, str | None]:

@@ -31,6 +31,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config = plain(config)
         self.config_hash = config_hash(config)
+        self._opened = False
 
     def open(self, *, device: str, weights: Mapping[str, Mapping[str, str]]) -> None:
         """Create the directory or continue in it; the status becomes "running".
@@ -50,6 +51,7 @@ class RunDirectory:
         else:
             self._write(MANIFEST, self._manifest(device, weights))
         self.records()
+        self._opened = True
         self._set_status("running")
 
     def append(self, record: Mapping) -> None:
@@ -79,7 +81,15 @@ class RunDirectory:
         self._set_status("done")
 
     def fail(self, error: BaseException) -> None:
-        """Write the status "failed" with the error as one line and its traceback."""
+        """Write the status "failed" with the error as one line and its traceback.
+
+        A directory that could not be opened because another run is in it is left as it is.
+        """
+        if not self._opened:
+            if (self.path / MANIFEST).exists():
+                return
+            with _writing(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
         trace = "".join(traceback.format_exception(error))
         self._set_status("failed", first_line(error), trace)
 

@@ -171,11 +171,18 @@ def _select(words: list[str], count: int | None, selection: str, seed: int) -> l
     if selection == "random":
         return [words[place] for place in _draw(len(words), count, seed)]
     if selection == "frequent":
-        import wordfreq
-
-        frequency = wordfreq.get_frequency_dict("en")
-        words = sorted(words, key=lambda word: (-frequency.get(word.lower(), 0.0), word))
+        words = _by_frequency(words)
     return words[:count]
+
+
+def _by_frequency(words: list[str]) -> list[str]:
+    """Most frequent first; wordfreq has no case, so other capitalisations of a word come after all words."""
+    import wordfreq
+
+    frequency = wordfreq.get_frequency_dict("en")
+    ranked = sorted(words, key=lambda word: (-frequency.get(word.lower(), 0.0), word != word.lower(), word))
+    firsts = {word.lower(): word for word in reversed(ranked)}
+    return sorted(ranked, key=lambda word: firsts[word.lower()] != word)
 
 
 def _draw(size: int, count: int, seed: int) -> list[int]:

@@ -72,12 +72,12 @@ def closed_form(relative: Tensor, mask: Tensor, space: AnchorSpace, ridges: Sequ
     right = (relative * mask) @ space.directions
     solved = right.new_empty(len(ridges), *right.shape)
     shared = bool(mask.all())
-    rows: list[int | slice] = [slice(None)] if shared else list(range(len(mask)))
-    for row in rows:
-        anchors = space.directions if isinstance(row, slice) else space.directions[mask[row]]
+    blocks = [slice(None)] if shared else [slice(row, row + 1) for row in range(len(mask))]
+    for rows in blocks:
+        anchors = space.directions if shared else space.directions[mask[rows][0]]
         gram = anchors.T @ anchors
         for place, ridge in enumerate(ridges):
-            solved[place, row] = solve_gram(gram, right[row].T, ridge).T.to(right)
+            solved[place, rows] = solve_gram(gram, right[rows].T, ridge).T.to(right)
     return [normalize(directions, dim=1) for directions in solved]
 
 

@@ -93,47 +93,51 @@ class Layout:
 
     def rows(self, texts: Sequence[str]) -> list[Row]:
         """One row for each text. Raises UsageError for one without tokens or too long for the model."""
-        left, right = self._surroundings(texts)
-        tokenizer, masked = self.lm.tokenizer, isinstance(self.lm, MaskedLM)
-        encoded = tokenizer.encode(left)
-        tail = tuple(tokenizer.encode([right])[0]) if masked and right else ()
+        tokenizer = self.lm.tokenizer
+        shortened, cuts = self._shorten(texts)
+        lefts, rights = self._surroundings(shortened)
+        parts = zip(texts, tokenizer.encode(lefts), tokenizer.encode(rights), cuts, strict=True)
+        return [self._row(text, tuple(left), tuple(right), cut) for text, left, right, cut in parts]
+
+    def _row(self, text: str, left: tuple[int, ...], right: tuple[int, ...], cut: int) -> Row:
+        """The tokens before and after the answer, with slots and special tokens put in."""
         slots = (-1,) * self.length
-        rows = []
-        for text, ids in zip(texts, encoded, strict=True):
-            content = tuple(ids[: self.max_text_tokens])
-            head = (*tokenizer.prefix_ids, *content)
-            head = (*head, *slots) if self.position == "postfix" else (*slots, *head)
-            whole = (*head, self._mask_id(), *tail, *tokenizer.suffix_ids) if masked else head
-            require(bool(whole), "text", text, f"a text that {self.lm.name} has tokens for")
-            self._check_length(text, len(whole))
-            rows.append(Row(whole, len(head) if masked else len(head) - 1, len(ids) - len(content)))
-        return rows
-
-    def _surroundings(self, texts: Sequence[str]) -> tuple[list[str], str]:
-        """What stands before each answer (the text included), and what stands after all of them."""
-        if self.template is None:
-            return list(texts), FULL_STOP
-        before, after = self.template.split(ANSWER)
-        if SUBJECT in after:
-            require(len(set(texts)) == 1, "template", self.template, "one with [X] before [Y]")
-            after = after.replace(SUBJECT, texts[0])
-        return [before.rstrip().replace(SUBJECT, text) for text in texts], after.rstrip()
-
-    def _mask_id(self) -> int:
-        assert isinstance(self.lm, MaskedLM)
-        return self.lm.mask_id
-
-    def _check_length(self, text: str, tokens: int) -> None:
-        limit = (
-            self.lm.max_tokens
-            if isinstance(self.lm, MaskedLM)
-            else getattr(self.lm.model.config, "max_position_embeddings", tokens)
-        )
-        if tokens > limit:
+        head = (*self.lm.tokenizer.prefix_ids, *left)
+        head = (*head, *slots) if self.position == "postfix" else (*slots, *head)
+        if isinstance(self.lm, MaskedLM):
+            whole = (*head, self.lm.mask_id, *right, *self.lm.tokenizer.suffix_ids)
+            answer = len(head)
+        else:
+            whole, answer = head, len(head) - 1
+        require(bool(whole), "text", text, f"a text that {self.lm.name} has tokens for")
+        limit = _max_tokens(self.lm)
+        if limit is not None and len(whole) > limit:
             raise UsageError(
-                f"the text {text[:40]!r}... makes {tokens} tokens with its prompt, but {self.lm.name} reads at most "
-                f"{limit}: set max_text_tokens lower"
+                f"the text {text[:40]!r}... makes {len(whole)} tokens with its prompt, but {self.lm.name} reads at "
+                f"most {limit}: set max_text_tokens lower"
             )
+        return Row(whole, answer, cut)
+
+    def _shorten(self, texts: Sequence[str]) -> tuple[list[str], list[int]]:
+        """Texts of at most `max_text_tokens` tokens, and how many tokens each has lost."""
+        limit = self.max_text_tokens
+        if limit is None:
+            return list(texts), [0] * len(texts)
+        require(limit >= 1, "max_text_tokens", limit, "at least 1, or null for no limit")
+        encoded = self.lm.tokenizer.encode(texts)
+        cuts = [max(len(ids) - limit, 0) for ids in encoded]
+        shortened = self.lm.tokenizer.decode([ids[:limit] for ids in encoded])
+        return [short if cut else text for text, short, cut in zip(texts, shortened, cuts, strict=True)], cuts
+
+    def _surroundings(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
+        """What stands before and after each answer, the text included."""
+        if self.template is None:
+            return list(texts), [FULL_STOP] * len(texts)
+        before, after = self.template.split(ANSWER)
+        return (
+            [before.rstrip().replace(SUBJECT, text) for text in texts],
+            [after.rstrip().replace(SUBJECT, text) for text in texts],
+        )
 
 
 def collate(rows: Sequence[Row], device: torch.device) -> Batch:
@@ -152,3 +156,11 @@ def batches(rows: Sequence[Row], batch_size: int) -> Iterator[list[int]]:
     order = sorted(range(len(rows)), key=lambda number: len(rows[number].ids))
     for begin in range(0, len(order), batch_size):
         yield order[begin : begin + batch_size]
+
+
+def _max_tokens(lm: FrozenModel) -> int | None:
+    """The most tokens the model has positions for, or None if it does not say."""
+    if isinstance(lm, MaskedLM):
+        return lm.max_tokens
+    limit: int | None = getattr(lm.model.config, "max_position_embeddings", None)
+    return limit

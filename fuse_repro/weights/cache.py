@@ -71,11 +71,11 @@ def cached(
         ) from err
 
 
-def hash_files(directory: Path, names: list[str]) -> dict[str, str]:
-    """sha256 of each named file of a folder."""
+def hash_files(directory: Path, names: list[str], label: str) -> dict[str, str]:
+    """sha256 of each named file of a folder; `label` names it on the progress bar."""
     sizes = {name: (directory / name).stat().st_size for name in names}
     digests = {}
-    with bar(f"hashing {directory.name}", total=sum(sizes.values())) as advance:
+    with bar(f"hashing {label}", total=sum(sizes.values())) as advance:
         for name in names:
             with (directory / name).open("rb") as stream:
                 digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -108,7 +108,7 @@ def _build(target: Path, source: str, build: Callable[[Path], None]) -> WeightsE
     try:
         build(building)
         names = sorted(str(p.relative_to(building)) for p in building.rglob("*") if p.is_file())
-        digests = hash_files(building, names)
+        digests = hash_files(building, names, target.name)
         listing = {n: {"size": (building / n).stat().st_size, "sha256": digests[n]} for n in names}
         text = json.dumps({"source": source, "files": listing}, indent=1)
         (building / LISTING).write_text(text, encoding="utf-8")

@@ -130,7 +130,7 @@ def _from_path(name: str, folder: Path) -> WeightsEntry:
         raise UsageError(f"{name}.path={str(folder)!r} is not a folder: give one saved with save_pretrained")
     _check_safetensors(folder, f"{name}.path={str(folder)!r}")
     names = sorted(p.name for p in folder.iterdir() if p.suffix in SUFFIXES)
-    return WeightsEntry(folder, hash_files(folder, names), f"path {folder}")
+    return WeightsEntry(folder, hash_files(folder, names, name), f"path {folder}")
 
 
 def _check_safetensors(folder: Path, what: str) -> None:

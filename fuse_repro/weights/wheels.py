@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from fuse_repro.errors import UsageError
 from fuse_repro.progress import bar
 from fuse_repro.weights.cache import cached
 
+PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")
 OFFLINE_HINT = (
     "check the network, or work offline with source=path and path=FOLDER, "
     "or with FUSE_REPRO_CACHE=FOLDER set to a cache that was filled elsewhere"
@@ -90,7 +92,7 @@ def check_sha256(name: str, expected: str, got: str) -> None:
 def _download(requirements: Sequence[str], folder: Path) -> None:
     """Let pip download exactly these wheels into `folder`."""
     for requirement in requirements:
-        if "==" not in requirement or requirement.startswith("-"):
+        if not PINNED.fullmatch(requirement):
             raise UsageError(f"requirement {requirement!r} is not pinned: give NAME==VERSION")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     command += ["--quiet", "--disable-pip-version-check", "--dest", str(folder), *requirements]

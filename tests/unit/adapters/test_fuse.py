@@ -42,7 +42,11 @@ def embeddings(model: FrozenModel, text: str) -> torch.Tensor:
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.lists(st.sampled_from([*WORDS, "naïve", "猫が", "🙂", "x" * 30]), min_size=1, max_size=8).map(" ".join))
+@given(
+    text=st.lists(st.sampled_from([*WORDS, "naïve", "猫が", "🙂", "x" * 30]), min_size=1, max_size=8).map(
+        " ".join
+    )
+)
 def test_forward_is_the_targets_own_embedding_of_the_text(
     adapter: FuseAdapterModule, lm: FrozenModel, encoder: FrozenModel, text: str
 ) -> None:
@@ -176,7 +180,10 @@ def test_released_behaviour_differs_from_the_paper_where_it_should(
 ) -> None:
     def pulled(compat: object) -> tuple[torch.Tensor, tuple[WordPair, ...]]:
         variant = FuseAdapterModule(
-            lm, encoder, {key: adapter.map(key) for key in adapter.keys}, replace(adapter.config, compat=compat)
+            lm,
+            encoder,
+            {key: adapter.map(key) for key in adapter.keys},
+            replace(adapter.config, compat=compat),
         )
         alignment = variant.align([TEXT])
         generator = torch.Generator().manual_seed(0)
@@ -201,7 +208,9 @@ def test_released_behaviour_differs_from_the_paper_where_it_should(
     )
 
 
-def test_saved_maps_are_found_by_every_input_of_the_fit(tmp_path: Path, lm: FrozenModel, encoder: FrozenModel) -> None:
+def test_saved_maps_are_found_by_every_input_of_the_fit(
+    tmp_path: Path, lm: FrozenModel, encoder: FrozenModel
+) -> None:
     def files() -> set[str]:
         return {path.name for path in tmp_path.rglob("*.safetensors")}
 
@@ -219,7 +228,12 @@ def test_saved_maps_are_found_by_every_input_of_the_fit(tmp_path: Path, lm: Froz
     namesake._embedding.weight.data += 0.1
     assert namesake.name == lm.name
     variants = [{"max_tokens": 2}, {"seed": 1}, {"ridge": 0.1}, {"words": WORDS[::-1]}, {"source": namesake}]
-    variants += [{"group_by": "pair"}, {"words_per_length": 5}, {"dtype": "float32"}, {"selection": "frequent"}]
+    variants += [
+        {"group_by": "pair"},
+        {"words_per_length": 5},
+        {"dtype": "float32"},
+        {"selection": "frequent"},
+    ]
     for count, variant in enumerate(variants, start=2):
         fit(**variant)
         assert len(files()) == count, variant
@@ -274,7 +288,9 @@ def test_settings_out_of_range(setting: dict, message: str) -> None:
         FuseConfig(**setting)
 
 
-def test_words_and_shapes_that_cannot_be_used(adapter: FuseAdapterModule, lm: FrozenModel, encoder: FrozenModel) -> None:
+def test_words_and_shapes_that_cannot_be_used(
+    adapter: FuseAdapterModule, lm: FrozenModel, encoder: FrozenModel
+) -> None:
     with pytest.raises(UsageError, match="no word of the corpus has 1 to 1 tokens in both"):
         FuseAdapterModule.fit(lm, encoder, ["surfboard" * 5], max_tokens=1)
     with pytest.raises(UsageError, match="embeddings have shape"):

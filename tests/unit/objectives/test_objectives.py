@@ -52,7 +52,11 @@ def test_a_term_of_weight_zero_is_not_computed() -> None:
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [({"a": -1.0}, r"objective\.a\.weight=-1"), ({"a": float("nan")}, "finite"), ({"c": 1.0}, "the terms are a")],
+    [
+        ({"a": -1.0}, r"objective\.a\.weight=-1"),
+        ({"a": float("nan")}, "finite"),
+        ({"c": 1.0}, "the terms are a"),
+    ],
 )
 def test_weights_that_cannot_be(weights: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -71,7 +75,9 @@ def test_candidates_are_ranked_alone(parts: tuple) -> None:
     texts = [*SENTENCES[:6], "A dog.", "cats"]
     together = loss(PromptBatch(texts, targets)).total
     for row, text in enumerate(texts):
-        torch.testing.assert_close(loss(PromptBatch([text], targets)).total[0], together[row], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            loss(PromptBatch([text], targets)).total[0], together[row], atol=1e-5, rtol=1e-5
+        )
 
 
 def test_likelihood_is_the_models_own(parts: tuple) -> None:

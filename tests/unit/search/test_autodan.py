@@ -94,7 +94,9 @@ def test_two_searches_agree_to_the_bit(problem: PromptProblem) -> None:
 
 
 @pytest.mark.parametrize("beam", [1, 4])
-def test_the_best_sentence_is_returned_and_takes_no_place_in_the_beam(problem: PromptProblem, beam: int) -> None:
+def test_the_best_sentence_is_returned_and_takes_no_place_in_the_beam(
+    problem: PromptProblem, beam: int
+) -> None:
     found = AutoDAN(candidates=3, beam=beam, max_new_tokens=5, patience=0).search(problem)
     assert found.best.finished
     assert found.best.text.endswith((".", "!", "?"))

@@ -1,0 +1,144 @@
+"""Affine maps fitted from anchors: ridge regression, orthogonal Procrustes; and what all linear maps share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fuse_repro.adapters.alignment import Alignment, WordPair
+from fuse_repro.adapters.anchors import Anchors, AnchorSettings
+from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.adapters.least_squares import solve_gram
+from fuse_repro.adapters.prompt_checks import check_prompt
+from fuse_repro.adapters.word_maps import pull_words
+from fuse_repro.errors import require
+from fuse_repro.models.base import FrozenModel
+
+
+class LinearMap(EmbeddingMap):
+    """v -> (v - source_mean) W + target_mean, with W [d_s, d_t].
+
+    Means of zero make it linear. The state is in buffers of float32.
+    """
+
+    weight: Tensor
+    source_mean: Tensor
+    target_mean: Tensor
+
+    def __init__(
+        self,
+        source: FrozenModel,
+        target: FrozenModel,
+        weight: Tensor,
+        source_mean: Tensor | None = None,
+        target_mean: Tensor | None = None,
+    ) -> None:
+        super().__init__(source, target)
+        state = {
+            "weight": weight,
+            "source_mean": weight.new_zeros(weight.shape[0]) if source_mean is None else source_mean,
+            "target_mean": weight.new_zeros(weight.shape[1]) if target_mean is None else target_mean,
+        }
+        for name, value in state.items():
+            self.register_buffer(name, value.to(source.device, torch.float32))
+
+    def transfer(self, prompt: Tensor) -> Tensor:
+        """Soft prompt [m, d_s] -> [m, d_t]. Raises UsageError for a prompt of another shape, or with NaN."""
+        check_prompt(prompt, self.source)
+        mapped = (prompt - self.source_mean.to(prompt)) @ self.weight.to(prompt)
+        return mapped + self.target_mean.to(prompt)
+
+    def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
+        """Gradient [B, S_t, d_t] -> [B, S_s, d_s]; see `pull_linear`."""
+        return pull_linear(gradient, alignment, self.weight)
+
+
+def pull_linear(gradient: Tensor, alignment: Alignment, weight: Tensor) -> Tensor:
+    """The pullback of a map for single vectors, W [d_s, d_t], to words of any number of tokens.
+
+    A word of s source tokens is taken as their mean, and every one of its target tokens as the image of
+    that: E_t[b] = mean_a(E_s[a]) W, hence G_s[a] = sum_b G_t[b] W^T / s. With one token on both sides, as for
+    anchors, this is the map itself.
+    """
+    groups: dict[int, list[WordPair]] = defaultdict(list)
+    for word in alignment.words:
+        groups[word.source_count].append(word)
+    result = gradient.new_zeros(alignment.rows, alignment.source_length, weight.shape[0])
+    for count, words in groups.items():
+        depth = max(count, max(word.target_count for word in words))
+        face = (weight / count).to(gradient).unsqueeze(-1)
+        pull_words(gradient, result, words, face.expand(-1, -1, depth))
+    return result
+
+
+@dataclass(frozen=True)
+class RidgeConfig(AnchorSettings):
+    """Least squares from the anchors' source to their target embeddings.
+
+    centre: subtract each side's mean before the fit, and add the target's back.
+    ridge: relative to the mean diagonal of X^T X; 0 is the pseudoinverse (FUSE's map for words of one token,
+        fitted on anchors).
+    """
+
+    centre: bool = True
+    ridge: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.ridge >= 0, "adapter.ridge", self.ridge, "0 (pseudoinverse) or more")
+
+    def fit(
+        self, source: FrozenModel, target: FrozenModel, words: Sequence[str], cache_dir: Path | None = None
+    ) -> LinearMap:
+        """Fit on the shared anchors; `words` and `cache_dir` are there for the interface (a fit takes seconds)."""
+        return self.fit_anchors(source, target, self.choose([source, target]))
+
+    def fit_anchors(self, source: FrozenModel, target: FrozenModel, anchors: Anchors) -> LinearMap:
+        """Fit on these anchors."""
+        x, y, means = _centred(source, target, anchors, self.centre)
+        return LinearMap(source, target, solve_gram(x.T @ x, x.T @ y, self.ridge), *means)
+
+
+@dataclass(frozen=True)
+class ProcrustesConfig(AnchorSettings):
+    """The orthogonal map that brings the anchors' source embeddings closest to their target embeddings.
+
+    Schönemann (1966): with X^T Y = U S V^T, the map is U V^T. Between unequal sizes it is the matching
+    semi-orthogonal one, of rank min(d_s, d_t).
+
+    centre: subtract each side's mean before the fit, and add the target's back.
+    scale: multiply by the factor that fits the target's lengths best; otherwise lengths are kept.
+    """
+
+    centre: bool = True
+    scale: bool = True
+
+    def fit(
+        self, source: FrozenModel, target: FrozenModel, words: Sequence[str], cache_dir: Path | None = None
+    ) -> LinearMap:
+        """Fit on the shared anchors; `words` and `cache_dir` are there for the interface (a fit takes seconds)."""
+        return self.fit_anchors(source, target, self.choose([source, target]))
+
+    def fit_anchors(self, source: FrozenModel, target: FrozenModel, anchors: Anchors) -> LinearMap:
+        """Fit on these anchors."""
+        x, y, means = _centred(source, target, anchors, self.centre)
+        u, singular, v = torch.linalg.svd(x.T @ y, full_matrices=False)
+        weight = u @ v
+        if self.scale:
+            weight = weight * (singular.sum() / (x @ weight).square().sum())
+        return LinearMap(source, target, weight, *means)
+
+
+def _centred(
+    source: FrozenModel, target: FrozenModel, anchors: Anchors, centre: bool
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """The anchors' embeddings on both sides without their means, in float64, and the means (or zeros)."""
+    sides = [side.double() for side in anchors.embeddings([source, target])]
+    means = [side.mean(0) if centre else side.new_zeros(side.shape[1]) for side in sides]
+    x, y = (side - mean for side, mean in zip(sides, means, strict=True))
+    return x, y, (means[0], means[1])

@@ -1,0 +1,122 @@
+"""Precision@1 of a prompt on a task, and its means over relations and over facts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from torch import Tensor
+
+from fuse_repro.data.prompt_task import SPLITS, PromptTask
+from fuse_repro.errors import UsageError, require
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.prompts import SoftPrompt, for_model
+from fuse_repro.tasks.answers import NOT_ONE_TOKEN, Answers
+from fuse_repro.tasks.layout import Layout
+from fuse_repro.tasks.predict import answer_log_probs
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a prompt gets right on one split of one task.
+
+    Attributes:
+        task: its name.
+        accuracy: precision@1, the share of `items` whose most probable candidate is the answer.
+        hits: for each of the items that have an answer of one token, in order.
+        predictions: the most probable candidate of each of them.
+        loss: mean -log p(answer) among the candidates, in nats.
+        candidates: how many the model chooses from.
+        skipped: why items were not asked, and how many; they count neither as right nor as wrong.
+        cut: how many texts were shortened.
+    """
+
+    task: str
+    accuracy: float
+    hits: tuple[bool, ...]
+    predictions: tuple[str, ...]
+    loss: float
+    candidates: int
+    skipped: dict[str, int]
+    cut: int
+
+    @property
+    def items(self) -> int:
+        """How many items were asked."""
+        return len(self.hits)
+
+    @property
+    def accuracy_counting_skipped(self) -> float:
+        """Precision@1 where items without an answer of one token count as wrong."""
+        return sum(self.hits) / (self.items + sum(self.skipped.values()))
+
+
+def evaluate(
+    lm: FrozenModel,
+    prompt: SoftPrompt | Tensor | str,
+    task: PromptTask,
+    split: str = "test",
+    *,
+    batch_size: int = 64,
+    max_text_tokens: int | None = None,
+) -> Evaluation:
+    """Ask every item of a split; ties go to the earlier candidate.
+
+    Args:
+        lm: a masked or causal language model.
+        prompt: a soft prompt of this model; embeddings [m, d] alone stand between text and answer; a text is a
+            manual prompt with [X] and [Y].
+        task: answers that are not one token of the model are no candidates, and items with such an answer are
+            counted in `skipped`.
+        split: `train`, `dev` or `test`.
+        batch_size: how many items share a forward pass.
+        max_text_tokens: longer texts are cut at the end.
+
+    Raises:
+        UsageError: a prompt of another model, a template a causal model cannot answer, a text that is too
+            long, or a split without an item that can be asked.
+    """
+    require(split in SPLITS, "split", split, f"one of {', '.join(SPLITS)}")
+    if isinstance(prompt, Tensor):
+        prompt = for_model(lm, prompt)
+    answers = Answers.of(lm, task.answers)
+    asked = [item for item in task.splits[split] if item.answer in answers.index]
+    skipped = len(task.splits[split]) - len(asked)
+    if not asked:
+        raise UsageError(
+            f"{task.name} has no {split} item whose answer is one token of {lm.name} ({skipped} have several tokens)"
+        )
+    layout = Layout.of(lm, prompt, max_text_tokens)
+    rows = layout.rows([item.text for item in asked])
+    embeddings = prompt.embeddings.to(lm.device) if isinstance(prompt, SoftPrompt) else None
+    log_probs = answer_log_probs(lm, rows, embeddings, answers.ids, batch_size).cpu()
+    gold = [answers.index[item.answer] for item in asked]
+    best = log_probs.argmax(dim=1).tolist()
+    hits = tuple(one == other for one, other in zip(best, gold, strict=True))
+    return Evaluation(
+        task=task.name,
+        accuracy=sum(hits) / len(hits),
+        hits=hits,
+        predictions=tuple(answers.words[number] for number in best),
+        loss=-fmean(log_probs[row, number].item() for row, number in enumerate(gold)),
+        candidates=len(answers.words),
+        skipped={NOT_ONE_TOKEN: skipped} if skipped else {},
+        cut=sum(row.cut > 0 for row in rows),
+    )
+
+
+def averages(evaluations: Sequence[Evaluation]) -> dict[str, float]:
+    """The mean precision@1 over relations and over facts.
+
+    `mean_over_relations` is what both papers report: the mean of the relations' accuracies, each counting once
+    (the transfer paper calls it "micro-average accuracy"; it is a macro average in the usual sense).
+    `mean_over_facts` weighs relations by their number of items (a micro average).
+
+    Raises:
+        UsageError: no evaluation at all.
+    """
+    require(len(evaluations) > 0, "evaluations", [], "at least one relation")
+    hits = [hit for evaluation in evaluations for hit in evaluation.hits]
+    return {
+        "mean_over_relations": fmean(evaluation.accuracy for evaluation in evaluations),
+        "mean_over_facts": fmean(hits),
+    }

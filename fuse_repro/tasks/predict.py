@@ -1,0 +1,71 @@
+"""Logits where the answer stands, for masked and causal models alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.masked_lm import MaskedLM
+from fuse_repro.tasks.layout import Batch, Row, batches, collate
+
+
+def answer_logits(lm: FrozenModel, embeddings: Tensor, mask: Tensor | None, answers: Tensor) -> Tensor:
+    """Logits [B, V] at one position of each row; differentiable by the embeddings.
+
+    The model's head, which is as large as its vocabulary, is applied at these positions only: they are picked
+    from what the transformer below the head returns.
+
+    Args:
+        lm: a masked or causal language model of B rows [B, S, d] of `embeddings`.
+        mask: [B, S], True at tokens; None if nothing is padded. A causal model needs none for padding on the
+            right, since it never looks there.
+        answers: [B] the positions.
+    """
+
+    def pick(module: Any, arguments: Any, output: Any) -> Any:
+        hidden = output[0]
+        rows = torch.arange(len(hidden), device=hidden.device)
+        output.last_hidden_state = hidden[rows, answers].unsqueeze(1)
+        return output
+
+    body = lm.model.base_model
+    assert body is not lm.model, f"{lm.name} has no transformer below its head"
+    handle = body.register_forward_hook(pick)
+    try:
+        logits: Tensor = lm(embeddings, mask if isinstance(lm, MaskedLM) else None)
+    finally:
+        handle.remove()
+    return logits[:, 0]
+
+
+def fill(batch: Batch, embeddings: Tensor, prompt: Tensor | None) -> Tensor:
+    """The batch's embeddings [B, S, d] with the prompt [m, d] put in its slots."""
+    if prompt is None:
+        return embeddings
+    placed = prompt.to(embeddings.dtype)[batch.slots.clamp_min(0)]
+    return torch.where((batch.slots >= 0)[..., None], placed, embeddings)
+
+
+def answer_log_probs(
+    lm: FrozenModel,
+    rows: Sequence[Row],
+    prompt: Tensor | None,
+    candidates: Tensor,
+    batch_size: int = 64,
+) -> Tensor:
+    """Log-probabilities [B, A], float32, in nats, of the candidates [A] among themselves; without gradients.
+
+    Rows of similar length share a batch; the result is in the order of `rows`, and depends on the batch size
+    by rounding only.
+    """
+    result = torch.empty(len(rows), len(candidates), device=lm.device)
+    with torch.inference_mode():
+        for numbers in batches(rows, batch_size):
+            batch = collate([rows[number] for number in numbers], lm.device)
+            embeddings = fill(batch, lm.embed(batch.ids), prompt)
+            logits = answer_logits(lm, embeddings, batch.mask, batch.answers)
+            places = torch.tensor(numbers, device=lm.device)
+            result[places] = logits[:, candidates].float().log_softmax(dim=-1)
+    return result

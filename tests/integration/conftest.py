@@ -1,0 +1,62 @@
+"""The whole command on tiny random models, photographs made here, and nothing from the network."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+from tiny_models import tiny_clip, tiny_gpt2
+
+from fuse_repro.models.base import FrozenModel
+
+
+def save_model(model: FrozenModel, folder: Path) -> Path:
+    """A transformers folder, as source=path takes it."""
+    model.model.save_pretrained(folder)
+    model.tokenizer.tokenizer.save_pretrained(folder)
+    if hasattr(model, "image_processor"):
+        model.image_processor.save_pretrained(folder)
+    return folder
+
+
+def make_photo(path: Path, colour: str) -> Path:
+    image = Image.new("RGB", (48, 40), colour)
+    ImageDraw.Draw(image).ellipse((8, 8, 30, 30), fill="white")
+    image.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    save_model(tiny_gpt2(), folder / "lm")
+    save_model(tiny_clip(), folder / "vision")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for colour in ("red", "green", "blue"):
+        make_photo(folder / f"{colour}.png", colour)
+    return folder
+
+
+@pytest.fixture
+def tiny_overrides(tiny_models_folder: Path, tmp_path: Path) -> list[str]:
+    """Everything of a caption run but its data set and its run directory."""
+    return [
+        "experiment=caption",
+        "trainer=cpu",
+        "model@models.lm=gpt2",
+        "models.lm.source=path",
+        f"models.lm.path={tiny_models_folder / 'lm'}",
+        "model@models.vision=clip_vit_b32",
+        "models.vision.source=path",
+        f"models.vision.path={tiny_models_folder / 'vision'}",
+        "corpus.size=2000",
+        "optimizer.candidates=8",
+        "optimizer.beam=2",
+        "optimizer.max_new_tokens=3",
+        f"cache_dir={tmp_path / 'cache'}",
+    ]
