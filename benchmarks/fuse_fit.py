@@ -19,9 +19,10 @@ from tempfile import TemporaryDirectory
 import torch
 from _common import report
 
+from fuse_repro.adapters.fuse_fit import BLOCK
 from fuse_repro.t_algebra import TLeastSquares, t_pinv, t_product
 
-WORDS, D_I, D_J, LENGTHS, BLOCK = 16384, 576, 384, (1, 2, 3, 4), 4096
+WORDS, D_I, D_J, LENGTHS = 16384, 576, 384, (1, 2, 3, 4)
 
 
 def block(depth: int, index: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -47,7 +47,9 @@ class SoftPrompt:
 
     def __post_init__(self) -> None:
         shape = tuple(self.embeddings.shape)
-        require(len(shape) == 2 and min(shape) >= 1, "soft prompt's shape", shape, "[m, d] with m of at least 1")
+        require(
+            len(shape) == 2 and min(shape) >= 1, "soft prompt's shape", shape, "[m, d] with m of at least 1"
+        )
         require(self.position in POSITIONS, "position", self.position, f"one of {', '.join(POSITIONS)}")
         if not torch.isfinite(self.embeddings).all():
             raise UsageError(
@@ -163,7 +165,9 @@ def save_peft(prompt: SoftPrompt, folder: Path, lm: FrozenModel, base_model: str
         _write(folder / PEFT_WEIGHTS, lambda path: save_file(tensors, path, metadata=metadata))
         _write(folder / PEFT_CONFIG, lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
     except OSError as err:
-        raise UsageError(f"cannot write the prompt to {folder} ({err.strerror}): choose a writable folder") from err
+        raise UsageError(
+            f"cannot write the prompt to {folder} ({err.strerror}): choose a writable folder"
+        ) from err
 
 
 def load_peft(folder: Path, lm: FrozenModel) -> SoftPrompt:

@@ -36,7 +36,9 @@ def table_model(tokenizer: str, size: int, seed: int = 0, table: Tensor | None =
     return FrozenModel(_Table(table), words, name=f"{tokenizer}_{table.shape[1]}_{seed}")
 
 
-def related_model(model: FrozenModel, tokenizer: str, size: int, noise: float = 0.0, seed: int = 1) -> FrozenModel:
+def related_model(
+    model: FrozenModel, tokenizer: str, size: int, noise: float = 0.0, seed: int = 1
+) -> FrozenModel:
     """A model of another tokenizer whose words are a linear image of those of `model`, up to noise."""
     from fuse_repro.adapters.anchors import shared_anchors
 

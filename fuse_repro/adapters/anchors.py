@@ -117,14 +117,14 @@ def shared_anchors(
         f"{names} share {len(words)} words; give at most that, or null for all",
     )
     chosen = _select(words, count, selection, seed)
-    return Anchors(
-        tuple(chosen), tuple(torch.tensor([table[word] for word in chosen]) for table in tables)
-    )
+    return Anchors(tuple(chosen), tuple(torch.tensor([table[word] for word in chosen]) for table in tables))
 
 
 def _check_selection(selection: str, count: int | None) -> None:
     require(selection in SELECTIONS, "adapter.anchor_selection", selection, f"one of {', '.join(SELECTIONS)}")
-    require(count is None or count >= 1, "adapter.anchors", count, "a whole number from 1 on, or null for all")
+    require(
+        count is None or count >= 1, "adapter.anchors", count, "a whole number from 1 on, or null for all"
+    )
     require(
         count is None or selection != "all",
         "adapter.anchors",

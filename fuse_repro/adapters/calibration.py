@@ -1,4 +1,4 @@
-"""Choosing k, ridge and centring without labels: do held-out anchors arrive at the right token?"""
+"""Choosing k, ridge and the anchors' frame without labels: do held-out anchors arrive at the right token?"""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 KS = (512, 2048, 8192, None)
 RIDGES = (0.01, 0.1, 1.0)
+FRAMES = ((False, False), (True, False), (True, True))  # centre, whiten
 
 
 @dataclass(frozen=True)
 class CalibrationRow:
     """One setting and what it does to held-out anchors.
 
-    k, ridge, centre: as in RelativeConfig; k None is all anchors.
+    k, ridge, centre, whiten: as in RelativeConfig; k None is all anchors.
     recall: share of held-out anchors whose own token is nearest to where they arrive, in [0, 1].
     cosine: mean cosine between where an anchor arrives and its own token.
     """
@@ -40,6 +41,7 @@ class CalibrationRow:
     k: int | None
     ridge: float
     centre: bool
+    whiten: bool
     recall: float
     cosine: float
 
@@ -61,7 +63,7 @@ def arrival(arrived: Tensor, own: Tensor, others: Tensor) -> tuple[float, float]
 def calibrate(
     sources: Sequence[FrozenModel], target: FrozenModel, anchors: Anchors, config: RelativeConfig
 ) -> tuple[CalibrationRow, ...]:
-    """Every setting of the grid KS x RIDGES x (centred, not), best recall first, ties by cosine.
+    """Every setting of the grid KS x RIDGES x FRAMES, best recall first, ties by cosine.
 
     `config.holdout` anchors, drawn with `config.seed`, are left out; their source embeddings are transferred by
     the closed form as if they were prompts. Uses no labels and neither prompts nor data of any task.
@@ -78,11 +80,11 @@ def calibrate(
     kept, held = anchors.hold_out(count, config.seed)
     models = [*sources, target]
     rows = []
-    with bar("calibrating", 2 * len(_ks(len(kept)))) as advance:
-        for centre in (True, False):
+    with bar("calibrating", len(FRAMES) * len(_ks(len(kept)))) as advance:
+        for frame in FRAMES:
             sides = zip(kept.embeddings(models), held.embeddings(models), strict=True)
             pairs = [(known.to(target.device), prompt.to(target.device)) for known, prompt in sides]
-            for row in _measure(pairs, centre, _weights(config, len(sources))):
+            for row in _measure(pairs, frame, _weights(config, len(sources))):
                 rows.append(row)
                 if row.ridge == RIDGES[-1]:
                     advance(1)
@@ -109,10 +111,10 @@ def calibrated(
 
 
 def _measure(
-    pairs: Sequence[tuple[Tensor, Tensor]], centre: bool, weights: Sequence[float]
+    pairs: Sequence[tuple[Tensor, Tensor]], frame: tuple[bool, bool], weights: Sequence[float]
 ) -> Iterator[CalibrationRow]:
-    """The grid for one way of centring; `pairs` are (kept, held-out) embeddings per model, the target last."""
-    spaces = [anchor_space(known, centre, torch.float32) for known, _ in pairs]
+    """The grid for one frame; `pairs` are (kept, held-out) embeddings per model, the target last."""
+    spaces = [anchor_space(known, *frame, torch.float32) for known, _ in pairs]
     names = [str(place) for place in range(len(pairs) - 1)]
     parts = zip(names, pairs, spaces, strict=False)
     references = {name: encode(prompt, space) for name, (_, prompt), space in parts}
@@ -121,8 +123,8 @@ def _measure(
         problem = match_problem(references, dict(zip(names, weights, strict=True)), spaces[-1], k)
         solved = closed_form(problem.summed, problem.mask, problem.space, RIDGES)
         for ridge, directions in zip(RIDGES, solved, strict=True):
-            arrived = directions * problem.space.length + problem.space.centre
-            yield CalibrationRow(k, ridge, centre, *arrival(arrived, own, others))
+            arrived = problem.space.leave(directions * problem.space.length) + problem.space.centre
+            yield CalibrationRow(k, ridge, *frame, *arrival(arrived, own, others))
 
 
 def _ks(anchors: int) -> list[int | None]:
@@ -143,18 +145,20 @@ def _inputs(
         "sources": [(model.fingerprint, weight) for model, weight in pairs],
         "target": target.fingerprint,
         "anchors": store.words_digest(anchors.words),
-        "grid": [KS, RIDGES],
+        "grid": [KS, RIDGES, FRAMES],
         "holdout": [config.holdout, config.seed],
     }
 
 
 def _tensor(rows: Sequence[CalibrationRow]) -> Tensor:
-    """[rows, 5], float64; k of all anchors is -1."""
-    return torch.tensor([[-1 if v is None else float(v) for v in astuple(row)] for row in rows]).double()
+    """[rows, 6], float64; k of all anchors is -1."""
+    return torch.tensor(
+        [[-1 if v is None else float(v) for v in astuple(row)] for row in rows], dtype=torch.float64
+    )
 
 
 def _rows(table: Tensor) -> tuple[CalibrationRow, ...]:
     return tuple(
-        CalibrationRow(None if k < 0 else int(k), ridge, bool(centre), recall, cosine)
-        for k, ridge, centre, recall, cosine in table.tolist()
+        CalibrationRow(None if k < 0 else int(k), ridge, bool(centre), bool(whiten), recall, cosine)
+        for k, ridge, centre, whiten, recall, cosine in table.tolist()
     )

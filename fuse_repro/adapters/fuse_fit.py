@@ -14,7 +14,7 @@ from fuse_repro.t_algebra import TLeastSquares
 
 Key = tuple[int, ...]
 Words = list[tuple[tuple[int, ...], tuple[int, ...]]]
-BLOCK = 4096
+BLOCK = 1024
 
 
 def group_words(

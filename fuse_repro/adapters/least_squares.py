@@ -14,7 +14,9 @@ def solve_gram(gram: Tensor, right: Tensor, ridge: float = 0.0) -> Tensor:
     """
     gram, right = gram.double(), right.double()
     if ridge > 0:
-        gram = gram + ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        gram = gram + ridge * gram.diagonal().mean() * torch.eye(
+            len(gram), dtype=gram.dtype, device=gram.device
+        )
     columns = right if right.ndim == 2 else right.unsqueeze(1)
     factor, failed = torch.linalg.cholesky_ex(gram)
     pivots = factor.diagonal()

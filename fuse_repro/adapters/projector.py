@@ -131,7 +131,8 @@ class ProjectorConfig(AnchorSettings):
         models = [source, target]
         rest, held = anchors.hold_out(self.holdout if self.select == "held_out" else 0, self.seed)
         (x, y), (x_held, y_held) = (
-            [side.to(source.device, torch.float32) for side in part.embeddings(models)] for part in (rest, held)
+            [side.to(source.device, torch.float32) for side in part.embeddings(models)]
+            for part in (rest, held)
         )
         generator = torch.Generator().manual_seed(self.seed)
         weights = _initial(x.shape[1], self.hidden, y.shape[1], generator, x.device)
@@ -160,11 +161,14 @@ def _slopes(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
     return torch.where(x @ w1.T + b1 > 0, 1.0, SLOPE).mean(0)
 
 
-def _initial(d_s: int, hidden: int, d_t: int, generator: torch.Generator, device: torch.device) -> list[nn.Parameter]:
+def _initial(
+    d_s: int, hidden: int, d_t: int, generator: torch.Generator, device: torch.device
+) -> list[Tensor]:
     """Both layers as torch initialises linear layers: uniform within 1 / sqrt(inputs)."""
     shapes = ((hidden, d_s), (hidden,), (d_t, hidden), (d_t,))
     bounds = [inputs**-0.5 for inputs in (d_s, d_s, hidden, hidden)]
     drawn = [
-        (2 * torch.rand(shape, generator=generator) - 1) * bound for shape, bound in zip(shapes, bounds, strict=True)
+        (2 * torch.rand(shape, generator=generator) - 1) * bound
+        for shape, bound in zip(shapes, bounds, strict=True)
     ]
     return [nn.Parameter(values.to(device)) for values in drawn]

@@ -28,7 +28,9 @@ def check_prompts(prompts: Sequence[Tensor], models: Sequence[FrozenModel]) -> N
     """Raise UsageError unless there is one good prompt per model, all of the same number of rows."""
     names = ", ".join(model.name for model in models)
     if len(prompts) != len(models):
-        raise UsageError(f"{len(prompts)} prompts for {len(models)} sources ({names}): give one for each, in order")
+        raise UsageError(
+            f"{len(prompts)} prompts for {len(models)} sources ({names}): give one for each, in order"
+        )
     for prompt, model in zip(prompts, models, strict=True):
         check_prompt(prompt, model)
     lengths = [len(prompt) for prompt in prompts]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from fuse_repro.adapters.alignment import Alignment
 from fuse_repro.adapters.anchors import Anchors
@@ -29,6 +30,8 @@ from fuse_repro.adapters.relative_match import (
 from fuse_repro.adapters.relative_space import AnchorSpace, anchor_space, encode, rescale
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
+
+PARTS = ("directions", "centre", "inward", "outward")
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class RelativePromptTransfer(EmbeddingMap):
     the anchors' centre and by their mean length there, as it was in the source (the weighted mean over
     sources); eq. 6, where it is applied, comes on top. A prompt goes to its own model unchanged.
 
-    The anchors' directions and centres are buffers, in float64.
+    The anchors' directions and frames are buffers, in float64.
 
     Raises UsageError for k above the number of anchors, and for weights that do not fit the sources.
     """
@@ -78,18 +81,22 @@ class RelativePromptTransfer(EmbeddingMap):
         super().__init__(sources[0], target)
         names = ", ".join(model.name for model in (*sources, target))
         fits = config.k is None or config.k <= len(anchors)
-        require(fits, "adapter.k", config.k, f"{names} share {len(anchors)} anchors; give at most that, or null")
+        require(
+            fits, "adapter.k", config.k, f"{names} share {len(anchors)} anchors; give at most that, or null"
+        )
         weights = (1.0,) * len(sources) if config.weights is None else config.weights
         fits = len(weights) == len(sources) and min(weights) >= 0 and 0 < sum(weights) < float("inf")
-        require(fits, "adapter.weights", weights, f"{len(sources)} finite numbers, one per source, not all zero")
+        require(
+            fits, "adapter.weights", weights, f"{len(sources)} finite numbers, one per source, not all zero"
+        )
         self._sources = tuple(sources)
         self.weights = tuple(weights)
         self.anchors, self.config, self.calibration = anchors, config, tuple(calibration)
         self._lengths = []
         for place, embeddings in enumerate(anchors.embeddings([*sources, target])):
-            space = anchor_space(embeddings.to(target.device), config.centre)
-            self.register_buffer(f"directions_{place}", space.directions)
-            self.register_buffer(f"centre_{place}", space.centre)
+            space = anchor_space(embeddings.to(target.device), config.centre, config.whiten)
+            for part in PARTS:
+                self.register_buffer(f"{part}_{place}", getattr(space, part))
             self._lengths.append(space.length)
         table = target.embedding_table()
         self.statistics = (float(table.mean()), float(table.std(correction=0)))
@@ -102,8 +109,8 @@ class RelativePromptTransfer(EmbeddingMap):
     def space(self, place: int) -> AnchorSpace:
         """The anchors of source `place`, or of the target (-1)."""
         place = place % len(self._lengths)
-        directions, centre = (self.get_buffer(f"{name}_{place}") for name in ("directions", "centre"))
-        return AnchorSpace(directions, centre, self._lengths[place])
+        directions, centre, inward, outward = (getattr(self, f"{part}_{place}") for part in PARTS)
+        return AnchorSpace(directions, centre, inward, outward, self._lengths[place])
 
     def transfer(self, prompt: Tensor) -> Tensor:
         """Soft prompt [m, d_s] -> [m, d_t], from one source."""
@@ -135,9 +142,7 @@ class RelativePromptTransfer(EmbeddingMap):
         solution = self._search(problem, finish, score)
         vectors = solution.vectors.to(problem.space.centre)
         total, terms = problem.losses(vectors)
-        return TransferResult(
-            finish(vectors), total, terms, solution.curve, solution.step, solution.scores
-        )
+        return TransferResult(finish(vectors), total, terms, solution.curve, solution.step, solution.scores)
 
     def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
         """Gradient [B, S_t, d_t] -> [B, S_s, d_s] through `weight`; see `pull_linear`."""
@@ -147,20 +152,23 @@ class RelativePromptTransfer(EmbeddingMap):
     def weight(self) -> Tensor:
         """[d_s, d_t], float32: the linear map that the closed form is for a single source and no mask.
 
-        (length_t / length_s) D_s^T D_t (D_t^T D_t + ridge)^-1 with the anchors' unit directions D: as
-        `transfer`, but a row is not brought back to its length, which would not be linear. The mask is left
+        (length_t / length_s) D_s^T D_t (D_t^T D_t + ridge)^-1 with the anchors' unit directions D, between the
+        frames: as `transfer`, but a row is not brought back to its length, which would not be linear. The mask is left
         out since it depends on the prompt. Raises UsageError for several sources.
         """
-        require(len(self.sources) == 1, "sources", len(self.sources), "a gradient goes back to one source only")
+        require(
+            len(self.sources) == 1, "sources", len(self.sources), "a gradient goes back to one source only"
+        )
         if self._weight is None:
             source, target = self.space(0), self.space(-1)
             gram = target.directions.T @ target.directions
             solved = solve_gram(gram, target.directions.T @ source.directions, self.config.ridge)
-            self._weight = (target.length / source.length * solved.T).to(torch.float32)
+            framed = target.length / source.length * target.leave(solved.T)
+            self._weight = (framed if source.inward is None else source.inward @ framed).to(torch.float32)
         return self._weight
 
     def _problem(self, prompts: Sequence[Tensor]) -> tuple[MatchProblem, Tensor]:
-        """The matching problem, and the length [m, 1] that each target row should have from its centre."""
+        """The matching problem, and the length [m, 1] that each target row should have in its frame."""
         order = sorted(range(len(prompts)), key=lambda place: self._identity(place, prompts[place]))
         references, weights, lengths = {}, {}, []
         for rank, place in enumerate(order):
@@ -169,7 +177,7 @@ class RelativePromptTransfer(EmbeddingMap):
             name = f"{rank}_{self.sources[place].name.replace('.', '_')}"
             references[name] = encode(prompt, space)
             weights[name] = self.weights[place]
-            lengths.append(weights[name] * (prompt - space.centre).norm(dim=1, keepdim=True) / space.length)
+            lengths.append(weights[name] * space.enter(prompt).norm(dim=1, keepdim=True) / space.length)
         target = self.space(-1)
         wanted = torch.stack(lengths).sum(0) / sum(weights.values()) * target.length
         return match_problem(references, weights, target, self.config.k), wanted
@@ -191,8 +199,8 @@ class RelativePromptTransfer(EmbeddingMap):
         """The prompt [m, d_t] in the direction of these vectors, with its lengths and, if wanted, eq. 6."""
         if self.config.rescale == "in_loop":
             return vectors
-        centre = self.space(-1).centre
-        prompt = torch.nn.functional.normalize(vectors.to(centre) - centre, dim=1) * lengths
+        space = self.space(-1)
+        prompt = space.leave(normalize(space.enter(vectors), dim=1) * lengths)
         if self.config.add_mean:
-            prompt = prompt + centre
+            prompt = prompt + space.centre
         return rescale(prompt, *self.statistics) if self.config.rescale == "after" else prompt

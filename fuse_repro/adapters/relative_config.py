@@ -27,6 +27,8 @@ class RelativeConfig(AnchorSettings):
 
     k: of every prompt row, the cosines to its k most similar anchors count (paper: 8192); null is all.
     centre: see the anchors from their mean, which holds the direction that all embeddings share (paper: no).
+    whiten: equalise the anchors' spread over all directions, so that cosines outlive not only a rotation but any
+        linear change of the space (paper: no).
     add_mean: with `centre`, put the found prompt back around the target anchors' mean.
     ridge: of the closed form, relative to the mean diagonal of A^T A; 0 is the exact optimum.
     solver: "closed_form" or "adam" (paper: random start, `steps` steps of `lr`).
@@ -35,12 +37,13 @@ class RelativeConfig(AnchorSettings):
         best on labelled "dev" data, scored by the caller (the published code).
     check_every: steps between two calls of the caller's score (published code: 50).
     weights: of the sources in eq. 7, one each; null is 1 for all (paper).
-    calibrate: choose k, centre and ridge by held-out anchors instead; see `calibrate`.
+    calibrate: choose k, centre, whiten and ridge by held-out anchors instead; see `calibrate`.
     holdout: anchors held out for that.
     """
 
     k: int | None = None
     centre: bool = True
+    whiten: bool = False
     add_mean: bool = True
     ridge: float = 0.1
     solver: str = "closed_form"
@@ -57,7 +60,9 @@ class RelativeConfig(AnchorSettings):
         super().__post_init__()
         if self.weights is not None:
             object.__setattr__(self, "weights", tuple(float(weight) for weight in self.weights))
-        require(self.k is None or self.k >= 1, "adapter.k", self.k, "a whole number from 1 on, or null for all")
+        require(
+            self.k is None or self.k >= 1, "adapter.k", self.k, "a whole number from 1 on, or null for all"
+        )
         require(self.ridge >= 0, "adapter.ridge", self.ridge, "0 (the exact optimum) or more")
         require(self.lr > 0, "adapter.lr", self.lr, "above 0")
         for name in ("steps", "check_every", "holdout"):
@@ -67,12 +72,20 @@ class RelativeConfig(AnchorSettings):
             require(value in allowed, f"adapter.{name}", value, f"one of {', '.join(allowed)}")
         for name, value in (("rescale", "in_loop"), ("select", "dev")):
             adam_only = getattr(self, name) != value or self.solver == "adam"
-            require(adam_only, f"adapter.{name}", value, "the closed form has no steps; set adapter.solver=adam")
+            require(
+                adam_only, f"adapter.{name}", value, "the closed form has no steps; set adapter.solver=adam"
+            )
 
     @classmethod
     def paper(cls, **changes: Any) -> RelativeConfig:
         """The paper's settings, with these changes."""
-        settings: dict[str, Any] = {"k": 8192, "centre": False, "ridge": 0.0, "solver": "adam", "rescale": "after"}
+        settings: dict[str, Any] = {
+            "k": 8192,
+            "centre": False,
+            "ridge": 0.0,
+            "solver": "adam",
+            "rescale": "after",
+        }
         return cls(**(settings | changes))
 
     def fit(
@@ -105,5 +118,7 @@ class RelativeConfig(AnchorSettings):
             return RelativePromptTransfer(sources, target, anchors, self)
         table = calibrated(sources, target, anchors, self, cache_dir)
         best = table[0]
-        chosen = replace(self, k=best.k, centre=best.centre, ridge=best.ridge, calibrate=False)
+        chosen = replace(
+            self, k=best.k, centre=best.centre, whiten=best.whiten, ridge=best.ridge, calibrate=False
+        )
         return RelativePromptTransfer(sources, target, anchors, chosen, table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -84,7 +84,8 @@ class Solution:
 def solve_closed_form(problem: MatchProblem, ridge: float) -> Solution:
     """The optimum of eq. 7 itself (with a ridge: a point on the way to it)."""
     directions = closed_form(problem.summed, problem.mask, problem.space, [ridge])[0]
-    return Solution(directions + problem.space.centre, directions.new_empty(0))
+    vectors = problem.space.leave(directions) + problem.space.centre
+    return Solution(vectors, directions.new_empty(0))
 
 
 @torch.enable_grad()
@@ -116,7 +117,7 @@ def solve_adam(
     for step in track(range(config.steps + 1), "matching"):
         vectors = rescale(variables, *statistics) if config.rescale == "in_loop" else variables
         loss = objective(RelativeBatch(encode(vectors, problem.space))).total.mean()
-        curve.append(float(loss))
+        curve.append(float(loss.detach()))
         rating = curve[-1] if config.select == "matching_loss" else -float(step)
         if score is not None and (step % config.check_every == 0 or step == config.steps):
             scores.append((step, curve[-1], score(finish(vectors.detach()))))
@@ -136,5 +137,5 @@ def _compact(problem: MatchProblem) -> MatchProblem:
     kept = problem.mask.any(0).nonzero().flatten()
     space = problem.space.to(torch.float32)
     references = {name: r[:, kept].to(torch.float32) for name, r in problem.references.items()}
-    space = AnchorSpace(space.directions[kept], space.centre, space.length)
+    space = replace(space, directions=space.directions[kept])
     return MatchProblem(references, problem.weights, space, problem.mask[:, kept])

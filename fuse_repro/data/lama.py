@@ -68,7 +68,9 @@ class LamaFacts:
         there = [name for name in described if (self.facts / f"{name}.jsonl").is_file()]
         chosen = self.relations or tuple(sorted(there, key=lambda name: (len(name), name)))
         for name in chosen:
-            require(name in there, "relation", name, f"one with facts and a template: {', '.join(sorted(there))}")
+            require(
+                name in there, "relation", name, f"one with facts and a template: {', '.join(sorted(there))}"
+            )
         return tuple(self._task(described[name], words) for name in chosen)
 
     def _task(self, described: Mapping[str, Any], words: Sequence[str]) -> PromptTask:
@@ -84,7 +86,9 @@ class LamaFacts:
         else:
             splits = self._with_training_facts(test, _items(file), known, dropped)
         splits["test"] = tuple(shuffled(splits["test"], self.seed)[: self.max_test])
-        return PromptTask(name, tuple(words), splits, described["template"], described.get("label", ""), dropped)
+        return PromptTask(
+            name, tuple(words), splits, described["template"], described.get("label", ""), dropped
+        )
 
     def _with_training_facts(
         self, test: Sequence[Item], facts: Sequence[Item], known: set[str], dropped: dict[str, int]

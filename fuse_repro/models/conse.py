@@ -16,7 +16,7 @@ from fuse_repro.weights import WeightsEntry, resolve
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-TEMPLATE = "a photo of a {}"
+TEMPLATE = "an image of a {}"  # begins as the prompts that are searched do
 IMAGES_PER_BATCH = 32
 
 
@@ -24,7 +24,7 @@ class ConseDualEncoder(DualEncoder):
     """Images as mixtures of the text embeddings of their most probable class names.
 
     Image embedding: normalised sum over the classifier's `top` labels of p(label) times the text embedding of
-    "a photo of a {label}". Texts are embedded by the text encoder as it is.
+    "an image of a {label}". Texts are embedded by the text encoder as it is.
 
     Args:
         text: the text encoder.

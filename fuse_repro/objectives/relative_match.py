@@ -28,6 +28,9 @@ class RelativeMatchTerm(nn.Module):
         UsageError: reference and mask of different shapes.
     """
 
+    reference: Tensor
+    mask: Tensor
+
     def __init__(self, reference: Tensor, mask: Tensor) -> None:
         super().__init__()
         shapes = (tuple(reference.shape), tuple(mask.shape))

@@ -1,9 +1,10 @@
 """Where text, prompt, mask and special tokens stand: items -> rows of tokens with slots for the prompt.
 
-| | postfix (paper, eq. 1) | prefix (PEFT) | template |
-|---|---|---|---|
-| masked | [CLS] x v1 ... vm [MASK] . [SEP] | v1 ... vm [CLS] x [MASK] . [SEP] | [CLS] The capital of x is [MASK] . [SEP] |
-| causal | BOS x v1 ... vm -> | v1 ... vm BOS x -> | BOS The capital of x is -> |
+| prompt | masked model | causal model |
+|---|---|---|
+| postfix (paper, eq. 1) | [CLS] x v1 ... vm [MASK] . [SEP] | BOS x v1 ... vm |
+| prefix (PEFT) | v1 ... vm [CLS] x [MASK] . [SEP] | v1 ... vm BOS x |
+| template | [CLS] The capital of x is [MASK] . [SEP] | BOS The capital of x is |
 
 A masked model answers at its mask token (with OptiPrompt's full stop behind it), a causal one after the last
 token; what follows [Y] in a template is not read by a causal model.
@@ -75,9 +76,7 @@ class Layout:
     max_text_tokens: int | None = None
 
     @classmethod
-    def of(
-        cls, lm: FrozenModel, prompt: SoftPrompt | str, max_text_tokens: int | None = None
-    ) -> "Layout":
+    def of(cls, lm: FrozenModel, prompt: SoftPrompt | str, max_text_tokens: int | None = None) -> "Layout":
         """The layout for a soft prompt or a template. Raises UsageError where `lm` cannot read it."""
         if isinstance(prompt, SoftPrompt):
             prompt.check_model(lm)

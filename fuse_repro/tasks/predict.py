@@ -18,7 +18,8 @@ def answer_logits(lm: FrozenModel, embeddings: Tensor, mask: Tensor | None, answ
     from what the transformer below the head returns.
 
     Args:
-        lm: a masked or causal language model of B rows [B, S, d] of `embeddings`.
+        lm: a masked or causal language model.
+        embeddings: [B, S, d] of whole rows.
         mask: [B, S], True at tokens; None if nothing is padded. A causal model needs none for padding on the
             right, since it never looks there.
         answers: [B] the positions.

@@ -48,6 +48,9 @@ def resolve(
         has = [key for key, value in (("wheel", wheel), ("hub", hub)) if value] + ["path"]
         others = " or ".join(f"source={key}" for key in has)
         raise UsageError(f"{name} names no {source}: give {source}=..., or use {others}")
+    for key in {"wheel": ("requirement", "files"), "hub": ("repo_id",), "path": ()}[source]:
+        if not given.get(key):  # type: ignore[union-attr]
+            raise UsageError(f"{name}.{source} has no {key}: give {name}.{source}.{key}")
     if source == "wheel":
         assert wheel is not None
         return _from_wheel(name, wheel, cache_dir)

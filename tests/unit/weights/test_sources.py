@@ -110,7 +110,7 @@ def test_an_unknown_format_is_refused():
     with pytest.raises(
         UsageError, match=r"m\.wheel\.format='onnx' is not allowed: one of transformers, gguf, pth"
     ):
-        resolve("m", "wheel", wheel=wheel({}, format="onnx"))
+        resolve("m", "wheel", wheel=wheel({"a": "0"}, format="onnx"))
 
 
 def test_a_source_that_the_model_lacks_names_those_it_has():
@@ -118,6 +118,19 @@ def test_a_source_that_the_model_lacks_names_those_it_has():
         UsageError, match=r"m names no wheel: give wheel=..., or use source=hub or source=path"
     ):
         resolve("m", "wheel", hub={"repo_id": "a/b"})
+
+
+@pytest.mark.parametrize(
+    ("source", "spec", "key"),
+    [
+        ("wheel", {"files": {"a": "0"}}, "requirement"),
+        ("wheel", {"requirement": "a==1"}, "files"),
+        ("hub", {"revision": "main"}, "repo_id"),
+    ],
+)
+def test_an_incomplete_source_names_what_is_missing(source, spec, key):
+    with pytest.raises(UsageError, match=rf"m\.{source} has no {key}: give"):
+        resolve("m", source, **{source: spec})
 
 
 @pytest.fixture

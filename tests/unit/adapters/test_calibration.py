@@ -1,0 +1,118 @@
+"""k, ridge and centring from held-out anchors alone."""
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_tables import related_model, table_model
+
+from fuse_repro.adapters import calibration
+from fuse_repro.adapters.anchors import Anchors, shared_anchors
+from fuse_repro.adapters.calibration import FRAMES, RIDGES, arrival, calibrate, calibrated
+from fuse_repro.adapters.relative_config import RelativeConfig
+from fuse_repro.errors import UsageError
+from fuse_repro.models.base import FrozenModel
+
+CONFIG = RelativeConfig(calibrate=True, holdout=40)
+
+
+@pytest.fixture(autouse=True)
+def _small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "KS", (20, 60, 5000, None))
+
+
+@pytest.fixture(scope="module")
+def source() -> FrozenModel:
+    return table_model("byte_level_bpe", 16)
+
+
+@pytest.fixture(scope="module")
+def target(source: FrozenModel) -> FrozenModel:
+    """A rotated and shifted copy in another tokenizer, with noise."""
+    other = related_model(source, "metaspace_bpe", 16, noise=0.0)
+    anchors = shared_anchors([source, other])
+    turn = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(2)))[0]
+    table = other.embedding_table().clone()
+    noise = 0.2 * torch.randn(len(anchors), 16, generator=torch.Generator().manual_seed(3))
+    table[anchors.target_ids] = source.embed(anchors.source_ids) @ turn + noise
+    return table_model("metaspace_bpe", 16, table=table + 3.0)
+
+
+def test_recall_and_cosine_of_a_hand_worked_case() -> None:
+    own = torch.tensor([[3.0, 0.0], [0.0, 3.0]])
+    others = torch.tensor([[-3.0, 0.0], [0.0, -3.0]])
+    assert arrival(own, own, others) == (1.0, pytest.approx(1.0))
+    recall, cosine = arrival(torch.tensor([[2.0, 1.0], [1.0, 0.0]]), own, others)
+    assert recall == 0.5
+    assert cosine == pytest.approx((2 / 5**0.5 + 0.0) / 2)
+    # What all tokens share does not count as having arrived.
+    shared = torch.tensor([100.0, 100.0])
+    assert arrival(torch.zeros(2, 2) + shared, own + shared, others + shared)[1] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_table_holds_the_whole_grid_best_first(source: FrozenModel, target: FrozenModel) -> None:
+    table = calibrate([source], target, shared_anchors([source, target]), CONFIG)
+    settings = {(row.k, row.ridge, (row.centre, row.whiten)) for row in table}
+    assert settings == set(product((20, 60, None), RIDGES, FRAMES))
+    assert len(table) == len(settings)
+    ranks = [(row.recall, row.cosine) for row in table]
+    assert ranks == sorted(ranks, reverse=True)
+
+
+def test_it_finds_that_shifted_spaces_need_centring(source: FrozenModel, target: FrozenModel) -> None:
+    transfer = CONFIG.fit(source, target, ())
+    best = transfer.calibration[0]
+    assert best.centre
+    assert best.recall > 0.8
+    assert (transfer.config.k, transfer.config.ridge) == (best.k, best.ridge)
+    assert (transfer.config.centre, transfer.config.whiten) == (True, best.whiten)
+    assert max(row.cosine for row in transfer.calibration if not row.centre) < best.cosine
+    assert len(transfer.anchors) == len(shared_anchors([source, target])), "all anchors are used in the end"
+
+
+def test_shuffled_anchors_arrive_nowhere(source: FrozenModel, target: FrozenModel) -> None:
+    anchors = shared_anchors([source, target])
+    shuffled = torch.randperm(len(anchors), generator=torch.Generator().manual_seed(0))
+    broken = Anchors(anchors.words, (anchors.source_ids, anchors.target_ids[shuffled]))
+    assert calibrate([source], target, broken, CONFIG)[0].recall < 0.2
+
+
+def test_it_repeats_and_depends_on_the_seed(source: FrozenModel, target: FrozenModel) -> None:
+    anchors = shared_anchors([source, target])
+    tables = [calibrate([source], target, anchors, replace(CONFIG, seed=seed)) for seed in (0, 0, 1)]
+    assert tables[0] == tables[1] != tables[2]
+
+
+def test_two_sources_are_calibrated_together(source: FrozenModel, target: FrozenModel) -> None:
+    second = table_model("metaspace_unigram", 12, seed=5)
+    both = CONFIG.fit_sources([source, second], target)
+    prompts = [torch.randn(2, 16), torch.randn(2, 12)]
+    assert both.transfer_all(prompts).shape == (2, 16)
+    weighted = replace(CONFIG, weights=(1.0, 0.0)).fit_sources([source, second], target)
+    assert weighted.calibration[0].recall >= both.calibration[0].recall
+
+
+def test_the_cache_keeps_the_table_by_its_inputs(tmp_path: Path, source: FrozenModel, target: FrozenModel) -> None:
+    anchors = shared_anchors([source, target])
+
+    def files() -> list[Path]:
+        return sorted(tmp_path.rglob("*.safetensors"))
+
+    first = calibrated([source], target, anchors, CONFIG, tmp_path)
+    assert len(files()) == 1
+    assert calibrated([source], target, anchors, CONFIG, tmp_path) == first
+    assert calibrated([source], target, anchors, replace(CONFIG, solver="adam"), tmp_path) == first
+    assert len(files()) == 1
+    files()[0].write_bytes(b"damaged")
+    assert calibrated([source], target, anchors, CONFIG, tmp_path) == first
+    calibrated([source], target, anchors, replace(CONFIG, holdout=30), tmp_path)
+    calibrated([target], source, Anchors(anchors.words, anchors.ids[::-1]), CONFIG, tmp_path)
+    assert len(files()) == 3
+
+
+def test_too_few_anchors(source: FrozenModel, target: FrozenModel) -> None:
+    config = RelativeConfig(calibrate=True, anchors=60, anchor_selection="frequent")
+    with pytest.raises(UsageError, match=r"adapter\.holdout=150.*60 anchors allow at most 30"):
+        config.fit(source, target, ())

@@ -1,0 +1,213 @@
+"""Tuning: the loss falls in every architecture, only the prompt changes, a stopped run goes on exactly."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_masked_lms import ARCHITECTURES, tiny_lm
+
+from fuse_repro.data.prompt_task import Item, PromptTask
+from fuse_repro.errors import UsageError
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.runners.prompt_tuning import (
+    LAST,
+    TuningSettings,
+    make_trainer,
+    tune,
+    tuned_prompt,
+    tuning_module,
+    tuning_result,
+)
+from fuse_repro.runners.prompt_tuning_module import EpochOrder
+from fuse_repro.tasks import evaluate
+
+
+def items(*pairs: str) -> tuple[Item, ...]:
+    return tuple(Item(*pair.rsplit(" ", 1)) for pair in pairs)
+
+
+TASK = PromptTask(
+    "articles",
+    ("a", "the", "of", "wine and cheese"),
+    {
+        "train": items("France a", "Japan the", "a cat a", "old dog the", "the red wine a", "bridge the"),
+        "dev": items("lake a", "an image the", "kite a"),
+        "test": items("Paris a", "Tokyo the"),
+    },
+    "[X] is [Y] .",
+)
+SETTINGS = TuningSettings(m=3, lr=0.1, max_steps=24, batch_size=4, evaluate_every=2, patience=100)
+
+
+def weights_digest(lm: FrozenModel) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(lm.state_dict().items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("objective", ["vocabulary", "answers"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_loss_falls_and_the_model_stays(architecture: str, objective: str, tmp_path: Path) -> None:
+    lm = tiny_lm(architecture)
+    before = weights_digest(lm)
+    module = tuning_module(lm, TASK, replace(SETTINGS, objective=objective))
+    make_trainer(lm, module, tmp_path).fit(module)
+    assert sum(module.losses[-4:]) < 0.9 * sum(module.losses[:4])
+    assert weights_digest(lm) == before
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in lm.parameters())
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+@pytest.mark.parametrize("position", ["prefix", "postfix"])
+def test_the_prompt_that_was_best_on_dev_is_given(architecture: str, position: str) -> None:
+    lm = tiny_lm(architecture)
+    result = tune(lm, TASK, replace(SETTINGS, position=position))
+    assert result.prompt.position == position
+    assert (result.prompt.model, result.prompt.fingerprint) == (lm.name, lm.fingerprint)
+    assert evaluate(lm, result.prompt, TASK, "dev").accuracy == pytest.approx(result.dev_accuracy)
+    assert result.steps == 24
+
+
+def test_only_the_prompt_is_a_parameter_and_in_the_checkpoint(tmp_path: Path) -> None:
+    lm = tiny_lm("albert")
+    module = tuning_module(lm, TASK, replace(SETTINGS, max_steps=4))
+    assert [name for name, _ in module.named_parameters()] == ["prompt"]
+    make_trainer(lm, module, tmp_path).fit(module)
+    kept = torch.load(tmp_path / LAST, weights_only=True)
+    assert {name: tensor.shape for name, tensor in kept["state_dict"].items()} == {"prompt": (3, 20)}
+    assert (tmp_path / LAST).stat().st_size < 20_000
+
+
+@pytest.mark.parametrize("architecture", ["roberta", "gemma3"])
+@pytest.mark.parametrize("stopped_after", [2, 6])
+def test_a_stopped_run_goes_on_to_the_same_prompt(
+    architecture: str, stopped_after: int, tmp_path: Path
+) -> None:
+    lm = tiny_lm(architecture)
+    whole = tune(lm, TASK, SETTINGS)
+    module = tuning_module(lm, TASK, SETTINGS)
+
+    class Stop(Exception):
+        pass
+
+    step = module.training_step
+
+    def dying_step(numbers: Any, batch_idx: int) -> Any:
+        if module.current_epoch == stopped_after and batch_idx == 1:
+            raise Stop
+        return step(numbers, batch_idx)
+
+    module.training_step = dying_step  # type: ignore[method-assign]
+    with pytest.raises(Stop):
+        make_trainer(lm, module, tmp_path).fit(module)
+    resumed = tune(lm, TASK, SETTINGS, tmp_path)
+    assert torch.equal(resumed.prompt.embeddings, whole.prompt.embeddings)
+    assert (resumed.dev_accuracy, resumed.steps) == (whole.dev_accuracy, whole.steps)
+    last = torch.load(tmp_path / LAST, weights_only=True)["state_dict"]["prompt"]
+    assert not torch.equal(last, module.prompt)
+
+
+def test_seeds_decide() -> None:
+    lm = tiny_lm("gpt2")
+    one, again, other = (tune(lm, TASK, replace(SETTINGS, max_steps=4, seed=seed)) for seed in (0, 0, 1))
+    assert torch.equal(one.prompt.embeddings, again.prompt.embeddings)
+    assert not torch.equal(one.prompt.embeddings, other.prompt.embeddings)
+
+
+def test_it_stops_early_when_dev_no_longer_improves() -> None:
+    lm = tiny_lm("bert")
+    settings = replace(SETTINGS, lr=1e-12, max_steps=200, patience=2)
+    assert tune(lm, TASK, settings).steps < 20
+
+
+def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch() -> None:
+    order = EpochOrder(50, seed=3)
+    first = list(order)
+    order.set_epoch(1)
+    second = list(order)
+    order.set_epoch(0)
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert first != second
+    assert list(order) == first
+
+
+@pytest.mark.parametrize(("max_steps", "evaluate_every"), [(1, 1), (5, 2), (7, 3), (8, 100), (20, 7)])
+def test_the_learning_rate_rises_and_falls_to_zero(
+    max_steps: int, evaluate_every: int, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, max_steps=max_steps, evaluate_every=evaluate_every, warmup=0.3)
+    module = tuning_module(tiny_lm("bert"), TASK, settings)
+    rates = []
+    step = module.training_step
+
+    def watched(numbers: Any, batch_idx: int) -> Any:
+        rates.append(module.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        return step(numbers, batch_idx)
+
+    module.training_step = watched  # type: ignore[method-assign]
+    trainer = make_trainer(tiny_lm("bert"), module, tmp_path)
+    trainer.fit(module)
+    assert trainer.global_step == len(rates) >= max_steps
+    assert 0 < min(rates) <= max(rates) <= settings.lr
+    top = rates.index(max(rates))
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_tuned_prompts_are_found_again(tmp_path: Path) -> None:
+    lm = tiny_lm("llama")
+    settings = replace(SETTINGS, max_steps=4)
+    made = tuning_result(lm, TASK, settings, tmp_path)
+    (file,) = (tmp_path / "prompts").iterdir()
+    stamp = file.stat().st_mtime_ns
+    found = tuning_result(lm, TASK, settings, tmp_path)
+    assert file.stat().st_mtime_ns == stamp
+    assert torch.equal(found.prompt.embeddings, made.prompt.embeddings)
+    assert (found.dev_accuracy, found.steps, found.seconds) == (made.dev_accuracy, made.steps, made.seconds)
+    file.write_bytes(b"damaged")
+    again = tuned_prompt(lm, TASK, settings, tmp_path)
+    assert torch.equal(again.embeddings, made.prompt.embeddings)
+    assert torch.equal(load_file(file)["prompt"], made.prompt.embeddings)
+
+
+def test_another_model_task_or_setting_is_another_prompt(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, max_steps=2)
+    fewer = replace(TASK, splits={**TASK.splits, "train": TASK.splits["train"][:4]})
+    tuned_prompt(tiny_lm("llama"), TASK, settings, tmp_path)
+    tuned_prompt(tiny_lm("llama", seed=1), TASK, settings, tmp_path)
+    tuned_prompt(tiny_lm("llama"), fewer, settings, tmp_path)
+    tuned_prompt(tiny_lm("llama"), TASK, replace(settings, lr=0.2), tmp_path)
+    assert len(list((tmp_path / "prompts").iterdir())) == 4
+
+
+def test_what_cannot_be_tuned_is_one_clear_line() -> None:
+    lm = tiny_lm("bert")
+    none = replace(TASK, splits={**TASK.splits, "dev": items()})
+    with pytest.raises(
+        UsageError, match=r"articles has no dev item whose answer is one token of tiny-bert \(of 0\)"
+    ):
+        tune(lm, none, SETTINGS)
+    with pytest.raises(UsageError, match=r"tuning diverged \(loss nan\): lower tuning.lr="):
+        tune(lm, TASK, replace(SETTINGS, lr=1e38))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"m": 0}, "tuning.m=0 is not allowed: at least 1"),
+        ({"position": "infix"}, "tuning.position='infix' is not allowed: one of prefix, postfix"),
+        ({"init": "zero"}, "tuning.init='zero' is not allowed: one of normal, vocabulary, template"),
+        ({"objective": "x"}, "tuning.objective='x' is not allowed: one of vocabulary, answers"),
+        ({"lr": 0.0}, "tuning.lr=0.0 is not allowed"),
+        ({"lr": float("nan")}, "tuning.lr=nan is not allowed"),
+        ({"warmup": 1.0}, "tuning.warmup=1.0 is not allowed"),
+    ],
+)
+def test_impossible_settings_are_refused(values: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TuningSettings(**values)

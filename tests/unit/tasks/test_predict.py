@@ -1,0 +1,97 @@
+"""Answers do not depend on batching, padding or the way they are computed."""
+
+import pytest
+import torch
+from tiny_masked_lms import ARCHITECTURES, CAUSAL, MASKED, tiny_lm
+
+from fuse_repro.prompts import normal_init
+from fuse_repro.tasks.layout import Layout, collate
+from fuse_repro.tasks.predict import answer_log_probs, answer_logits, fill
+from fuse_repro.tasks.reader import CachedReader, PlainReader, make_reader
+
+TEXTS = [
+    "France",
+    "a cat on the table",
+    "Japan and the old bridge in the evening light",
+    "dog",
+    "the red wine",
+]
+
+
+def prompt_of(lm: object, m: int = 3) -> torch.Tensor:
+    return normal_init(lm, m, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("position", ["prefix", "postfix"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_results_do_not_depend_on_the_batch_split(architecture: str, position: str) -> None:
+    lm = tiny_lm(architecture)
+    rows = Layout(lm, position, 3).rows(TEXTS)
+    candidates = torch.arange(5, 30)
+    whole = answer_log_probs(lm, rows, prompt_of(lm), candidates)
+    for size in (1, 2):
+        torch.testing.assert_close(answer_log_probs(lm, rows, prompt_of(lm), candidates, size), whole)
+    torch.testing.assert_close(whole.exp().sum(dim=1), torch.ones(len(TEXTS)))
+    turned = answer_log_probs(lm, rows[::-1], prompt_of(lm), candidates, 2)
+    torch.testing.assert_close(turned.flip(0), whole)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_head_is_applied_at_the_answer_only(architecture: str) -> None:
+    lm = tiny_lm(architecture)
+    batch = collate(Layout(lm, "postfix", 3).rows(TEXTS), lm.device)
+    embeddings = fill(batch, lm.embed(batch.ids), prompt_of(lm))
+    everywhere = lm(embeddings, batch.mask)
+    there = everywhere[torch.arange(len(TEXTS)), batch.answers]
+    torch.testing.assert_close(answer_logits(lm, embeddings, batch.mask, batch.answers), there)
+    assert lm(embeddings, batch.mask).shape == everywhere.shape  # the model is as it was
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_padding_on_either_side_changes_nothing(architecture: str) -> None:
+    lm = tiny_lm(architecture)
+    row = collate(Layout(lm, "postfix", 3).rows(TEXTS[1:2]), lm.device)
+    embeddings = fill(row, lm.embed(row.ids), prompt_of(lm))
+    plain = lm(embeddings, None)
+    junk = torch.randn(1, 4, lm.embedding_size)
+    real, padding = torch.ones(row.ids.shape), torch.zeros(1, 4)
+    left = lm(torch.cat((junk, embeddings), dim=1), torch.cat((padding, real), dim=1))
+    right = lm(torch.cat((embeddings, junk), dim=1), torch.cat((real, padding), dim=1))
+    torch.testing.assert_close(left[:, 4:], plain)
+    torch.testing.assert_close(right[:, :-4], plain)
+
+
+@pytest.mark.parametrize("architecture", CAUSAL)
+def test_kept_keys_and_values_change_neither_logits_nor_gradients(architecture: str) -> None:
+    lm = tiny_lm(architecture)
+    layout = Layout(lm, "postfix", 3)
+    cached, plain = make_reader(layout, TEXTS), PlainReader(lm, layout.rows(TEXTS))
+    assert isinstance(cached, CachedReader)
+    numbers = [4, 0, 2]
+    found = []
+    for reader in (cached, plain, cached):
+        prompt = prompt_of(lm).requires_grad_()
+        logits = reader.logits(numbers, prompt)
+        logits.log_softmax(dim=-1)[:, 7].sum().backward()
+        found.append((logits.detach(), prompt.grad))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0])
+
+
+def test_the_cache_is_left_out_where_it_does_not_fit_or_help() -> None:
+    causal, masked = tiny_lm("llama"), tiny_lm("bert")
+    assert isinstance(make_reader(Layout(causal, "postfix", 3), TEXTS, max_cache_bytes=100), PlainReader)
+    assert isinstance(make_reader(Layout(causal, "prefix", 3), TEXTS), PlainReader)
+    assert isinstance(make_reader(Layout(masked, "postfix", 3), TEXTS), PlainReader)
+    assert isinstance(make_reader(Layout(causal, "postfix", 3), ["", *TEXTS]), PlainReader)
+
+
+@pytest.mark.parametrize("architecture", MASKED)
+def test_masked_models_take_embeddings_of_their_own_size(architecture: str) -> None:
+    lm = tiny_lm(architecture)
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        expected = lm.model(input_ids=ids).logits
+    torch.testing.assert_close(lm(lm.embed(ids)), expected[..., : lm.tokenizer.vocab_size])
+    assert lm.embedding_size == (20 if architecture == "albert" else 32)
+    assert lm.max_tokens == (78 if architecture == "roberta" else 80)
