@@ -5,7 +5,8 @@
 16,384 words per length, l = 1..4, depth l, as the paper has it. Each way runs in a process of its own, so that its peak
 memory is its own; random embeddings stand in for real ones, since values do not change the cost.
 `dense` is the pseudoinverse of the block-circulant matrix; `facewise` that of every Fourier face; both hold all words
-at once and multiply V^+ by V_j afterwards. `agreement` is the largest difference of the maps, relative to their largest.
+at once and multiply V^+ by V_j afterwards.
+`agreement` is the largest difference of the maps, relative to their largest.
 """
 
 import json

@@ -54,14 +54,24 @@ def _run(arguments: Sequence[str]) -> int:
     folder = config_folder()
     decorated = hydra.main(version_base="1.3", config_path=str(folder), config_name="config")(job)
     try:
+        if not any(argument.startswith("-") for argument in arguments):
+            _compose_once(folder, arguments)
         _with_arguments(decorated, arguments)
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"fuse-repro: {explain(error, folder, arguments)}", file=sys.stderr)
+        print(f"fuse-repro: {explain(error, folder)}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("fuse-repro: interrupted; the same command with output_dir=... goes on", file=sys.stderr)
         return 130
     return 0 if all(outcomes) else EXIT_FAILED
+
+
+def _compose_once(folder: Path, overrides: Sequence[str]) -> None:
+    """Find a mistake in the overrides at once; Hydra itself composes twice before it says so."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
+        compose("config", overrides=list(overrides))
 
 
 def _with_arguments(command: Callable[[], None], arguments: Sequence[str]) -> None:

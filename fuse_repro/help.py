@@ -4,10 +4,6 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 INTRODUCTION = """\
 fuse-repro: gradients and soft prompts between language models that share no tokenizer and no embedding space.
@@ -41,7 +37,7 @@ def help_text(arguments: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def explain(error: Exception, folder: Path, arguments: Sequence[str]) -> str:
+def explain(error: Exception, folder: Path) -> str:
     """One line: the key or option that is wrong, what is allowed, and the nearest name."""
     message = f"{error}\n{error.__cause__ or ''}"
     if override := getattr(error, "override", None):
@@ -51,47 +47,27 @@ def explain(error: Exception, folder: Path, arguments: Sequence[str]) -> str:
         return f"{group}={option} is unknown: {group} is one of {_list(_options(folder, group), option)}"
     if "You must specify 'experiment'" in message:
         return f"no experiment given: experiment is one of {', '.join(_options(folder, 'experiment'))}"
-    if match := re.search(r"Could not override '([^']+)'\. No match in the defaults list", message):
-        return _unknown_key(match[1], folder, arguments)
     if match := re.search(r"Could not (?:override|append to config)[^']*'([^'=]+)", message):
-        return _unknown_key(match[1], folder, arguments)
+        return _unknown_key(match[1], error.__cause__, folder)
     if match := re.search(r"Error merging override ([^=]+)=.*\n(.*)", message):
         return f"{match[1]}: {match[2]}"
     return " ".join(str(error).split())
 
 
-def _unknown_key(key: str, folder: Path, arguments: Sequence[str]) -> str:
-    """What stands where `key` was looked for, in the config of the same command without it."""
-    others = [a for a in arguments if not a.startswith("-") and _key(a) != key]
-    config = _compose(folder, others)
-    parent = ""
-    *path, last = key.split(".")
-    for part in path:
-        if config is None or part not in config or not hasattr(config[part], "keys"):
-            last = part
-            break
-        config, parent = config[part], f"{parent}{part}."
-    names = sorted(str(name) for name in config if name != "_target_") if config is not None else []
-    if not parent:
-        names = sorted({*names, *(path.name for path in folder.iterdir() if path.is_dir())})
+def _unknown_key(key: str, cause: BaseException | None, folder: Path) -> str:
+    """What stands where `key` was looked for."""
+    from fuse_repro.schema import Root
+
+    node = getattr(cause, "parent_node", None)
+    wrong = str(getattr(cause, "key", None) or key)
+    parent = key[: key.rfind(wrong)] if node is not None else ""
+    if parent:
+        names = sorted(str(name) for name in node if name != "_target_")  # type: ignore[union-attr]
+    else:
+        groups = {path.name for path in folder.iterdir() if path.is_dir()}
+        names = sorted(groups | set(Root.__dataclass_fields__))
     where = f"{parent.rstrip('.')} has" if parent else "the keys are"
-    return f"{key} is no key of this run: {where} {_list(names, last, parent)}"
-
-
-def _compose(folder: Path, overrides: Sequence[str]) -> "DictConfig | None":
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
-            return compose("config", overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException):
-        return None
-
-
-def _key(argument: str) -> str:
-    return argument.lstrip("+~").split("=")[0]
+    return f"{key} is no key of this run: {where} {_list(names, wrong.split('@')[0], parent)}"
 
 
 def _list(names: Sequence[str], given: str, parent: str = "") -> str:

@@ -85,5 +85,7 @@ class FrozenModel(nn.Module):
 
     def embedding_table(self) -> Tensor:
         """Input embeddings [V, d] of all tokens; rows that no token id reaches are cut off."""
+        if type(self._embedding) is nn.Embedding:
+            return self._embedding.weight[: self.tokenizer.vocab_size].detach()
         with torch.no_grad():
             return self.embed(torch.arange(self.tokenizer.vocab_size, device=self.device))

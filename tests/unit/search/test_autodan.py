@@ -173,7 +173,7 @@ def test_scores_of_minus_infinity_and_special_tokens_are_never_proposed() -> Non
     (prompt,) = tokenizer.encode(["An image of"])
     scores = torch.full((1, tokenizer.vocab_size), -torch.inf)
     scores[0, sorted(tokenizer.special_ids)] = 100.0
-    with pytest.raises(UsageError, match="no candidates left.*change prefix"):
+    with pytest.raises(UsageError, match=r"no candidates left.*change prefix"):
         propose(scores, [tuple(prompt)], tokenizer, 5)
     (letter,) = tokenizer.encode([" q"])
     scores[0, letter[0]] = 0.0
