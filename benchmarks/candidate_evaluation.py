@@ -14,7 +14,23 @@ import torch
 from _common import load, report, seconds
 from torch.profiler import ProfilerActivity, profile
 
-WORDS = ("a", "man", "woman", "dog", "cat", "red", "small", "plate", "train", "bus", "tree", "table", "chair", "ball", "sky")
+WORDS = (
+    "a",
+    "man",
+    "woman",
+    "dog",
+    "cat",
+    "red",
+    "small",
+    "plate",
+    "train",
+    "bus",
+    "tree",
+    "table",
+    "chair",
+    "ball",
+    "sky",
+)
 
 
 def prompts(tokenizer: object, count: int, tokens: int) -> list[str]:

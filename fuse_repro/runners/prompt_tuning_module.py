@@ -1,7 +1,7 @@
 """The Lightning module that tunes a soft prompt by OptiPrompt's objective (Zhong et al. 2021; eq. 2)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,7 @@ class PromptTuningModule(pl.LightningModule):
         self.prompt = nn.Parameter(initial.detach().clone())
         self.settings = settings
         self.losses: list[float] = []
+        self.advance: Callable[[float], None] = lambda steps: None
         self._answers, self._train, self._dev = answers, train, dev
 
     @property
@@ -117,6 +118,7 @@ class PromptTuningModule(pl.LightningModule):
         if not torch.isfinite(loss):
             raise UsageError(f"tuning diverged (loss {loss.item()}): lower tuning.lr={self.settings.lr}")
         self.losses.append(loss.item())
+        self.advance(1.0)
         return loss
 
     def validation_step(self, numbers: Sequence[int], batch_idx: int) -> None:

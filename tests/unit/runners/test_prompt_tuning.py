@@ -163,7 +163,7 @@ def test_tuned_prompts_are_found_again(tmp_path: Path) -> None:
     lm = tiny_lm("llama")
     settings = replace(SETTINGS, max_steps=4)
     made = tuning_result(lm, TASK, settings, tmp_path)
-    (file,) = (tmp_path / "prompts").iterdir()
+    (file,) = (tmp_path / "prompts").glob("[!.]*")
     stamp = file.stat().st_mtime_ns
     found = tuning_result(lm, TASK, settings, tmp_path)
     assert file.stat().st_mtime_ns == stamp
@@ -182,7 +182,37 @@ def test_another_model_task_or_setting_is_another_prompt(tmp_path: Path) -> None
     tuned_prompt(tiny_lm("llama", seed=1), TASK, settings, tmp_path)
     tuned_prompt(tiny_lm("llama"), fewer, settings, tmp_path)
     tuned_prompt(tiny_lm("llama"), TASK, replace(settings, lr=0.2), tmp_path)
-    assert len(list((tmp_path / "prompts").iterdir())) == 4
+    assert len(list((tmp_path / "prompts").glob("[!.]*"))) == 4
+
+
+def test_a_stopped_cached_run_goes_on(tmp_path: Path) -> None:
+    """Tuning fails after three steps, as if the process had been stopped, and is asked for again."""
+    lm = tiny_lm("gpt2")
+    settings = replace(SETTINGS, max_steps=12)
+    whole = tuned_prompt(lm, TASK, settings)
+    calls = 0
+
+    class FailsOnce(type(lm.model)):  # type: ignore[misc]
+        def forward(self, *arguments: Any, **more: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 12:
+                raise RuntimeError("stopped")
+            return super().forward(*arguments, **more)
+
+    lm.model.__class__ = FailsOnce
+    with pytest.raises(RuntimeError, match="stopped"):
+        tuned_prompt(lm, TASK, settings, tmp_path)
+    (checkpoints,) = (path for path in (tmp_path / "prompts").iterdir() if path.is_dir())
+    assert (checkpoints / LAST).exists()
+    assert torch.equal(tuned_prompt(lm, TASK, settings, tmp_path).embeddings, whole.embeddings)
+    assert not checkpoints.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write to .*prompts .*: choose a writable folder"):
+        tuned_prompt(tiny_lm("bert"), TASK, SETTINGS, tmp_path / "file")
 
 
 def test_what_cannot_be_tuned_is_one_clear_line() -> None:
