@@ -11,7 +11,6 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from fuse_repro import schema
-from fuse_repro.cli import config_folder
 from fuse_repro.provenance import machine
 from fuse_repro.runners.assemble import build
 
@@ -21,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 def config(*overrides: str) -> Any:
     """A composed config, as the command would run it."""
     schema.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(schema.config_folder())):
         return compose("config", overrides=list(overrides))
 
 

@@ -27,12 +27,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _run(arguments)
 
 
-def config_folder() -> Path:
-    """Where the packaged configs are: inside an installed wheel, or beside the package in a checkout."""
-    package = Path(__file__).parent
-    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
-
-
 def _run(arguments: Sequence[str]) -> int:
     """Compose the config, run every job of it, and say in one line what is wrong with it otherwise."""
     import hydra
@@ -51,7 +45,7 @@ def _run(arguments: Sequence[str]) -> int:
 
         outcomes.append(launch(config, Path(HydraConfig.get().runtime.output_dir)))
 
-    folder = config_folder()
+    folder = schema.config_folder()
     decorated = hydra.main(version_base="1.3", config_path=str(folder), config_name="config")(job)
     try:
         if not any(argument.startswith("-") for argument in arguments):

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from fuse_repro.schema import Root, config_folder
+
 INTRODUCTION = """\
 fuse-repro: gradients and soft prompts between language models that share no tokenizer and no embedding space.
 
@@ -22,8 +24,6 @@ Every run leaves manifest.json, status.json, records.jsonl, results.json and rep
 
 def help_text(arguments: Sequence[str]) -> str:
     """The help page: how to call the command, and what there is to choose from."""
-    from fuse_repro.cli import config_folder
-
     folder = config_folder()
     lines = [INTRODUCTION, "Experiments (experiment=NAME):"]
     lines += [
@@ -56,8 +56,6 @@ def explain(error: Exception, folder: Path) -> str:
 
 def _unknown_key(key: str, cause: BaseException | None, folder: Path) -> str:
     """What stands where `key` was looked for."""
-    from fuse_repro.schema import Root
-
     node = getattr(cause, "parent_node", None)
     wrong = str(getattr(cause, "key", None) or key)
     parent = key[: key.rfind(wrong)] if node is not None else ""

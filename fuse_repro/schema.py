@@ -1,9 +1,8 @@
-"""Types of the values that every run has, so that a wrong one is an error before anything is loaded."""
+"""Where the configs are, and the types of the values that every run has."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-
-from hydra.core.config_store import ConfigStore
 
 
 @dataclass
@@ -32,5 +31,13 @@ class Root:
 
 
 def register() -> None:
-    """Make the schema known to Hydra."""
+    """Make the schema known to Hydra, so that a value of a wrong type is an error before anything is loaded."""
+    from hydra.core.config_store import ConfigStore
+
     ConfigStore.instance().store(name="schema", node=Root)
+
+
+def config_folder() -> Path:
+    """Where the packaged configs are: inside an installed wheel, or beside the package in a checkout."""
+    package = Path(__file__).parent
+    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from fuse_repro import schema
 from fuse_repro.adapters import FuseConfig, RandomConfig
-from fuse_repro.cli import config_folder, main
+from fuse_repro.cli import main
 from fuse_repro.objectives import MultiObjectiveLoss, PromptBatch, TextMatchTerm
 from fuse_repro.runners.assemble import build
 from fuse_repro.search.autodan import _start
@@ -36,7 +36,9 @@ def test_the_cat_is_called_a_cat(tmp_path: Path) -> None:
     assert results(tmp_path / "run")["metrics"] is None
 
 
-def test_captions_of_coco_photos_are_compared_with_their_references(shared_data: Path, tmp_path: Path) -> None:
+def test_captions_of_coco_photos_are_compared_with_their_references(
+    shared_data: Path, tmp_path: Path
+) -> None:
     photos = shared_data / "coco" / "images.jsonl"
     arguments = ["experiment=caption", f"dataset.path={photos}", "dataset.limit=2", *SMALL]
     assert main([*arguments, f"output_dir={tmp_path / 'run'}"]) == 0
@@ -49,7 +51,7 @@ def test_captions_of_coco_photos_are_compared_with_their_references(shared_data:
 def test_the_fitted_map_ranks_candidates_and_a_random_one_does_not() -> None:
     """Rank correlation of predicted with true losses over 400 words after a prefix, SmolLM2 to MiniLM."""
     schema.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(schema.config_folder())):
         config = compose("config", overrides=["experiment=demo", "model@models.vision=minilm"])
     lm, encoder = build(config.models.lm), build(config.models.vision)
     words = build(config.corpus).words()

@@ -18,7 +18,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run(
-        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder / "dist", ROOT],
+        [
+            *pip,
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-index",
+            "--wheel-dir",
+            folder / "dist",
+            ROOT,
+        ],
         check=True,
     )
     (wheel,) = (folder / "dist").glob("fuse_repro-*.whl")
@@ -29,20 +38,35 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_config_is_in_the_wheel(installed: Path) -> None:
-    packaged = {path.relative_to(installed / "fuse_repro/conf") for path in installed.glob("fuse_repro/conf/**/*.yaml")}
+    packaged = {
+        path.relative_to(installed / "fuse_repro/conf")
+        for path in installed.glob("fuse_repro/conf/**/*.yaml")
+    }
     assert packaged == {path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")}
 
 
 def test_a_run_from_another_directory(
     installed: Path, tiny_overrides: list[str], photos: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "fuse_repro.cli", *tiny_overrides, f"dataset.path={photos}", "dataset.limit=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "fuse_repro.cli",
+        *tiny_overrides,
+        f"dataset.path={photos}",
+        "dataset.limit=1",
+    ]
     environment = os.environ | {"PYTHONPATH": str(installed)}
     where = tmp_path / "elsewhere"
     where.mkdir()
     program = "import fuse_repro; print(fuse_repro.__file__)"
     origin = subprocess.run(
-        [sys.executable, "-c", program], cwd=where, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=where,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert Path(origin.stdout.strip()).is_relative_to(installed)
     done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)

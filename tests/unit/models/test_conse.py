@@ -21,13 +21,17 @@ def photos(count: int) -> list[Image.Image]:
     return [Image.fromarray(photo.numpy()) for photo in pixels]
 
 
-def test_an_image_is_the_weighted_sum_of_its_best_labels():
+@pytest.mark.parametrize("centre", [True, False])
+def test_an_image_is_the_weighted_sum_of_its_best_labels(centre):
     conse = tiny_conse()
+    conse.centre = centre
     (photo,) = photos(1)
     probabilities = conse.classifier(preprocess([photo], 32)).softmax(dim=-1)[0]
     best = probabilities.argsort(descending=True)[:3]
-    texts = conse.encode([TEMPLATE.format(conse.labels[label]) for label in best])
-    expected = torch.nn.functional.normalize(probabilities[best] @ texts, dim=-1)
+    texts = conse.encode([TEMPLATE.format(label) for label in conse.labels])
+    if centre:
+        texts = texts - texts.mean(0)
+    expected = torch.nn.functional.normalize(probabilities[best] @ texts[best], dim=-1)
     torch.testing.assert_close(conse.encode_images([photo])[0], expected)
 
 

@@ -1,0 +1,77 @@
+"""Every config file composes, and every part that needs no weights can be made from it."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from fuse_repro import schema
+from fuse_repro.cli import main
+from fuse_repro.runners.assemble import build
+
+CONF = schema.config_folder()
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+PARTS = [
+    (path.parent.name, path.stem)
+    for group in ("adapter", "corpus", "optimizer")
+    for path in sorted((CONF / group).glob("*.yaml"))
+]
+
+# What the tiny models, which share some fifty tokens, need.
+FEW_ANCHORS = {
+    "projector": ["adapter.holdout=10"],
+    "relative": ["adapter.holdout=10"],
+    "relative_paper": ["adapter.k=20"],
+}
+
+
+def composed(*overrides: str):
+    schema.register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return compose("config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_and_resolves(experiment: str) -> None:
+    config = composed(f"experiment={experiment}", "+dataset.path=x")
+    OmegaConf.resolve(config)
+    assert config.name
+    assert config.runner._target_.startswith("fuse_repro.runners.")
+
+
+@pytest.mark.parametrize(("group", "option"), PARTS)
+def test_every_part_can_be_made(group: str, option: str, tmp_path: Path) -> None:
+    text = tmp_path / "words.txt"
+    text.write_text("a cat and a dog")
+    extra = [f"corpus.path={text}"] if option == "text_file" else []
+    config = composed("experiment=caption", f"{group}={option}", *extra)
+    assert build(config[group]) is not None
+
+
+@pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
+def test_every_config_file_says_what_it_is(option: str) -> None:
+    assert (CONF / "model" / f"{option}.yaml").read_text().startswith("# ")
+
+
+def test_the_demo_runs_on_tiny_models(tiny_overrides: list[str], photos: Path, tmp_path: Path) -> None:
+    overrides = ["experiment=demo", *tiny_overrides[1:], "dataset=photos", f"dataset.path={photos}"]
+    assert main([*overrides, f"output_dir={tmp_path / 'run'}"]) == 0
+    assert len((tmp_path / "run" / "records.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("adapter", sorted(path.stem for path in (CONF / "adapter").glob("*.yaml")))
+def test_every_adapter_carries_gradients_of_a_caption_search(
+    adapter: str, tiny_overrides: list[str], photos: Path, tmp_path: Path
+) -> None:
+    if adapter == "direct":
+        pytest.skip("the tiny models have embeddings of different sizes")
+    few_anchors = FEW_ANCHORS.get(adapter, [])
+    overrides = [
+        *tiny_overrides,
+        f"adapter={adapter}",
+        f"dataset.path={photos}",
+        "dataset.limit=1",
+        *few_anchors,
+    ]
+    assert main([*overrides, f"output_dir={tmp_path / 'run'}"]) == 0
