@@ -24,6 +24,9 @@ class Root:
     dataset: Any = None
     corpus: Any = None
     adapter: Any = None
+    methods: dict[str, Any] = field(default_factory=dict)
+    task: Any = None
+    tuning: Any = None
     objective: Any = None
     optimizer: Any = None
     runner: Any = None

@@ -23,7 +23,7 @@ from fuse_repro.progress import bar
 if TYPE_CHECKING:
     from fuse_repro.adapters.relative_config import RelativeConfig
 
-FORMAT = 1
+FORMAT = 2
 KS = (512, 2048, 8192, None)
 RIDGES = (0.01, 0.1, 1.0)
 FRAMES = ((False, False), (True, False), (True, True))  # centre, whiten
@@ -35,7 +35,7 @@ class CalibrationRow:
 
     k, ridge, centre, whiten: as in RelativeConfig; k None is all anchors.
     recall: share of held-out anchors whose own token is nearest to where they arrive, in [0, 1].
-    cosine: mean cosine between where an anchor arrives and its own token.
+    cosine: mean cosine between where an anchor arrives and its own token, as `arrival` gives it.
     """
 
     k: int | None
@@ -65,8 +65,9 @@ def calibrate(
 ) -> tuple[CalibrationRow, ...]:
     """Every setting of the grid KS x RIDGES x FRAMES, best recall first, ties by cosine.
 
-    `config.holdout` anchors, drawn with `config.seed`, are left out; their source embeddings are transferred by
-    the closed form as if they were prompts. Uses no labels and neither prompts nor data of any task.
+    `config.holdout` anchors, drawn with `config.seed`, are left out; their source embeddings, with noise of
+    `config.holdout_noise`, are transferred by the closed form as if they were prompts. Uses no labels and
+    neither prompts nor data of any task.
 
     Raises UsageError where fewer than `holdout` anchors would remain.
     """
@@ -79,11 +80,10 @@ def calibrate(
     )
     kept, held = anchors.hold_out(count, config.seed)
     models = [*sources, target]
+    pairs = _pairs(models, kept, held, config)
     rows = []
     with bar("calibrating", len(FRAMES) * len(_ks(len(kept)))) as advance:
         for frame in FRAMES:
-            sides = zip(kept.embeddings(models), held.embeddings(models), strict=True)
-            pairs = [(known.to(target.device), prompt.to(target.device)) for known, prompt in sides]
             for row in _measure(pairs, frame, _weights(config, len(sources))):
                 rows.append(row)
                 if row.ridge == RIDGES[-1]:
@@ -108,6 +108,23 @@ def calibrated(
     if path is not None:
         store.save(path, {"table": _tensor(rows)}, inputs)
     return rows
+
+
+def _pairs(
+    models: Sequence[FrozenModel], kept: Anchors, held: Anchors, config: RelativeConfig
+) -> list[tuple[Tensor, Tensor]]:
+    """(kept, held-out) embeddings per model, on the target's device; the sources' held-out ones have noise."""
+    device = models[-1].device
+    pairs = []
+    for place, (known, prompt) in enumerate(
+        zip(kept.embeddings(models), held.embeddings(models), strict=True)
+    ):
+        if place < len(models) - 1:
+            generator = torch.Generator().manual_seed(config.seed)
+            noise = torch.randn(prompt.shape, generator=generator).to(prompt)
+            prompt = prompt + config.holdout_noise * known.std() * noise
+        pairs.append((known.to(device), prompt.to(device)))
+    return pairs
 
 
 def _measure(
@@ -146,7 +163,7 @@ def _inputs(
         "target": target.fingerprint,
         "anchors": store.words_digest(anchors.words),
         "grid": [KS, RIDGES, FRAMES],
-        "holdout": [config.holdout, config.seed],
+        "holdout": [config.holdout, config.holdout_noise, config.seed],
     }
 
 

@@ -39,6 +39,8 @@ class RelativeConfig(AnchorSettings):
     weights: of the sources in eq. 7, one each; null is 1 for all (paper).
     calibrate: choose k, centre, whiten and ridge by held-out anchors instead; see `calibrate`.
     holdout: anchors held out for that.
+    holdout_noise: normal noise on them, in standard deviations of the source's embedding values: tuned prompts lie
+        far from any word, and a map that is exact for words can be hopeless for those.
     """
 
     k: int | None = None
@@ -55,6 +57,7 @@ class RelativeConfig(AnchorSettings):
     weights: Sequence[float] | None = None
     calibrate: bool = False
     holdout: int = 150
+    holdout_noise: float = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,6 +67,7 @@ class RelativeConfig(AnchorSettings):
             self.k is None or self.k >= 1, "adapter.k", self.k, "a whole number from 1 on, or null for all"
         )
         require(self.ridge >= 0, "adapter.ridge", self.ridge, "0 (the exact optimum) or more")
+        require(self.holdout_noise >= 0, "adapter.holdout_noise", self.holdout_noise, "0 or more")
         require(self.lr > 0, "adapter.lr", self.lr, "above 0")
         for name in ("steps", "check_every", "holdout"):
             require(getattr(self, name) >= 1, f"adapter.{name}", getattr(self, name), "at least 1")

@@ -45,7 +45,7 @@ def loss_chart(name: str, steps: Sequence[Mapping[str, Any]], terms: Sequence[st
     lines = {term: [_value(row["terms"].get(term)) for row in best] for term in terms}
     total = [_value(row["objective"]) for row in best]
     label = f"Loss curve of {name} over {len(best)} steps: objective from {number(total[0])} to {number(total[-1])}"
-    drawing = _in_page_colours(_draw(name, lines, total), len(terms))
+    drawing = in_page_colours(_draw(name, lines, total), len(terms))
     return Html(drawing.replace("<svg ", f'<svg class="chart" role="img" aria-label="{escape(label)}" ', 1))
 
 
@@ -86,7 +86,7 @@ def _placeholder(index: int) -> str:
     return f"#0101{index % len(DASHES) + 16:02x}"
 
 
-def _in_page_colours(document: str, terms: int) -> str:
+def in_page_colours(document: str, terms: int) -> str:
     """Only the <svg> element, scalable, with the page's colours and font in place of matplotlib's."""
     drawing = document[document.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", drawing, flags=re.S)

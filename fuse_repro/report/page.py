@@ -7,6 +7,7 @@ from fuse_repro.progress import track
 from fuse_repro.report.cards import card
 from fuse_repro.report.markup import Html, element, join
 from fuse_repro.report.summary import banner, contents, header, tiles, title
+from fuse_repro.report.transfer import is_transfer, transfer_body
 from fuse_repro.run_directory import MANIFEST, RESULTS, STATUS, read_json, read_records, write_text
 
 REPORT = "report.html"
@@ -27,21 +28,24 @@ def build_report(run_dir: Path) -> Path:
     results = read_json(path / RESULTS) if (path / RESULTS).exists() else {}
     records = read_records(path)
     done = sum(record.get("status") == "done" for record in records)
-    cards = [card(record, place) for place, record in enumerate(track(records, "writing the report"))]
     body = [
         header(path.absolute(), manifest),
         element(
             "main",
             banner(status, done),
-            tiles(records, results),
-            contents(records),
-            *cards,
+            transfer_body(records, results) if is_transfer(records) else _captions(records, results),
             None if records else element("p", "No item was recorded.", class_="hint"),
         ),
         element("footer", "Made by fuse_repro from the files beside this page."),
     ]
     write_text(path / REPORT, _document(title(path.absolute(), manifest), body))
     return path / REPORT
+
+
+def _captions(records: list[dict], results: dict) -> Html:
+    """Tiles, an overview, and a card for every photograph."""
+    cards = [card(record, place) for place, record in enumerate(track(records, "writing the report"))]
+    return join([tiles(records, results), contents(records), *cards])
 
 
 def _document(name: str, body: list[Html]) -> str:

@@ -63,15 +63,15 @@ def tiles(records: Sequence[Mapping[str, Any]], results: Mapping[str, Any]) -> H
     """Items done and failed, the mean objective and its terms, and the caption metrics."""
     done = [record for record in records if record.get("status") == "done"]
     values = [
-        _tile(str(len(done)), "done"),
-        _tile(str(len(records) - len(done)), "failed", "alarm" if len(records) > len(done) else None),
+        tile(str(len(done)), "done"),
+        tile(str(len(records) - len(done)), "failed", "alarm" if len(records) > len(done) else None),
     ]
     if done:
-        values.append(_tile(_mean(record["objective"] for record in done), "mean objective"))
+        values.append(tile(_mean(record["objective"] for record in done), "mean objective"))
         values += [_term_tile(name, done) for name in done[0]["terms"]]
     seconds = (results.get("timing") or {}).get("seconds_per_item")
     if seconds is not None:
-        values.append(_tile(f"{number(seconds, 1)} s", "per item"))
+        values.append(tile(f"{number(seconds, 1)} s", "per item"))
     return element(
         "section", element("div", *values, class_="tiles"), _metrics(results), aria_label="Summary"
     )
@@ -92,7 +92,8 @@ def contents(records: Sequence[Mapping[str, Any]]) -> Html | None:
     return folded(f"All {len(records)} captions at a glance", listing)
 
 
-def _tile(value: str, label: str, class_: str | None = None, note: str | None = None) -> Html:
+def tile(value: str, label: str, class_: str | None = None, note: str | None = None) -> Html:
+    """One number and what it is."""
     small = element("span", note, class_="note") if note else None
     parts = [element("span", value, class_="value"), element("span", label, class_="label"), small]
     return element("div", *parts, class_=f"tile {class_}" if class_ else "tile")
@@ -101,7 +102,7 @@ def _tile(value: str, label: str, class_: str | None = None, note: str | None = 
 def _term_tile(name: str, done: Sequence[Mapping[str, Any]]) -> Html:
     terms = [record["terms"][name] for record in done if name in record["terms"]]
     raw, weighted = (_mean(term[kind] for term in terms) for kind in ("raw", "weighted"))
-    return _tile(weighted, f"mean {name}", note=f"weighted; raw {raw}")
+    return tile(weighted, f"mean {name}", note=f"weighted; raw {raw}")
 
 
 def _mean(values: Iterable[float | None]) -> str:
@@ -114,7 +115,7 @@ def _metrics(results: Mapping[str, Any]) -> Html | None:
     scores, note = results.get("metrics") or {}, results.get("metrics_note")
     if not scores and not note:
         return None
-    values = [_tile(number(value), name) for name, value in scores.items() if isinstance(value, float)]
+    values = [tile(number(value), name) for name, value in scores.items() if isinstance(value, float)]
     notes = [note] if note else [PREFIX_POLICIES.get(results.get("prefix_policy", ""), "")]
     if "items" in scores:
         left_out = f", {scores['left_out']} without references left out" if scores.get("left_out") else ""

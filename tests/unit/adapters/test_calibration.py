@@ -15,7 +15,7 @@ from fuse_repro.adapters.relative_config import RelativeConfig
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 
-CONFIG = RelativeConfig(calibrate=True, holdout=40)
+CONFIG = RelativeConfig(calibrate=True, holdout=40, holdout_noise=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +83,15 @@ def test_it_repeats_and_depends_on_the_seed(source: FrozenModel, target: FrozenM
     anchors = shared_anchors([source, target])
     tables = [calibrate([source], target, anchors, replace(CONFIG, seed=seed)) for seed in (0, 0, 1)]
     assert tables[0] == tables[1] != tables[2]
+
+
+def test_noise_makes_it_harder_and_is_drawn_with_the_seed(source: FrozenModel, target: FrozenModel) -> None:
+    anchors = shared_anchors([source, target])
+    tables = [calibrate([source], target, anchors, replace(CONFIG, holdout_noise=noise)) for noise in (0.0, 1.0, 1.0)]
+    assert tables[1] == tables[2]
+    assert max(row.cosine for row in tables[1]) < max(row.cosine for row in tables[0]) - 0.05
+    with pytest.raises(UsageError, match=r"adapter\.holdout_noise=-1"):
+        replace(CONFIG, holdout_noise=-1.0)
 
 
 def test_two_sources_are_calibrated_together(source: FrozenModel, target: FrozenModel) -> None:
