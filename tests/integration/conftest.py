@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
-from tiny_models import tiny_clip, tiny_gpt2
+from tiny_models import tiny_clip, tiny_gpt2, tiny_llama
 
 from fuse_repro.models.base import FrozenModel
 
@@ -30,6 +30,7 @@ def tiny_models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     save_model(tiny_gpt2(), folder / "lm")
     save_model(tiny_clip(), folder / "vision")
+    save_model(tiny_llama(), folder / "target")
     return folder
 
 
@@ -58,5 +59,39 @@ def tiny_overrides(tiny_models_folder: Path, tmp_path: Path) -> list[str]:
         "optimizer.candidates=8",
         "optimizer.beam=2",
         "optimizer.max_new_tokens=3",
+        f"cache_dir={tmp_path / 'cache'}",
+    ]
+
+
+@pytest.fixture
+def transfer_overrides(tiny_models_folder: Path, tmp_path: Path) -> list[str]:
+    """Everything of a prompt transfer but its experiment and its run directory."""
+    data = tmp_path / "task"
+    data.mkdir()
+    for split, words in {
+        "train": ("cat", "coffee"),
+        "dev": ("table", "dog"),
+        "test": ("kite", "train"),
+    }.items():
+        rows = [
+            f"An image of {word} {number}\t{label}" for number in range(4) for label, word in enumerate(words)
+        ]
+        (data / f"{split}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    return [
+        "trainer=cpu",
+        "model@models.source=gpt2",
+        "models.source.source=path",
+        f"models.source.path={tiny_models_folder / 'lm'}",
+        "model@models.target=gpt2",
+        "models.target.source=path",
+        f"models.target.path={tiny_models_folder / 'target'}",
+        "models.target.name=tiny_llama",
+        "corpus.size=2000",
+        "task=sst2",
+        f"task.path={data}",
+        "task.files={train: train.tsv, dev: dev.tsv, test: test.tsv}",
+        "task.words=[a,the]",
+        "tuning.max_steps=4",
+        "tuning.m=3",
         f"cache_dir={tmp_path / 'cache'}",
     ]

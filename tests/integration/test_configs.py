@@ -34,7 +34,7 @@ def composed(*overrides: str):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_resolves(experiment: str) -> None:
-    config = composed(f"experiment={experiment}", "+dataset.path=x")
+    config = composed(f"experiment={experiment}")
     OmegaConf.resolve(config)
     assert config.name
     assert config.runner._target_.startswith("fuse_repro.runners.")

@@ -22,7 +22,9 @@ def models() -> dict[str, FrozenModel]:
     return {name: table_model(name, 8) for name in TOKENIZERS}
 
 
-def test_every_anchor_is_one_token_of_every_model_where_it_stands_in_text(models: dict[str, FrozenModel]) -> None:
+def test_every_anchor_is_one_token_of_every_model_where_it_stands_in_text(
+    models: dict[str, FrozenModel],
+) -> None:
     anchors = shared_anchors(list(models.values()))
     assert len(anchors) > 50
     assert {"dog", "the", "zigzag"} <= set(anchors.words)
@@ -90,7 +92,9 @@ def test_the_hash_seed_does_not_matter() -> None:
     def printed(hash_seed: int) -> str:
         environment = os.environ | {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(TESTS)}
         command = [sys.executable, "-c", code]
-        done = subprocess.run(command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, check=True
+        )
         return done.stdout
 
     first = printed(1)
@@ -143,9 +147,13 @@ def test_embeddings_are_what_each_model_receives(models: dict[str, FrozenModel])
 def test_what_cannot_be_shared(models: dict[str, FrozenModel]) -> None:
     pair = [models["byte_level_bpe"], models["wordpiece"]]
     everything = shared_anchors(pair)
-    with pytest.raises(UsageError, match=r"byte_level_bpe_8_0, wordpiece_8_0 share no anchors.*words excluded"):
+    with pytest.raises(
+        UsageError, match=r"byte_level_bpe_8_0, wordpiece_8_0 share no anchors.*words excluded"
+    ):
         shared_anchors(pair, exclude=everything.words)
-    with pytest.raises(UsageError, match=rf"adapter\.anchors=99999 is not allowed.*share {len(everything)} words"):
+    with pytest.raises(
+        UsageError, match=rf"adapter\.anchors=99999 is not allowed.*share {len(everything)} words"
+    ):
         shared_anchors(pair, 99999, "frequent")
     with pytest.raises(UsageError, match="at least two to share anchors"):
         shared_anchors(pair[:1])

@@ -49,7 +49,9 @@ def test_recall_and_cosine_of_a_hand_worked_case() -> None:
     assert cosine == pytest.approx((2 / 5**0.5 + 0.0) / 2)
     # What all tokens share does not count as having arrived.
     shared = torch.tensor([100.0, 100.0])
-    assert arrival(torch.zeros(2, 2) + shared, own + shared, others + shared)[1] == pytest.approx(0.0, abs=1e-5)
+    assert arrival(torch.zeros(2, 2) + shared, own + shared, others + shared)[1] == pytest.approx(
+        0.0, abs=1e-5
+    )
 
 
 def test_the_table_holds_the_whole_grid_best_first(source: FrozenModel, target: FrozenModel) -> None:
@@ -87,7 +89,10 @@ def test_it_repeats_and_depends_on_the_seed(source: FrozenModel, target: FrozenM
 
 def test_noise_makes_it_harder_and_is_drawn_with_the_seed(source: FrozenModel, target: FrozenModel) -> None:
     anchors = shared_anchors([source, target])
-    tables = [calibrate([source], target, anchors, replace(CONFIG, holdout_noise=noise)) for noise in (0.0, 1.0, 1.0)]
+    tables = [
+        calibrate([source], target, anchors, replace(CONFIG, holdout_noise=noise))
+        for noise in (0.0, 1.0, 1.0)
+    ]
     assert tables[1] == tables[2]
     assert max(row.cosine for row in tables[1]) < max(row.cosine for row in tables[0]) - 0.05
     with pytest.raises(UsageError, match=r"adapter\.holdout_noise=-1"):
@@ -103,7 +108,9 @@ def test_two_sources_are_calibrated_together(source: FrozenModel, target: Frozen
     assert weighted.calibration[0].recall >= both.calibration[0].recall
 
 
-def test_the_cache_keeps_the_table_by_its_inputs(tmp_path: Path, source: FrozenModel, target: FrozenModel) -> None:
+def test_the_cache_keeps_the_table_by_its_inputs(
+    tmp_path: Path, source: FrozenModel, target: FrozenModel
+) -> None:
     anchors = shared_anchors([source, target])
 
     def files() -> list[Path]:

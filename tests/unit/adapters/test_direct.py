@@ -7,7 +7,9 @@ from fuse_repro.errors import UsageError
 
 
 def test_a_prompt_is_passed_on_as_it_is_and_so_is_a_gradient() -> None:
-    embedding_map = DirectConfig().fit(table_model("byte_level_bpe", 16), table_model("metaspace_bpe", 16), ())
+    embedding_map = DirectConfig().fit(
+        table_model("byte_level_bpe", 16), table_model("metaspace_bpe", 16), ()
+    )
     prompt = torch.randn(3, 16)
     assert torch.equal(embedding_map.transfer(prompt), prompt)
     alignment = embedding_map.align(["the dog"])

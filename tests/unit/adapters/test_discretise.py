@@ -26,7 +26,9 @@ def test_shared_words_become_the_targets_own_embedding(
 ) -> None:
     anchors = shared_anchors([source, target])
     noise = 0.1 * torch.randn(len(anchors), 16, generator=torch.Generator().manual_seed(0))
-    moved = DiscretiseConfig(distance).fit(source, target, ()).transfer(source.embed(anchors.source_ids) + noise)
+    moved = (
+        DiscretiseConfig(distance).fit(source, target, ()).transfer(source.embed(anchors.source_ids) + noise)
+    )
     assert torch.equal(moved, target.embed(anchors.target_ids))
 
 

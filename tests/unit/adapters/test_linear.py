@@ -12,7 +12,12 @@ from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 
 TEXT = "An image of a zigzag surfboard next to the dog."
-CONFIGS = [RidgeConfig(), RidgeConfig(centre=False, ridge=0.0), ProcrustesConfig(), ProcrustesConfig(centre=False)]
+CONFIGS = [
+    RidgeConfig(),
+    RidgeConfig(centre=False, ridge=0.0),
+    ProcrustesConfig(),
+    ProcrustesConfig(centre=False),
+]
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,9 @@ def test_it_learns_the_map_and_shuffled_anchors_do_not(source: FrozenModel, targ
     assert error(Anchors(kept.words, (kept.source_ids, kept.target_ids[shuffled]))) > 0.9 * spread
 
 
-def test_the_epoch_is_chosen_by_anchors_that_are_not_trained_on(source: FrozenModel, target: FrozenModel) -> None:
+def test_the_epoch_is_chosen_by_anchors_that_are_not_trained_on(
+    source: FrozenModel, target: FrozenModel
+) -> None:
     def first_layer(**changes: object) -> torch.Tensor:
         return ProjectorConfig(hidden=8, holdout=30, lr=0.5, **changes).fit(source, target, ()).w1
 

@@ -63,7 +63,9 @@ def test_whitened_words_arrive_at_their_images_through_any_linear_map(source: Fr
         transfer = config.fit(source, image, ())
         s, t = (ids[:60] for ids in transfer.anchors.ids)
         centre = transfer.space(-1).centre
-        return float(cosine_similarity(transfer.transfer(source.embed(s)) - centre, image.embed(t) - centre).mean())
+        return float(
+            cosine_similarity(transfer.transfer(source.embed(s)) - centre, image.embed(t) - centre).mean()
+        )
 
     assert cosine(replace(EXACT, whiten=True)) > 0.9999
     assert cosine(EXACT) < 0.9, "plain cosines are kept by rotations only"
@@ -117,7 +119,9 @@ def test_nothing_near_the_closed_form_is_better(source: FrozenModel, target: Fro
             assert (problem.losses(best + step * torch.randn_like(best))[0] >= lowest - 1e-6).all()
 
 
-def test_only_the_direction_of_a_row_decides_the_direction_it_gets(source: FrozenModel, target: FrozenModel) -> None:
+def test_only_the_direction_of_a_row_decides_the_direction_it_gets(
+    source: FrozenModel, target: FrozenModel
+) -> None:
     transfer = replace(EXACT, centre=False, ridge=0.1).fit(source, target, ())
     prompt = prompt_of(source)
     scales = torch.tensor([[0.01], [1.0], [3.0], [100.0]])
@@ -141,10 +145,14 @@ def test_rotating_a_space_rotates_its_side_only(
     plain = config.fit(source, target, ()).transfer(prompt)
     turn = orthogonal(24)
     turned = table_model("metaspace_bpe", 24, table=target.embedding_table() @ turn)
-    torch.testing.assert_close(config.fit(source, turned, ()).transfer(prompt), plain @ turn, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        config.fit(source, turned, ()).transfer(prompt), plain @ turn, rtol=1e-3, atol=1e-3
+    )
     turn = orthogonal(16)
     turned = table_model("byte_level_bpe", 16, table=source.embedding_table() @ turn)
-    torch.testing.assert_close(config.fit(turned, target, ()).transfer(prompt @ turn), plain, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        config.fit(turned, target, ()).transfer(prompt @ turn), plain, rtol=1e-3, atol=1e-3
+    )
     # A stretch changes cosines, unless the anchors are whitened.
     stretch = torch.linspace(0.2, 5, 16)
     stretched = table_model("byte_level_bpe", 16, table=source.embedding_table() * stretch)
@@ -153,7 +161,9 @@ def test_rotating_a_space_rotates_its_side_only(
 
 
 @pytest.mark.parametrize("k", [None, 60])
-def test_the_order_of_the_anchors_changes_nothing(source: FrozenModel, target: FrozenModel, k: int | None) -> None:
+def test_the_order_of_the_anchors_changes_nothing(
+    source: FrozenModel, target: FrozenModel, k: int | None
+) -> None:
     anchors = shared_anchors([source, target])
     order = torch.randperm(len(anchors), generator=torch.Generator().manual_seed(0)).tolist()
     config = replace(EXACT, k=k, ridge=0.01)
@@ -163,7 +173,9 @@ def test_the_order_of_the_anchors_changes_nothing(source: FrozenModel, target: F
 
 
 @pytest.mark.parametrize("config", [replace(EXACT, k=60, ridge=0.1), replace(ADAM, ridge=0.0, steps=300)])
-def test_rows_are_treated_one_by_one(source: FrozenModel, target: FrozenModel, config: RelativeConfig) -> None:
+def test_rows_are_treated_one_by_one(
+    source: FrozenModel, target: FrozenModel, config: RelativeConfig
+) -> None:
     transfer = config.fit(source, target, ())
     prompt = prompt_of(source)
     together = transfer.transfer(prompt)
@@ -305,7 +317,9 @@ def test_the_pullback_is_the_adjoint_of_its_linear_map(
     s, t = transfer.space(0), transfer.space(-1)
     linear = (rows.double() - s.centre) @ transfer.weight.double()
     moved = transfer.transfer(rows).double() - t.centre
-    assert cosine_similarity(linear, moved).min() > 1 - 1e-5, "the linear map and the transfer agree in direction"
+    assert cosine_similarity(linear, moved).min() > 1 - 1e-5, (
+        "the linear map and the transfer agree in direction"
+    )
     alignment = transfer.align(["the dog"])
     word = alignment.words[-1]
     assert word.source_count == word.target_count == 1

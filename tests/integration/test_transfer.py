@@ -1,0 +1,130 @@
+"""Prompt transfer as a run, on tiny models."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fuse_repro.cli import main
+
+# The tiny models share few tokens.
+TABLE = [
+    "methods.relative.holdout=10",
+    "methods.relative_paper.k=20",
+    "methods.relative_paper.steps=20",
+    "methods.projector.holdout=10",
+    "methods.projector.epochs=1",
+]
+
+
+def records(directory: Path) -> list[dict]:
+    return [json.loads(line) for line in (directory / "records.jsonl").read_text().splitlines()]
+
+
+def test_every_method_fills_its_column(transfer_overrides: list[str], tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    arguments = ["experiment=transfer_table", *transfer_overrides, *TABLE, "runner.seeds=[0,1]"]
+    assert main([*arguments, f"output_dir={directory}"]) == 0
+    rows = records(directory)
+    methods = {row["method"] for row in rows}
+    assert methods == {
+        "random", "manual", "source_tuned", "direct_tuning", "relative", "relative_paper",
+        "fuse", "ridge", "procrustes", "projector", "discretise", "random_map",
+    }  # fmt: skip
+    assert len({row["id"] for row in rows}) == len(rows) == 2 * len(methods)
+    assert [row.get("error") for row in rows if row["status"] == "failed"] == []
+    results = json.loads((directory / "results.json").read_text())
+    for name, summary in results["methods"].items():
+        mean = sum(row["accuracy"] for row in rows if row["method"] == name) / 2
+        assert summary["mean_over_relations"] == pytest.approx(mean)
+        assert summary["low"] <= mean <= summary["high"]
+    page = (directory / "report.html").read_text()
+    assert "direct_tuning" in page
+    assert "Precision@1" in page
+
+
+def test_the_same_run_twice_goes_on_and_changes_nothing(
+    transfer_overrides: list[str], tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    arguments = [
+        "experiment=transfer",
+        *transfer_overrides,
+        "methods.relative.holdout=10",
+        f"output_dir={directory}",
+    ]
+    assert main(arguments) == 0
+    before = (directory / "records.jsonl").read_bytes()
+    assert main(arguments) == 0
+    assert (directory / "records.jsonl").read_bytes() == before
+    kept = before.splitlines(keepends=True)
+    (directory / "records.jsonl").write_bytes(b"".join(kept[:2]))
+    assert main(arguments) == 0
+    assert (directory / "records.jsonl").read_bytes() == before
+
+
+def test_a_method_that_cannot_be_used_fails_in_its_cells_alone(
+    transfer_overrides: list[str], tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    extra = ["methods.relative.holdout=10", "+adapter@methods.direct=direct", f"output_dir={directory}"]
+    assert main(["experiment=transfer", *transfer_overrides, *extra]) == 0
+    rows = {row["method"]: row for row in records(directory)}
+    assert rows["direct"]["status"] == "failed"
+    assert "32" in rows["direct"]["error"]
+    assert "48" in rows["direct"]["error"]
+    assert rows["relative"]["status"] == "done"
+
+
+def test_two_sources(transfer_overrides: list[str], tiny_models_folder: Path, tmp_path: Path) -> None:
+    second = [
+        "+model@models.second=gpt2",
+        "models.second.source=path",
+        f"models.second.path={tiny_models_folder / 'target'}",
+        "runner.sources=[source,second]",
+        "methods.relative.holdout=10",
+        "+adapter@methods.ridge=ridge",
+    ]
+    directory = tmp_path / "run"
+    assert main(["experiment=transfer", *transfer_overrides, *second, f"output_dir={directory}"]) == 0
+    rows = {row["method"]: row for row in records(directory)}
+    assert rows["relative"]["status"] == "done"
+    assert "one source only" in rows["ridge"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("runner.baselines=[oracle]", "any of random, manual"),
+        ("runner.seeds=[]", "at least one seed"),
+        ("runner.sources=[teacher]", "roles in models"),
+        ("task.words=[a,surfboards]", "with an answer of several tokens"),
+        ("methods.relative.k=0", "adapter.k=0"),
+        ("task.path=nowhere", "nowhere"),
+        ("tuning.m=0", "m"),
+    ],
+)
+def test_settings_that_cannot_be_used(
+    capsys: pytest.CaptureFixture[str],
+    transfer_overrides: list[str],
+    tmp_path: Path,
+    override: str,
+    said: str,
+) -> None:
+    arguments = ["experiment=transfer", *transfer_overrides, "methods.relative.holdout=10", override]
+    code = main([*arguments, f"output_dir={tmp_path / 'run'}"])
+    printed = capsys.readouterr().err
+    if code == 0:
+        page = (tmp_path / "run" / "report.html").read_text()
+        assert said in page
+    else:
+        assert said in printed
+        assert printed.count("\n") == 1
+
+
+def test_terms_have_to_be_accepted(
+    capsys: pytest.CaptureFixture[str], transfer_overrides: list[str], tmp_path: Path
+) -> None:
+    own = [override for override in transfer_overrides if "models.target" not in override]
+    assert main(["experiment=transfer", *own, f"output_dir={tmp_path / 'run'}"]) == 1
+    assert "accept_terms=true" in capsys.readouterr().err
