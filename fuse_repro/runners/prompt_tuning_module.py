@@ -45,7 +45,7 @@ class TuningSettings:
     init: str = "normal"
     objective: str = "vocabulary"
     lr: float = 0.01
-    max_steps: int = 200
+    max_steps: int = 80
     batch_size: int = 16
     warmup: float = 0.1
     evaluate_every: int = 10
