@@ -1,8 +1,11 @@
 """Tiny random models, with real tokenizers, that behave like the big ones in every respect but size."""
 
+from pathlib import Path
+
 import torch
 from tiny_tokenizers import byte_level_bpe, clip_bpe, metaspace_bpe, wordpiece
 
+from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.clip import ClipDualEncoder
 from fuse_repro.models.conse import ConseDualEncoder
@@ -149,6 +152,15 @@ def tiny_conse(seed: int = 0) -> ConseDualEncoder:
         torch.manual_seed(seed)
         classifier = EfficientNetLite(width=0.25, depth=0.5, image_size=32, classes=len(labels))
     return ConseDualEncoder(tiny_bert_encoder(seed), classifier, labels, name="tiny_conse", top=3)
+
+
+def save_model(model: FrozenModel, folder: Path) -> Path:
+    """Write a tiny model as a transformers folder, as source=path takes it."""
+    model.model.save_pretrained(folder)
+    model.tokenizer.tokenizer.save_pretrained(folder)
+    if hasattr(model, "image_processor"):
+        model.image_processor.save_pretrained(folder)
+    return folder
 
 
 def _seeded(model_class: type, config: object, seed: int) -> torch.nn.Module:

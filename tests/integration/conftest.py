@@ -4,18 +4,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
-from tiny_models import tiny_clip, tiny_gpt2, tiny_llama
-
-from fuse_repro.models.base import FrozenModel
-
-
-def save_model(model: FrozenModel, folder: Path) -> Path:
-    """A transformers folder, as source=path takes it."""
-    model.model.save_pretrained(folder)
-    model.tokenizer.tokenizer.save_pretrained(folder)
-    if hasattr(model, "image_processor"):
-        model.image_processor.save_pretrained(folder)
-    return folder
+from tiny_models import save_model, tiny_clip, tiny_gpt2, tiny_llama
 
 
 def make_photo(path: Path, colour: str) -> Path:

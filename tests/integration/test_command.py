@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_models import save_model, tiny_gpt2
 
 from fuse_repro.cli import main
 
@@ -208,9 +209,6 @@ def test_another_config_does_not_mix_into_a_run(
 def test_models_of_one_name_with_other_weights_do_not_mix(
     capsys: pytest.CaptureFixture[str], tiny_overrides: list[str], photos: Path, tmp_path: Path
 ) -> None:
-    from conftest import save_model
-    from tiny_models import tiny_gpt2
-
     directory = tmp_path / "run"
     own = save_model(tiny_gpt2(), tmp_path / "lm")
     common = [*tiny_overrides, f"models.lm.path={own}", f"dataset.path={photos}", f"output_dir={directory}"]
