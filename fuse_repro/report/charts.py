@@ -72,13 +72,18 @@ def _draw(name: str, lines: Mapping[str, Sequence[float]], total: Sequence[float
         axes.set_ylabel("weighted loss", color=MUTED)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-        axes.grid(axis="y", color=GRID, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.tick_params(color=GRID, labelcolor=MUTED, length=0)
-        axes.spines[["left", "right", "top"]].set_visible(False)
-        axes.spines["bottom"].set_color(GRID)
-        target = io.StringIO()
-        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        return finished_svg(figure, axes, "y")
+
+
+def finished_svg(figure: Any, axes: Any, grid: str) -> str:
+    """The figure as SVG, with quiet axes and a grid across the axis `grid`."""
+    axes.grid(axis=grid, color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(color=GRID, labelcolor=MUTED, length=0)
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    target = io.StringIO()
+    figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return target.getvalue()
 
 

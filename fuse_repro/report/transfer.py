@@ -1,10 +1,9 @@
 """The page of a prompt transfer: precision@1 of every method on every task, with intervals."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fuse_repro.report.charts import GRID, INK, MUTED, in_page_colours
+from fuse_repro.report.charts import INK, MUTED, finished_svg, in_page_colours
 from fuse_repro.report.markup import MISSING, Html, element, escape, folded, join, table
 from fuse_repro.report.summary import tile
 
@@ -108,13 +107,6 @@ def _chart(ranked: Sequence[tuple[str, Mapping[str, Any]]]) -> Html:
         axes.set_yticks(range(len(ranked)), [name for name, _ in reversed(ranked)])
         axes.set_xlabel("precision@1, percent", color=MUTED)
         axes.set_xlim(left=0)
-        axes.grid(axis="x", color=GRID, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.tick_params(color=GRID, labelcolor=MUTED, length=0)
-        axes.spines[["left", "right", "top"]].set_visible(False)
-        axes.spines["bottom"].set_color(GRID)
-        target = io.StringIO()
-        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    drawing = in_page_colours(target.getvalue(), 0)
+        drawing = in_page_colours(finished_svg(figure, axes, "x"), 0)
     label = escape("Precision@1 of every method with its 95% interval")
     return Html(drawing.replace("<svg ", f'<svg class="chart" role="img" aria-label="{label}" ', 1))
