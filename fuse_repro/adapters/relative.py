@@ -60,9 +60,9 @@ class RelativePromptTransfer(EmbeddingMap):
     >>> transfer = RelativeConfig(calibrate=True).fit_sources([bert, roberta], gpt2)
     >>> prompt = transfer.transfer_all([bert_prompt, roberta_prompt])
 
-    Only directions are matched, so lengths are set apart. In the anchors' frame, where the mean is added back, and
-    again in the end, a row is as long as it was in the source (the weighted mean over sources), in units of the
-    anchors' mean length; eq. 6, where it is applied, comes on top. A prompt goes to its own model unchanged.
+    Only directions are matched, so lengths are set apart: in the anchors' frame, a row is as long as it was in
+    the source's (the weighted mean over sources), in units of the anchors' mean length there. Eq. 6, where
+    it is applied, comes on top; with rescale="off" a prompt goes to its own model unchanged.
 
     The anchors' directions and frames are buffers, in float64.
 
@@ -92,9 +92,8 @@ class RelativePromptTransfer(EmbeddingMap):
         self._sources = tuple(sources)
         self.weights = tuple(weights)
         self.anchors, self.config, self.calibration = anchors, config, tuple(calibration)
-        self._lengths, self._norms = [], []
+        self._lengths = []
         for place, embeddings in enumerate(anchors.embeddings([*sources, target])):
-            self._norms.append(float(embeddings.double().norm(dim=1).mean()))
             space = anchor_space(embeddings.to(target.device), config.centre, config.whiten)
             for part in PARTS:
                 self.register_buffer(f"{part}_{place}", getattr(space, part))
@@ -169,7 +168,7 @@ class RelativePromptTransfer(EmbeddingMap):
         return self._weight
 
     def _problem(self, prompts: Sequence[Tensor]) -> tuple[MatchProblem, Tensor]:
-        """The matching problem, and how long each target row should be in its frame and in the end: [2, m, 1]."""
+        """The matching problem, and how long each target row should be in its frame, [m, 1]."""
         order = sorted(range(len(prompts)), key=lambda place: self._identity(place, prompts[place]))
         references, weights, lengths = {}, {}, []
         for rank, place in enumerate(order):
@@ -178,12 +177,9 @@ class RelativePromptTransfer(EmbeddingMap):
             name = f"{rank}_{self.sources[place].name.replace('.', '_')}"
             references[name] = encode(prompt, space)
             weights[name] = self.weights[place]
-            framed = space.enter(prompt).norm(dim=1, keepdim=True) / space.length
-            plain = prompt.norm(dim=1, keepdim=True) / self._norms[place]
-            lengths.append(weights[name] * torch.stack([framed, plain]))
+            lengths.append(weights[name] * space.enter(prompt).norm(dim=1, keepdim=True) / space.length)
         target = self.space(-1)
-        units = lengths[0].new_tensor([target.length, self._norms[-1]]).reshape(2, 1, 1)
-        wanted = torch.stack(lengths).sum(0) / sum(weights.values()) * units
+        wanted = torch.stack(lengths).sum(0) / sum(weights.values()) * target.length
         return match_problem(references, weights, target, self.config.k), wanted
 
     def _identity(self, place: int, prompt: Tensor) -> tuple[str, ...]:
@@ -204,8 +200,7 @@ class RelativePromptTransfer(EmbeddingMap):
         if self.config.rescale == "in_loop":
             return vectors
         space = self.space(-1)
-        prompt = space.leave(normalize(space.enter(vectors), dim=1) * lengths[0])
+        prompt = space.leave(normalize(space.enter(vectors), dim=1) * lengths)
         if self.config.add_mean:
             prompt = prompt + space.centre
-        prompt = normalize(prompt, dim=1) * lengths[1]
         return rescale(prompt, *self.statistics) if self.config.rescale == "after" else prompt

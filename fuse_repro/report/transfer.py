@@ -79,18 +79,27 @@ def _cells(done: Sequence[Record]) -> Html:
             f"{record['loss']:.3f}",
             record["items"],
             record["candidates"],
-            _skipped(record),
+            _dropped(record),
         ]
         for record in done
     ]
-    head = ["task / seed / method", "precision@1", "loss (nats)", "items", "candidates", "not asked"]
+    head = [
+        "task / seed / method",
+        "precision@1",
+        "loss (nats)",
+        "items",
+        "candidates",
+        "left out of the task",
+    ]
     return folded(
         f"All {len(done)} cells", element("div", table(head, rows, class_="contents"), class_="scroll")
     )
 
 
-def _skipped(record: Record) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in (record.get("skipped") or {}).items()) or "0"
+def _dropped(record: Record) -> str:
+    """Facts of the whole task that could not be used, and why."""
+    reasons = [f"{count} {reason}" for reason, count in (record.get("dropped") or {}).items() if count]
+    return ", ".join(reasons) or "none"
 
 
 def _chart(ranked: Sequence[tuple[str, Mapping[str, Any]]]) -> Html:

@@ -20,7 +20,7 @@ from fuse_repro.prompts import SoftPrompt, for_model, normal_init
 from fuse_repro.run_directory import RunDirectory
 from fuse_repro.runners.assemble import build, build_trainer
 from fuse_repro.runners.prompt_tuning import TuningSettings, tuned_prompt
-from fuse_repro.tasks import Evaluation, evaluate
+from fuse_repro.tasks import Evaluation, answerable, evaluate
 from fuse_repro.weights import cache_folder
 
 BASELINES = ("random", "manual", "direct_tuning", "source_tuned")
@@ -52,13 +52,14 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     settings = {name: build(node) for name, node in config.methods.items()}
     tuning: TuningSettings = build(config.tuning)
     _check(config, settings)
-    tasks = build(config.task).tasks()
+    given = build(config.task).tasks()
     device = build_trainer(config.trainer).strategy.root_device
     roles = [*dict.fromkeys([*config.runner.sources, "target"])]
     models = {role: build(config.models[role]).to(device) for role in roles}
     files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
     directory.open(device=str(device), weights=files)
     sources = [models[role] for role in config.runner.sources]
+    tasks = _comparable(given, list(models.values()), directory)
     setting = Setting(sources, models["target"], tuning, cache_folder(config.cache_dir))
     methods = {name: _baseline(name, setting) for name in config.runner.baselines}
     words = build(config.corpus).words()
@@ -79,6 +80,25 @@ def _check(config: DictConfig, settings: Mapping[str, Any]) -> None:
     clash = sorted(set(runner.baselines) & set(settings))
     require(not clash, "methods", clash, "names that are no baselines")
     require(bool(settings or runner.baselines), "methods", {}, "at least one method or baseline")
+
+
+def _comparable(
+    tasks: Sequence[PromptTask], models: Sequence[FrozenModel], directory: RunDirectory
+) -> list[PromptTask]:
+    """The tasks with the answers that are one token in every model, so that all are asked the same.
+
+    A task that has none left becomes a failed record.
+    """
+    known = {record["id"] for record in directory.records()}
+    kept = []
+    for task in tasks:
+        try:
+            kept.append(answerable(task, models))
+        except UsageError as error:
+            if task.name not in known:
+                row = {"id": task.name, "task": task.name, "method": None, "status": "failed"}
+                directory.append(row | {"error": first_line(error)})
+    return kept
 
 
 def _baseline(name: str, setting: Setting) -> Method:
@@ -155,7 +175,7 @@ def _cell(method: Method, task: PromptTask, seed: int) -> dict[str, Any]:
         "loss": found.loss,
         "items": found.items,
         "candidates": found.candidates,
-        "skipped": found.skipped,
+        "dropped": dict(task.dropped),
     }
 
 
