@@ -60,9 +60,9 @@ class RelativePromptTransfer(EmbeddingMap):
     >>> transfer = RelativeConfig(calibrate=True).fit_sources([bert, roberta], gpt2)
     >>> prompt = transfer.transfer_all([bert_prompt, roberta_prompt])
 
-    Only directions are matched, so lengths are set apart: in the anchors' frame, a row is as long as it was in
-    the source's (the weighted mean over sources), in units of the anchors' mean length there. Eq. 6, where
-    it is applied, comes on top; with rescale="off" a prompt goes to its own model unchanged.
+    Only directions are matched, so lengths are set apart: in the anchors' frame, a row is as long as it was
+    in the source's (the weighted mean over sources), in units of the anchors' mean length there. Eq. 6,
+    where it is applied, comes on top; with rescale="off" a prompt goes to its own model unchanged.
 
     The anchors' directions and frames are buffers, in float64.
 
@@ -152,9 +152,9 @@ class RelativePromptTransfer(EmbeddingMap):
     def weight(self) -> Tensor:
         """[d_s, d_t], float32: the linear map that the closed form is for a single source and no mask.
 
-        (length_t / length_s) D_s^T D_t (D_t^T D_t + ridge)^-1 with the anchors' unit directions D, between the
-        frames: as `transfer`, but a row is not brought back to its length, which would not be linear. The mask is left
-        out since it depends on the prompt. Raises UsageError for several sources.
+        (length_t / length_s) D_s^T D_t (D_t^T D_t + ridge)^-1 with the anchors' unit directions D, between
+        the frames: as `transfer`, but a row is not brought back to its length, which would not be linear. The
+        mask is left out since it depends on the prompt. Raises UsageError for several sources.
         """
         require(
             len(self.sources) == 1, "sources", len(self.sources), "a gradient goes back to one source only"

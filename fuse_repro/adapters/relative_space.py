@@ -22,6 +22,7 @@ from torch.nn.functional import normalize
 
 from fuse_repro.adapters.least_squares import solve_gram
 
+ROWS = 5  # of a prompt whose Gram matrices are made together
 NO_SPREAD = 1e-12  # smallest to largest variance; a direction below has no anchors but rounding errors
 
 
@@ -105,14 +106,38 @@ def closed_form(relative: Tensor, mask: Tensor, space: AnchorSpace, ridges: Sequ
     """
     right = (relative * mask) @ space.directions
     solved = right.new_empty(len(ridges), *right.shape)
-    shared = bool(mask.all())
-    blocks = [slice(None)] if shared else [slice(row, row + 1) for row in range(len(mask))]
-    for rows in blocks:
-        anchors = space.directions if shared else space.directions[mask[rows][0]]
-        gram = anchors.T @ anchors
+    if mask.all():
+        gram = space.directions.T @ space.directions
         for place, ridge in enumerate(ridges):
-            solved[place, rows] = solve_gram(gram, right[rows].T, ridge).T.to(right)
+            solved[place] = solve_gram(gram, right.T, ridge).T.to(right)
+        return [normalize(directions, dim=1) for directions in solved]
+    for start in range(0, len(mask), ROWS):
+        grams = masked_grams(space.directions, mask[start : start + ROWS])
+        for row, gram in enumerate(grams, start):
+            for place, ridge in enumerate(ridges):
+                solved[place, row] = solve_gram(gram, right[row], ridge).to(right)
     return [normalize(directions, dim=1) for directions in solved]
+
+
+def masked_grams(directions: Tensor, mask: Tensor) -> Tensor:
+    """A^T A for the anchors A that each row of `mask` [m, K] keeps of `directions` [K, d]: [m, d, d].
+
+    Masks overlap, so anchors are sorted by which rows keep them, and every such group is multiplied once
+    for all of its rows. There are up to 2^m groups: for a few rows at a time.
+    """
+    rows, size = len(mask), directions.shape[1]
+    bits = 2 ** torch.arange(rows, device=mask.device).unsqueeze(1)
+    keepers = (mask * bits).sum(0)
+    counts = torch.bincount(keepers, minlength=2**rows).tolist()
+    groups = directions[keepers.argsort()[counts[0] :]].split(counts[1:])
+    grams = directions.new_zeros(rows, size, size)
+    for keeper, group in enumerate(groups, 1):
+        if len(group) > 0:
+            product = group.T @ group
+            for row in range(rows):
+                if keeper >> row & 1:
+                    grams[row] += product
+    return grams
 
 
 def rescale(prompt: Tensor, mean: float, std: float) -> Tensor:

@@ -12,7 +12,14 @@ from torch.nn.functional import cosine_similarity, normalize
 from fuse_repro.adapters.anchors import Anchors, shared_anchors
 from fuse_repro.adapters.relative import RelativePromptTransfer
 from fuse_repro.adapters.relative_config import RelativeConfig
-from fuse_repro.adapters.relative_space import anchor_space, closed_form, encode, rescale, top_mask
+from fuse_repro.adapters.relative_space import (
+    anchor_space,
+    closed_form,
+    encode,
+    masked_grams,
+    rescale,
+    top_mask,
+)
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 
@@ -188,6 +195,22 @@ def test_a_mask_keeps_the_highest_cosines() -> None:
     scores = torch.tensor([[0.1, -0.9, 0.5, 0.3], [4.0, 3.0, 2.0, 1.0]])
     assert top_mask(scores, 2).tolist() == [[False, False, True, True], [True, True, False, False]]
     assert top_mask(scores, None).all()
+
+
+def test_gram_matrices_of_overlapping_masks() -> None:
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(40, 6, generator=generator).double()
+    mask = torch.rand(4, 40, generator=generator) < 0.5
+    mask[3] = mask[0]
+    expected = torch.stack([directions[row].T @ directions[row] for row in mask])
+    torch.testing.assert_close(masked_grams(directions, mask), expected)
+
+
+def test_rows_beyond_one_block_are_solved_too(source: FrozenModel, target: FrozenModel) -> None:
+    transfer = replace(EXACT, k=60, ridge=0.1).fit(source, target, ())
+    prompt = prompt_of(source, rows=12)
+    for row, moved in enumerate(transfer.transfer(prompt)):
+        torch.testing.assert_close(moved, transfer.transfer(prompt[row : row + 1])[0])
 
 
 def test_fewer_anchors_than_dimensions_still_match_exactly() -> None:
