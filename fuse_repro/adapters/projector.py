@@ -136,7 +136,7 @@ class ProjectorConfig(AnchorSettings):
         )
         generator = torch.Generator().manual_seed(self.seed)
         weights = _initial(x.shape[1], self.hidden, y.shape[1], generator, x.device)
-        optimizer = torch.optim.Adam(weights, lr=self.lr)
+        optimizer = torch.optim.Adam(weights, lr=self.lr, fused=True)
         best, chosen = float("inf"), weights
         for epoch in track(range(self.epochs), "training the projector"):
             for batch in torch.randperm(len(x), generator=generator).split(self.batch_size):
