@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or "-h" in arguments or "--help" in arguments:
         from fuse_repro.help import help_text
 
-        print(help_text(arguments))
+        print(help_text())
         return 0 if arguments else EXIT_USAGE
     if arguments[0] == "report":
         from fuse_repro.report import main as report_main

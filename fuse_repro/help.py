@@ -22,7 +22,7 @@ Every run leaves manifest.json, status.json, records.jsonl, results.json and rep
 """
 
 
-def help_text(arguments: Sequence[str]) -> str:
+def help_text() -> str:
     """The help page: how to call the command, and what there is to choose from."""
     folder = config_folder()
     lines = [INTRODUCTION, "Experiments (experiment=NAME):"]

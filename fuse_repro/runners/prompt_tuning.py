@@ -1,12 +1,10 @@
 """Soft prompts tuned on a task, kept under a key of everything that went into them."""
 
 import contextlib
-import logging
 import math
 import shutil
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,9 +22,11 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import bar
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init, template_init, vocabulary_init
 from fuse_repro.runners.prompt_tuning_module import PromptTuningModule, ReadyItems, TuningSettings
+from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.tasks.answers import Answers
 from fuse_repro.tasks.layout import Layout
 from fuse_repro.tasks.reader import make_reader
+from fuse_repro.weights.cache import locked
 
 __all__ = ["TuningResult", "TuningSettings", "tune", "tuned_prompt", "tuning_module", "tuning_result"]
 
@@ -107,7 +107,7 @@ def tune(
         trainer = make_trainer(lm, module, folder)
         last = folder / LAST
         total = module.epochs * module.steps_per_epoch
-        with _quiet_lightning(), bar(f"tuning a prompt for {task.name}", total) as module.advance:
+        with quiet_lightning(), bar(f"tuning a prompt for {task.name}", total) as module.advance:
             trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
         best = trainer.checkpoint_callbacks[0]
         assert isinstance(best, ModelCheckpoint)
@@ -151,7 +151,7 @@ def make_trainer(lm: FrozenModel, module: PromptTuningModule, folder: Path, **mo
         "dev_score", mode="max", patience=module.settings.patience, check_on_train_epoch_end=False
     )
     on_gpu = lm.device.type == "cuda"
-    with _quiet_lightning():
+    with quiet_lightning():
         return pl.Trainer(
             accelerator="gpu" if on_gpu else "cpu",
             devices=[lm.device.index or 0] if on_gpu else 1,
@@ -190,31 +190,12 @@ def _read(path: Path, lm: FrozenModel, position: str) -> TuningResult | None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of one prompt, so that two runs that want the same one do not tune it in one folder."""
-    from filelock import FileLock
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".{path.stem}.lock"))
-        lock.acquire()
-    except OSError as err:
-        raise UsageError(
-            f"cannot write to {path.parent} ({err.strerror}): choose a writable folder with cache_dir=..."
-        ) from err
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(path))
+        except OSError as err:
+            raise UsageError(
+                f"cannot write to {path.parent} ({err.strerror}): choose a writable folder with cache_dir=..."
+            ) from err
         yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's advice about workers, hardware and checkpoint folders."""
-    logger = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning")
-            yield
-    finally:
-        logger.setLevel(level)

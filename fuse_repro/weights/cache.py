@@ -60,7 +60,7 @@ def cached(
         return entry
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target):
+        with locked(target):
             return _trusted(target) or _build(target, source, build)
     except UsageError:
         raise
@@ -84,8 +84,8 @@ def hash_files(directory: Path, names: list[str], label: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    """Hold the lock of one cache folder; while another process holds it, wait and say so."""
+def locked(target: Path) -> Iterator[None]:
+    """Hold the lock of one cache entry, a folder or file; while another process holds it, wait and say so."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(target.with_name(f".{target.name}.lock"))
