@@ -1,9 +1,14 @@
 """Normal equations, for maps that are fitted from anchors."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 WELL_CONDITIONED = 1e-6  # smallest to largest pivot; below, a zero eigenvalue and a rounding error look alike
+WELL_ROUNDED = 3e-3  # the same for a matrix rounded to single precision
+REFINEMENTS = 8
+PRECISE = 1e-13  # residual to right-hand side
 
 
 def solve_gram(gram: Tensor, right: Tensor, ridge: float = 0.0) -> Tensor:
@@ -25,3 +30,35 @@ def solve_gram(gram: Tensor, right: Tensor, ridge: float = 0.0) -> Tensor:
     else:
         solved = torch.linalg.pinv(gram, hermitian=True) @ columns
     return solved.reshape(right.shape)
+
+
+def refined(
+    grams: Tensor, apply: Callable[[Tensor], Tensor], right: Tensor, ridge: float = 0.0
+) -> Tensor | None:
+    """Solutions [m, d], in float64, of m systems whose matrices are known in single precision; None if it fails.
+
+    Iterative refinement: the rounded matrices' factors solve for the residuals of the true ones.
+
+    Args:
+        grams: [m, d, d], float32, as in `solve_gram`.
+        apply: the true matrices, ridge included, times vectors [m, d], in float64.
+        right: [m, d].
+        ridge: relative to the mean diagonal, as in `solve_gram`.
+    """
+    grams, right = grams.double(), right.double()
+    lift = ridge * grams.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+    factors, failed = torch.linalg.cholesky_ex(
+        grams + lift * torch.eye(grams.shape[-1], dtype=grams.dtype, device=grams.device)
+    )
+    pivots = factors.diagonal(dim1=1, dim2=2)
+    if bool(failed.any()) or float((pivots.amin(1) / pivots.amax(1)).min()) < WELL_ROUNDED:
+        return None
+    solution, residual = torch.zeros_like(right), right
+    for _ in range(REFINEMENTS):
+        solution = solution + torch.cholesky_solve(residual.unsqueeze(-1), factors).squeeze(-1)
+        before, residual = residual.norm(), right - apply(solution)
+        if float(residual.norm()) <= PRECISE * float(right.norm()):
+            return solution
+        if not residual.norm() < 0.5 * before:
+            return None
+    return None

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from fuse_repro.adapters.least_squares import solve_gram
+from fuse_repro.adapters.least_squares import refined, solve_gram
 
 ROWS = 5  # of a prompt whose Gram matrices are made together
 NO_SPREAD = 1e-12  # smallest to largest variance; a direction below has no anchors but rounding errors
@@ -112,11 +112,35 @@ def closed_form(relative: Tensor, mask: Tensor, space: AnchorSpace, ridges: Sequ
             solved[place] = solve_gram(gram, right.T, ridge).T.to(right)
         return [normalize(directions, dim=1) for directions in solved]
     for start in range(0, len(mask), ROWS):
-        grams = masked_grams(space.directions, mask[start : start + ROWS])
-        for row, gram in enumerate(grams, start):
-            for place, ridge in enumerate(ridges):
-                solved[place, row] = solve_gram(gram, right[row], ridge).to(right)
+        rows = slice(start, start + ROWS)
+        _solve_masked(right[rows], mask[rows], space.directions, ridges, solved[:, rows])
     return [normalize(directions, dim=1) for directions in solved]
+
+
+def _solve_masked(
+    right: Tensor, mask: Tensor, directions: Tensor, ridges: Sequence[float], out: Tensor
+) -> None:
+    """(A^T A + ridge)^-1 right for a few rows [m, d], each with the anchors A its mask [m, K] keeps; into `out`.
+
+    The Gram matrices, which are nearly all of the work, are made in single precision, and the solutions
+    brought to double precision by iterative refinement; where that does not converge, all is done in double.
+    """
+    kept = mask.any(0).nonzero().flatten()
+    mask, anchors = mask[:, kept], directions[kept].double()
+    counts = mask.sum(1, keepdim=True) / anchors.shape[1]  # a Gram matrix of unit rows has this mean diagonal
+    quick = masked_grams(anchors.float(), mask)
+    exact: Tensor | None = None
+    for place, ridge in enumerate(ridges):
+
+        def apply(vectors: Tensor, ridge: float = ridge) -> Tensor:
+            return ((vectors @ anchors.T) * mask) @ anchors + ridge * counts * vectors
+
+        solution = refined(quick, apply, right, ridge)
+        if solution is None:
+            exact = masked_grams(anchors, mask) if exact is None else exact
+            pairs = zip(exact, right, strict=True)
+            solution = torch.stack([solve_gram(gram, row, ridge) for gram, row in pairs])
+        out[place] = solution.to(out)
 
 
 def masked_grams(directions: Tensor, mask: Tensor) -> Tensor:
