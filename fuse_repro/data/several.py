@@ -1,0 +1,22 @@
+"""Tasks of several sources in one table."""
+
+from collections.abc import Mapping
+
+from fuse_repro.data.prompt_task import PromptTask, TaskSource
+from fuse_repro.errors import require
+
+
+class SeveralTasks:
+    """The tasks of all `parts`, in their order. Raises UsageError without parts, and for names that stand twice."""
+
+    def __init__(self, parts: Mapping[str, TaskSource]) -> None:
+        require(len(parts) > 0, "task.parts", dict(parts), "at least one task")
+        self.parts = dict(parts)
+
+    def tasks(self) -> tuple[PromptTask, ...]:
+        """All of them. Raises UsageError as the parts do."""
+        tasks = tuple(task for part in self.parts.values() for task in part.tasks())
+        names = [task.name for task in tasks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        require(not twice, "task.parts", twice, "tasks of different names")
+        return tasks
