@@ -1,0 +1,57 @@
+"""What the readers of published data sets share: files that the user downloads, and one message where they are not."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fuse_repro.errors import UsageError
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set as it is published. name: for messages; site: where it is had; layout: what the folder holds."""
+
+    name: str
+    site: str
+    layout: str
+
+    def file(self, folder: str | Path, *names: str) -> Path:
+        """The first of the named files that is in the folder.
+
+        Raises:
+            UsageError: none is there; says where the data set is had and how the folder must look.
+        """
+        folder = Path(folder).expanduser()
+        for name in names:
+            if (folder / name).is_file():
+                return folder / name
+        raise self.wrong(f"{folder} holds no {' or '.join(names)}")
+
+    def read(self, path: Path) -> Any:
+        """The JSON value of a file. Raises UsageError where it is damaged."""
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as err:
+            raise self.wrong(f"{path} cannot be read ({' '.join(str(err).split())})") from err
+
+    def rows(self, value: Any, path: Path, *keys: str) -> list[list[Mapping[str, Any]]]:
+        """The lists of objects under these keys of a JSON object. Raises UsageError where they are not there."""
+        found = [value.get(key) if isinstance(value, Mapping) else None for key in keys]
+        for key, rows in zip(keys, found, strict=True):
+            if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+                raise self.wrong(f"{path} has no list {key!r}")
+        return found  # type: ignore[return-value]
+
+    def wrong(self, what: str) -> UsageError:
+        """The error that also says where the data set is had."""
+        return UsageError(
+            f"{self.name}: {what}; it is had from {self.site}, and its folder must hold {self.layout}"
+        )
+
+
+def image_path(folder: str | Path, *places: str) -> Path:
+    """The first place that exists in the folder, else the first of all, which is what a message should name."""
+    paths = [Path(folder).expanduser() / place for place in places]
+    return next((path for path in paths if path.is_file()), paths[0])

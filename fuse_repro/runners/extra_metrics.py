@@ -1,0 +1,58 @@
+"""Caption metrics that need more than captions and references: CLIPScore by a model, SPICE by a parser."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fuse_repro.data.photo import load_image
+from fuse_repro.errors import require
+from fuse_repro.metrics.captions import MetricsUnavailable
+from fuse_repro.metrics.clip_score import clip_scores
+from fuse_repro.metrics.spice import spice
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.text_encoder import DualEncoder
+
+IMAGES = 32
+
+
+def check_extra_metrics(runner: DictConfig, models: Mapping[str, FrozenModel]) -> None:
+    """Raises UsageError where runner.clip_score is no role of an image-text model."""
+    role = runner.get("clip_score")
+    usable = role is None or isinstance(models.get(role), DualEncoder)
+    require(
+        usable,
+        "runner.clip_score",
+        role,
+        "null, or the role of an image-text model of the objective, as vision",
+    )
+
+
+def extra_metrics(
+    rows: Sequence[Mapping[str, Any]], runner: DictConfig, models: Mapping[str, FrozenModel]
+) -> dict[str, Any]:
+    """CLIPScore and SPICE of records that are done, as far as the runner asks for them; or why there is no SPICE."""
+    found: dict[str, Any] = {}
+    if runner.get("clip_score") is not None:
+        encoder = models[runner.clip_score]
+        assert isinstance(encoder, DualEncoder)
+        scores: list[float] = []
+        for begin in range(0, len(rows), IMAGES):
+            part = rows[begin : begin + IMAGES]
+            images = [load_image(Path(row["image"])) for row in part]
+            scores += clip_scores(encoder, images, [row["caption"] for row in part]).tolist()
+        found["CLIPScore"] = sum(scores) / len(scores)
+        found["CLIPScore_by"] = encoder.name
+    if runner.get("spice"):
+        prefix = runner.prefix if runner.metrics_prefix == "strip" else ""
+        names = {row["id"]: row for row in rows}
+        try:
+            found["SPICE"] = spice(
+                {name: row["text"] for name, row in names.items()},
+                {name: row["references"] for name, row in names.items()},
+                prefix,
+            )
+        except MetricsUnavailable as error:
+            found["SPICE_note"] = str(error)
+    return found

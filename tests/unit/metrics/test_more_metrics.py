@@ -1,0 +1,114 @@
+"""Golden values of the caption metrics, CLIPScore, SPICE's absence, and judged sentiment."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tiny_models import tiny_clip
+
+from fuse_repro.errors import UsageError
+from fuse_repro.metrics.captions import MetricsUnavailable, caption_metrics, ptb_tokenize
+from fuse_repro.metrics.clip_score import clip_scores, ref_clip_scores
+from fuse_repro.metrics.sentiment import judged, sentiment_accuracy
+from fuse_repro.metrics.spice import spice
+
+java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
+
+CAPTIONS = {
+    "beach": "a man riding a wave on top of a surfboard",
+    "kitchen": "a kitchen with a stove, a sink and a window",
+    "train": "a red train is parked at the station",
+    "pizza": "a close up of a pizza on a wooden table",
+    "dog": "two dogs are running through the snow",
+}
+REFERENCES = {
+    "beach": [
+        "A surfer rides a large wave in the ocean.",
+        "A man surfs on a big wave.",
+        "A man riding a wave on a board.",
+    ],
+    "kitchen": ["A small kitchen with a white stove and a sink.", "The kitchen has a window above the sink."],
+    "train": ["A train stopped at a train station.", "A red passenger train pulls into the station."],
+    "pizza": [
+        "A pizza sitting on top of a wooden table.",
+        "A close-up of a cheese pizza.",
+        "Pizza on a table",
+    ],
+    "dog": ["A brown dog runs in the grass.", "Two dogs play in the snow near a fence."],
+}
+# By pycocoevalcap 1.2's own Bleu, Meteor, Rouge and Cider after its PTBTokenizer.
+GOLDEN = {
+    "BLEU-1": 0.7333333333170371,
+    "BLEU-2": 0.6055300708052012,
+    "BLEU-3": 0.41856907853738884,
+    "BLEU-4": 0.2926343859718044,
+    "METEOR": 0.32649751107037667,
+    "ROUGE-L": 0.6786131957262963,
+    "CIDEr": 1.9264158815819985,
+}
+
+
+@pytest.fixture(scope="module")
+def scores() -> dict[str, float]:
+    return caption_metrics(CAPTIONS, REFERENCES, "keep")
+
+
+@java
+def test_golden_values_of_pycocoevalcap(scores: dict[str, float]) -> None:
+    assert {name: scores[name] for name in GOLDEN} == pytest.approx(GOLDEN, abs=1e-9)
+
+
+@java
+def test_bleu_agrees_with_torchmetrics(scores: dict[str, float]) -> None:
+    from torchmetrics.functional.text import bleu_score
+
+    found, wanted = ptb_tokenize({name: [text] for name, text in CAPTIONS.items()}, REFERENCES)
+    texts, references = [found[name][0] for name in found], [wanted[name] for name in found]
+    for n in range(1, 5):
+        assert scores[f"BLEU-{n}"] == pytest.approx(float(bleu_score(texts, references, n_gram=n)), abs=1e-5)
+
+
+def test_spice_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FUSE_REPRO_SPICE", str(tmp_path))
+    with pytest.raises(MetricsUnavailable, match=r"no SPICE: it needs stanford-corenlp.*FUSE_REPRO_SPICE"):
+        spice(CAPTIONS, REFERENCES)
+    with pytest.raises(MetricsUnavailable, match="no item has a reference"):
+        spice(CAPTIONS, {})
+
+
+@java
+def test_spice_with_broken_models_is_a_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar"):
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.setenv("FUSE_REPRO_SPICE", str(tmp_path))
+    with pytest.raises(MetricsUnavailable, match="its program does not run"):
+        spice(CAPTIONS, REFERENCES)
+
+
+def test_clip_score_is_its_definition() -> None:
+    clip = tiny_clip()
+    images = [Image.new("RGB", (20, 16), colour) for colour in ("red", "navy", "white")]
+    captions = ["a cat", "two dogs on a beach", "a boat"]
+    scores = clip_scores(clip, images, captions)
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        cosine = clip.encode([f"A photo depicts {caption}"])[0] @ clip.encode_images([image])[0]
+        torch.testing.assert_close(scores[place], 2.5 * cosine.clamp(min=0), atol=1e-6, rtol=1e-5)
+    with_own = ref_clip_scores(clip, images, captions, [[caption, "something"] for caption in captions])
+    torch.testing.assert_close(with_own, 2 * scores / (scores + 1), atol=1e-5, rtol=1e-4)
+    with pytest.raises(UsageError, match="as many of each"):
+        clip_scores(clip, images, captions[:2])
+    with pytest.raises(UsageError, match="at least one for each caption"):
+        ref_clip_scores(clip, images, captions, [["a"], [], ["b"]])
+
+
+def test_the_judge_of_sentiment() -> None:
+    texts = ["a happy child with a lovely smile", "an ugly, broken chair", "a chair by a window", "a sad man"]
+    assert judged(texts) == ["positive", "negative", "neutral", "negative"]
+    scores = sentiment_accuracy(texts, ["positive", "negative", "positive", "negative"])
+    assert scores == {"accuracy": 0.75, "negative": 1.0, "positive": 0.5, "items": 4, "judge": "VADER"}
+    with pytest.raises(UsageError, match="sentiment='glad'"):
+        sentiment_accuracy(["a"], ["glad"])
+    with pytest.raises(UsageError, match="0 texts and 0 sentiments"):
+        sentiment_accuracy([], [])
