@@ -8,6 +8,7 @@ from typing import Any
 from fuse_repro.report.markup import Html, element, escape, number
 
 DASHES = ("", "5 2", "1.5 1.8", "6 2 1.5 2", "3 3", "8 3")
+PLACEHOLDERS = len(DASHES)
 SIZE_INCHES = (4.8, 2.3)
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
 PAGE_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)"}
@@ -66,7 +67,7 @@ def _draw(name: str, lines: Mapping[str, Sequence[float]], total: Sequence[float
         for index, values in enumerate(lines.values()):
             pattern = [float(part) for part in DASHES[index % len(DASHES)].split()]
             style: Any = (0, pattern) if pattern else "solid"
-            axes.plot(places, values, color=_placeholder(index), linewidth=1.5, linestyle=style)
+            axes.plot(places, values, color=placeholder(index), linewidth=1.5, linestyle=style)
         axes.plot(places, total, color=INK, linewidth=2.2, marker="o", markersize=3)
         axes.set_xlabel("step", color=MUTED)
         axes.set_ylabel("weighted loss", color=MUTED)
@@ -87,7 +88,8 @@ def finished_svg(figure: Any, axes: Any, grid: str) -> str:
     return target.getvalue()
 
 
-def _placeholder(index: int) -> str:
+def placeholder(index: int) -> str:
+    """The colour of a series while matplotlib draws it."""
     return f"#0101{index % len(DASHES) + 16:02x}"
 
 
@@ -98,7 +100,7 @@ def in_page_colours(document: str, terms: int) -> str:
     drawing = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", drawing, count=1)
     drawing = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawing, count=1)
     drawing = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", drawing)
-    colours = PAGE_COLOURS | {_placeholder(index): series_colour(index) for index in range(terms)}
-    for placeholder, colour in colours.items():
-        drawing = drawing.replace(placeholder, colour)
+    colours = PAGE_COLOURS | {placeholder(index): series_colour(index) for index in range(terms)}
+    for drawn, shown in colours.items():
+        drawing = drawing.replace(drawn, shown)
     return re.sub(r">\s+<", "><", drawing).strip()

@@ -1,4 +1,4 @@
-"""The command `fuse-repro report DIR`."""
+"""The command `fuse-repro report`."""
 
 import argparse
 import sys
@@ -7,20 +7,41 @@ from pathlib import Path
 
 from fuse_repro.errors import UsageError
 from fuse_repro.report.page import build_report
+from fuse_repro.report.sweep import build_sweep_report
+from fuse_repro.report.sweep_data import is_sweep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write DIR/report.html and print its path.
+    """Write DIR/report.html of each run or sweep and print its path, or compare runs with the papers.
 
-    Returns the exit code: 0, or 2 with one line on standard error where DIR is not a run directory.
+    Returns the exit code: 0, or 2 with one line on standard error where DIR is neither a run nor a sweep.
     """
     parser = argparse.ArgumentParser(
-        prog="fuse-repro report", description="Write one self-contained HTML page about a run."
+        prog="fuse-repro report", description="Write one self-contained HTML page about a run or a sweep."
     )
-    parser.add_argument("directory", metavar="DIR", type=Path, help="run directory, with manifest.json in it")
+    parser.add_argument(
+        "directories",
+        metavar="DIR",
+        type=Path,
+        nargs="*",
+        help="run directory, or sweep directory with sweep.json",
+    )
+    parser.add_argument(
+        "--paper",
+        action="store_true",
+        help="print the papers' values beside those of all runs below DIR that set paper_cell; nothing is written",
+    )
     arguments = parser.parse_args(argv)
+    if not (arguments.directories or arguments.paper):
+        parser.error("give the directory of a run or a sweep")
     try:
-        print(build_report(arguments.directory))
+        if arguments.paper:
+            from fuse_repro.report.paper import collect, compare, print_comparison
+
+            print_comparison(compare(collect(arguments.directories)))
+            return 0
+        for directory in arguments.directories:
+            print(build_sweep_report(directory) if is_sweep(directory) else build_report(directory))
     except UsageError as err:
         print(f"fuse-repro report: {err}", file=sys.stderr)
         return 2

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
-VOID = frozenset({"img", "link", "meta"})
+VOID = frozenset({"br", "img", "link", "meta"})
 URL = re.compile(r"(https?://[^\s<>\"'),;]+)")
 MISSING = "–"
 

@@ -1,17 +1,18 @@
 """report.html: one file about one run, without scripts and without anything fetched from elsewhere."""
 
-from importlib import resources
 from pathlib import Path
 
 from fuse_repro.progress import track
 from fuse_repro.report.cards import card
+from fuse_repro.report.document import REPORT, document
+from fuse_repro.report.fidelity import fidelity_body, is_fidelity, is_maps, maps_body
 from fuse_repro.report.markup import Html, element, join
+from fuse_repro.report.measures import measures
+from fuse_repro.report.paper import paper_section
+from fuse_repro.report.sentiment import sentiment_table
 from fuse_repro.report.summary import banner, contents, header, tiles, title
 from fuse_repro.report.transfer import is_transfer, transfer_body
 from fuse_repro.run_directory import MANIFEST, RESULTS, STATUS, read_json, read_records, write_text
-
-REPORT = "report.html"
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing is fetched, nothing runs
 
 
 def build_report(run_dir: Path) -> Path:
@@ -33,31 +34,38 @@ def build_report(run_dir: Path) -> Path:
         element(
             "main",
             banner(status, done),
-            transfer_body(records, results) if is_transfer(records) else _captions(records, results),
+            _body(records, results),
+            paper_section([(manifest.get("config") or {}, measures(records, results))]),
             None if records else element("p", "No item was recorded.", class_="hint"),
         ),
         element("footer", "Made by fuse_repro from the files beside this page."),
     ]
-    write_text(path / REPORT, _document(title(path.absolute(), manifest), body))
+    write_text(path / REPORT, document(title(path.absolute(), manifest), body))
     return path / REPORT
+
+
+def _body(records: list[dict], results: dict) -> Html:
+    if is_fidelity(records):
+        return fidelity_body(records, results)
+    if is_maps(records):
+        return maps_body(records)
+    return transfer_body(records, results) if is_transfer(records) else _captions(records, results)
 
 
 def _captions(records: list[dict], results: dict) -> Html:
     """Tiles, an overview, and a card for every photograph."""
     cards = [card(record, place) for place, record in enumerate(track(records, "writing the report"))]
-    return join([tiles(records, results), contents(records), *cards])
+    return join([tiles(records, results), contents(records), _sentiments(records), *cards])
 
 
-def _document(name: str, body: list[Html]) -> str:
-    style = resources.files("fuse_repro.report").joinpath("style.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("link", rel="icon", href="data:,"),
-        element("title", f"{name}: report"),
-        element("style", Html(style)),
+def _sentiments(records: list[dict]) -> Html | None:
+    """The captions of every photograph with and without sentiment; None where none was asked for."""
+    rows = sentiment_table(records)
+    if not rows:
+        return None
+    return element(
+        "section",
+        element("h2", "With and without sentiment", class_="section"),
+        element("div", rows, class_="scroll"),
+        class_="card",
     )
-    return f"<!doctype html>\n{element('html', head, element('body', join(body)), lang='en')}\n"

@@ -5,6 +5,7 @@ from typing import Any
 
 from fuse_repro.report.charts import INK, MUTED, finished_svg, in_page_colours
 from fuse_repro.report.markup import MISSING, Html, element, escape, folded, join, table
+from fuse_repro.report.matching import matching_section
 from fuse_repro.report.summary import tile
 
 Record = Mapping[str, Any]
@@ -25,6 +26,7 @@ def transfer_body(records: Sequence[Record], results: Mapping[str, Any]) -> Html
         [
             element("section", element("div", *tiles, class_="tiles"), aria_label="Summary"),
             _methods(methods, done) if methods else None,
+            matching_section(done),
             _failures(failed) if failed else None,
             _cells(done),
         ]

@@ -42,7 +42,7 @@ class PromptSearchModule(pl.LightningModule):
         self.prefix = prefix
         self.directory = directory
         self.seconds: list[float] = []
-        self._known = {record["id"] for record in directory.records()}
+        self._known = directory.known()
 
     def predict_step(self, item: ImageItem, batch_idx: int) -> None:
         """Caption one photograph."""

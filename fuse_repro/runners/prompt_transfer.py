@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,12 +16,14 @@ from torch import Tensor
 from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.observers import Observers
 from fuse_repro.progress import bar
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init
 from fuse_repro.run_directory import RunDirectory
 from fuse_repro.runners.assemble import build, build_trainer
+from fuse_repro.runners.matching_trace import dev_accuracy, matching_trace
 from fuse_repro.runners.prompt_tuning import TuningSettings, tuned_prompt
-from fuse_repro.tasks import Evaluation, answerable, evaluate
+from fuse_repro.tasks import Exams, answerable
 from fuse_repro.weights import cache_folder
 
 BASELINES = ("random", "manual", "direct_tuning", "source_tuned")
@@ -34,13 +37,19 @@ class Setting:
     target: FrozenModel
     tuning: TuningSettings
     cache: Path
+    observers: Observers
+    trace_accuracy: bool
+    exams: Exams = field(default_factory=Exams)
 
     def tuned(self, model: FrozenModel, task: PromptTask, seed: int) -> SoftPrompt:
         """The model's own prompt for a task; tuned once, then found in the cache."""
-        return tuned_prompt(model, task, replace(self.tuning, seed=seed), self.cache)
+        watch = partial(self.observers.series, f"tuning/{model.name}/{task.name}/{seed}")
+        return tuned_prompt(model, task, replace(self.tuning, seed=seed), self.cache, watch)
 
 
-Method = Callable[[PromptTask, int], tuple[FrozenModel, SoftPrompt | str]]
+Notes = dict[str, Any]
+Method = Callable[[PromptTask, int], tuple[FrozenModel, SoftPrompt | str, Notes]]
+Move = Callable[[PromptTask, Sequence[Tensor]], tuple[Tensor, Notes]]
 
 
 def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
@@ -60,12 +69,13 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     directory.open(device=str(device), weights=files)
     sources = [models[role] for role in config.runner.sources]
     tasks = _comparable(given, list(models.values()), directory)
-    setting = Setting(sources, models["target"], tuning, cache_folder(config.cache_dir))
+    cache, trace = cache_folder(config.cache_dir), config.runner.trace_accuracy
+    setting = Setting(sources, models["target"], tuning, cache, directory.observers, trace)
     methods = {name: _baseline(name, setting) for name in config.runner.baselines}
     words = build(config.corpus).words()
     methods |= {name: _transfer(chosen, setting, words) for name, chosen in settings.items()}
     begun = time.perf_counter()
-    _fill(directory, tasks, list(config.runner.seeds), methods)
+    _fill(directory, tasks, list(config.runner.seeds), methods, setting.exams)
     return _results(directory.records(), time.perf_counter() - begun)
 
 
@@ -89,7 +99,7 @@ def _comparable(
 
     A task that has none left becomes a failed record.
     """
-    known = {record["id"] for record in directory.records()}
+    known = directory.known()
     kept = []
     for task in tasks:
         try:
@@ -104,68 +114,78 @@ def _comparable(
 def _baseline(name: str, setting: Setting) -> Method:
     """A method without transfer: what reads the prompt, and the prompt."""
 
-    def prompt(task: PromptTask, seed: int) -> tuple[FrozenModel, SoftPrompt | str]:
+    def prompt(task: PromptTask, seed: int) -> tuple[FrozenModel, SoftPrompt | str, Notes]:
         target, tuning = setting.target, setting.tuning
         if name == "manual":
-            return target, task.template
+            return target, task.template, {}
         if name == "direct_tuning":
-            return target, setting.tuned(target, task, seed)
+            return target, setting.tuned(target, task, seed), {}
         if name == "source_tuned":
-            return setting.sources[0], setting.tuned(setting.sources[0], task, seed)
+            return setting.sources[0], setting.tuned(setting.sources[0], task, seed), {}
         drawn = normal_init(target, tuning.m, torch.Generator().manual_seed(seed))
-        return target, for_model(target, drawn, tuning.position)
+        return target, for_model(target, drawn, tuning.position), {}
 
     return prompt
 
 
 def _transfer(chosen: Any, setting: Setting, words: tuple[str, ...]) -> Method:
     """A transfer by the map that `chosen` fits, once, when the first prompt is to be moved."""
-    fitted: list[Callable[[Sequence[Tensor]], Tensor]] = []
+    fitted: list[Move] = []
 
-    def prompt(task: PromptTask, seed: int) -> tuple[FrozenModel, SoftPrompt]:
+    def prompt(task: PromptTask, seed: int) -> tuple[FrozenModel, SoftPrompt, Notes]:
         if not fitted:
             fitted.append(_fit(chosen, setting, words))
         own = [setting.tuned(source, task, seed).embeddings for source in setting.sources]
         with torch.no_grad():
-            moved = fitted[0](own)
-        return setting.target, for_model(setting.target, moved, setting.tuning.position)
+            moved, notes = fitted[0](task, own)
+        return setting.target, for_model(setting.target, moved, setting.tuning.position), notes
 
     return prompt
 
 
-def _fit(chosen: Any, setting: Setting, words: tuple[str, ...]) -> Callable[[Sequence[Tensor]], Tensor]:
-    """The map from the sources' prompts to the target's."""
+def _fit(chosen: Any, setting: Setting, words: tuple[str, ...]) -> Move:
+    """The map from the sources' prompts to the target's, with notes of how well they match."""
     sources, target = setting.sources, setting.target
     if hasattr(chosen, "fit_sources"):
         many = chosen.fit_sources(sources, target, setting.cache)
-        return lambda prompts: many.transfer_all(prompts)
+
+        def move(task: PromptTask, prompts: Sequence[Tensor]) -> tuple[Tensor, Notes]:
+            rating = dev_accuracy(target, task, setting.tuning.position, setting.exams)
+            result = many.solve(prompts, rating if setting.trace_accuracy else None)
+            return result.prompt, {"matching": matching_trace(result)}
+
+        return move
     if len(sources) > 1:
         raise UsageError(
             f"{type(chosen).__name__} moves prompts from one source only, and runner.sources has {len(sources)}: "
             "use a relative method, or one source"
         )
     single = chosen.fit(sources[0], target, words, setting.cache)
-    return lambda prompts: single.transfer(prompts[0])
+    return lambda task, prompts: (single.transfer(prompts[0]), {})
 
 
 def _fill(
-    directory: RunDirectory, tasks: Sequence[PromptTask], seeds: Sequence[int], methods: Mapping[str, Method]
+    directory: RunDirectory,
+    tasks: Sequence[PromptTask],
+    seeds: Sequence[int],
+    methods: Mapping[str, Method],
+    exams: Exams,
 ) -> None:
-    known = {record["id"] for record in directory.records()}
+    known = directory.known()
     cells = [(task, seed, name) for task in tasks for seed in seeds for name in methods]
     with bar("transferring prompts", len(cells)) as advance:
         for task, seed, name in cells:
             key = f"{task.name}/{seed}/{name}"
             if key not in known:
                 cell = {"id": key, "task": task.name, "label": task.label, "seed": seed, "method": name}
-                directory.append(cell | _cell(methods[name], task, seed))
+                directory.append(cell | _cell(methods[name], exams, task, seed))
             advance(1)
 
 
-def _cell(method: Method, task: PromptTask, seed: int) -> dict[str, Any]:
+def _cell(method: Method, exams: Exams, task: PromptTask, seed: int) -> dict[str, Any]:
     try:
-        model, prompt = method(task, seed)
-        found: Evaluation = evaluate(model, prompt, task)
+        model, prompt, notes = method(task, seed)
+        found = exams.ask(model, prompt, task)
     except UsageError as error:
         return {"status": "failed", "error": first_line(error)}
     return {
@@ -176,6 +196,7 @@ def _cell(method: Method, task: PromptTask, seed: int) -> dict[str, Any]:
         "items": found.items,
         "candidates": found.candidates,
         "dropped": dict(task.dropped),
+        **notes,
     }
 
 

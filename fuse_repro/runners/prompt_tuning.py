@@ -21,7 +21,13 @@ from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import bar
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init, template_init, vocabulary_init
-from fuse_repro.runners.prompt_tuning_module import PromptTuningModule, ReadyItems, TuningSettings
+from fuse_repro.runners.prompt_tuning_module import (
+    PromptTuningModule,
+    ReadyItems,
+    TuningSettings,
+    Watch,
+    ignore,
+)
 from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.tasks.answers import Answers
 from fuse_repro.tasks.layout import Layout
@@ -45,22 +51,30 @@ class TuningResult:
 
 
 def tuned_prompt(
-    lm: FrozenModel, task: PromptTask, settings: TuningSettings, cache_dir: Path | None = None
+    lm: FrozenModel,
+    task: PromptTask,
+    settings: TuningSettings,
+    cache_dir: Path | None = None,
+    watch: Watch = ignore,
 ) -> SoftPrompt:
     """A prompt for `task`, tuned on its training items, best on dev; found again in `cache_dir`.
 
     The key hashes the model, the task and the settings. A run that was stopped goes on where it was.
     Raises UsageError as `tune` does.
     """
-    return tuning_result(lm, task, settings, cache_dir).prompt
+    return tuning_result(lm, task, settings, cache_dir, watch).prompt
 
 
 def tuning_result(
-    lm: FrozenModel, task: PromptTask, settings: TuningSettings, cache_dir: Path | None = None
+    lm: FrozenModel,
+    task: PromptTask,
+    settings: TuningSettings,
+    cache_dir: Path | None = None,
+    watch: Watch = ignore,
 ) -> TuningResult:
     """As `tuned_prompt`, with its precision@1 on dev and its cost."""
     if cache_dir is None:
-        return tune(lm, task, settings)
+        return tune(lm, task, settings, watch=watch)
     inputs = {
         "kind": "soft prompt",
         "format": FORMAT,
@@ -76,7 +90,7 @@ def tuning_result(
         if kept is not None:
             return kept
         checkpoints = path.with_name(f".{path.stem}")
-        result = tune(lm, task, settings, checkpoints)
+        result = tune(lm, task, settings, checkpoints, watch)
         notes = {"dev_accuracy": result.dev_accuracy, "steps": result.steps, "seconds": result.seconds}
         store.save(path, {"prompt": result.prompt.embeddings}, inputs | notes)
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -84,7 +98,11 @@ def tuning_result(
 
 
 def tune(
-    lm: FrozenModel, task: PromptTask, settings: TuningSettings, checkpoints: Path | None = None
+    lm: FrozenModel,
+    task: PromptTask,
+    settings: TuningSettings,
+    checkpoints: Path | None = None,
+    watch: Watch = ignore,
 ) -> TuningResult:
     """Tune a prompt on the training items and give the one that was best on dev.
 
@@ -94,12 +112,14 @@ def tune(
         settings: how to tune.
         checkpoints: a folder for checkpoints of the prompt alone; with one that a stopped run left, that run
             goes on, to the same result as if it had not been stopped.
+        watch: told the step and its loss (nats), and precision@1 wherever dev is looked at.
 
     Raises:
         UsageError: no training or dev item can be used, a text is too long, or tuning diverges.
     """
     begun = time.perf_counter()
     module = tuning_module(lm, task, settings)
+    module.watch = watch
     with contextlib.ExitStack() as stack:
         folder = checkpoints or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="fuse_repro_tuning_"))
@@ -174,7 +194,7 @@ def _ready(layout: Layout, task: PromptTask, split: str, answers: Answers) -> Re
             f"(of {len(task.splits[split])}): a prompt cannot be tuned on it"
         )
     gold = torch.tensor([answers.index[item.answer] for item in items], device=layout.lm.device)
-    return ReadyItems(make_reader(layout, [item.text for item in items]), gold)
+    return ReadyItems(make_reader(layout, layout.rows([item.text for item in items])), gold)
 
 
 def _read(path: Path, lm: FrozenModel, position: str) -> TuningResult | None:

@@ -1,7 +1,7 @@
 """The Lightning module that tunes a soft prompt by OptiPrompt's objective (Zhong et al. 2021; eq. 2)."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,11 @@ from fuse_repro.tasks.reader import Reader
 
 INITS = ("normal", "vocabulary", "template")
 OBJECTIVES = ("vocabulary", "answers")
+Watch = Callable[[int, Mapping[str, float]], None]
+
+
+def ignore(step: int, values: Mapping[str, float]) -> None:
+    """Watch nothing."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class PromptTuningModule(pl.LightningModule):
         self.settings = settings
         self.losses: list[float] = []
         self.advance: Callable[[float], None] = lambda steps: None
+        self.watch: Watch = ignore
         self._answers, self._train, self._dev = answers, train, dev
 
     @property
@@ -118,6 +124,7 @@ class PromptTuningModule(pl.LightningModule):
         if not torch.isfinite(loss):
             raise UsageError(f"tuning diverged (loss {loss.item()}): lower tuning.lr={self.settings.lr}")
         self.losses.append(loss.item())
+        self.watch(self.global_step, {"loss": self.losses[-1]})
         self.advance(1.0)
         return loss
 
@@ -131,6 +138,7 @@ class PromptTuningModule(pl.LightningModule):
             gold = self._dev.gold[chosen]
             hits += int((logits.argmax(dim=1) == gold).sum())
             loss += float(cross_entropy(logits, gold, reduction="sum")) / len(numbers)
+        self.watch(self.global_step, {"dev_accuracy": hits / len(numbers)})
         self.log("dev_accuracy", hits / len(numbers), batch_size=len(numbers))
         self.log("dev_score", torch.tensor(hits - loss / (1 + loss), dtype=torch.float64), batch_size=1)
 

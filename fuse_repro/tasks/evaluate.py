@@ -13,6 +13,7 @@ from fuse_repro.prompts import SoftPrompt, for_model
 from fuse_repro.tasks.answers import NOT_ONE_TOKEN, Answers
 from fuse_repro.tasks.layout import Layout
 from fuse_repro.tasks.predict import answer_log_probs
+from fuse_repro.tasks.reader import make_reader, reader_log_probs
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,85 @@ class Evaluation:
         return sum(self.hits) / (self.items + sum(self.skipped.values()))
 
 
+class Exam:
+    """One split of a task, ready to be asked with any prompt of one layout.
+
+    What does not depend on the prompt is computed once, so that many prompts cost little more than their own
+    tokens; see `make_reader`.
+
+    Args:
+        layout: how the model reads; of a soft prompt or of a manual one.
+        task: answers that are not one token of the model are no candidates, and items with such an answer are
+            counted in `skipped`.
+        split: `train`, `dev` or `test`.
+
+    Raises:
+        UsageError: a text that is too long, or a split without an item that can be asked.
+    """
+
+    def __init__(self, layout: Layout, task: PromptTask, split: str = "test") -> None:
+        require(split in SPLITS, "split", split, f"one of {', '.join(SPLITS)}")
+        self.layout, self.task = layout, task.name
+        self._answers = Answers.of(layout.lm, task.answers)
+        asked = [item for item in task.splits[split] if item.answer in self._answers.index]
+        self._skipped = len(task.splits[split]) - len(asked)
+        if not asked:
+            raise UsageError(
+                f"{task.name} has no {split} item whose answer is one token of {layout.lm.name} "
+                f"({self._skipped} have several tokens)"
+            )
+        self._gold = [self._answers.index[item.answer] for item in asked]
+        self._rows = layout.rows([item.text for item in asked])
+        self._reader = make_reader(layout, self._rows) if layout.length else None
+
+    def ask(self, prompt: Tensor | None = None, batch_size: int = 64) -> Evaluation:
+        """Ask every item; ties go to the earlier candidate.
+
+        Args:
+            prompt: [m, d], or None for a manual prompt.
+            batch_size: how many items share a forward pass.
+        """
+        lm, ids = self.layout.lm, self._answers.ids
+        if self._reader is None or prompt is None:
+            log_probs = answer_log_probs(lm, self._rows, prompt, ids, batch_size).cpu()
+        else:
+            log_probs = reader_log_probs(
+                self._reader, len(self._rows), prompt.detach().to(lm.device), ids, batch_size
+            )
+        best = log_probs.argmax(dim=1).tolist()
+        hits = tuple(one == other for one, other in zip(best, self._gold, strict=True))
+        return Evaluation(
+            task=self.task,
+            accuracy=sum(hits) / len(hits),
+            hits=hits,
+            predictions=tuple(self._answers.words[number] for number in best),
+            loss=-fmean(log_probs[row, number].item() for row, number in enumerate(self._gold)),
+            candidates=len(self._answers.words),
+            skipped={NOT_ONE_TOKEN: self._skipped} if self._skipped else {},
+            cut=sum(row.cut > 0 for row in self._rows),
+        )
+
+
+class Exams:
+    """Asks one task after another; what is ready for the prompts of a task is let go with the next one."""
+
+    def __init__(self) -> None:
+        self._digest = ""
+        self._ready: dict[tuple[int, str, int, str], Exam] = {}
+
+    def ask(
+        self, lm: FrozenModel, prompt: SoftPrompt | str, task: PromptTask, split: str = "test"
+    ) -> Evaluation:
+        """As `evaluate`."""
+        if task.digest != self._digest:
+            self._digest, self._ready = task.digest, {}
+        layout = Layout.of(lm, prompt)
+        key = (id(lm), layout.position, layout.length, split)
+        if key not in self._ready:
+            self._ready[key] = Exam(layout, task, split)
+        return self._ready[key].ask(prompt.embeddings if isinstance(prompt, SoftPrompt) else None)
+
+
 def evaluate(
     lm: FrozenModel,
     prompt: SoftPrompt | Tensor | str,
@@ -59,49 +139,25 @@ def evaluate(
     batch_size: int = 64,
     max_text_tokens: int | None = None,
 ) -> Evaluation:
-    """Ask every item of a split; ties go to the earlier candidate.
+    """Ask every item of a split with one prompt.
 
     Args:
         lm: a masked or causal language model.
         prompt: a soft prompt of this model; embeddings [m, d] alone stand between text and answer; a text is a
             manual prompt with [X] and [Y].
-        task: answers that are not one token of the model are no candidates, and items with such an answer are
-            counted in `skipped`.
+        task: see Exam.
         split: `train`, `dev` or `test`.
         batch_size: how many items share a forward pass.
         max_text_tokens: longer texts are cut at the end.
 
     Raises:
-        UsageError: a prompt of another model, a template a causal model cannot answer, a text that is too
-            long, or a split without an item that can be asked.
+        UsageError: a prompt of another model, a template a causal model cannot answer, or anything that Exam
+            raises.
     """
-    require(split in SPLITS, "split", split, f"one of {', '.join(SPLITS)}")
     if isinstance(prompt, Tensor):
         prompt = for_model(lm, prompt)
-    answers = Answers.of(lm, task.answers)
-    asked = [item for item in task.splits[split] if item.answer in answers.index]
-    skipped = len(task.splits[split]) - len(asked)
-    if not asked:
-        raise UsageError(
-            f"{task.name} has no {split} item whose answer is one token of {lm.name} ({skipped} have several tokens)"
-        )
-    layout = Layout.of(lm, prompt, max_text_tokens)
-    rows = layout.rows([item.text for item in asked])
-    embeddings = prompt.embeddings.to(lm.device) if isinstance(prompt, SoftPrompt) else None
-    log_probs = answer_log_probs(lm, rows, embeddings, answers.ids, batch_size).cpu()
-    gold = [answers.index[item.answer] for item in asked]
-    best = log_probs.argmax(dim=1).tolist()
-    hits = tuple(one == other for one, other in zip(best, gold, strict=True))
-    return Evaluation(
-        task=task.name,
-        accuracy=sum(hits) / len(hits),
-        hits=hits,
-        predictions=tuple(answers.words[number] for number in best),
-        loss=-fmean(log_probs[row, number].item() for row, number in enumerate(gold)),
-        candidates=len(answers.words),
-        skipped={NOT_ONE_TOKEN: skipped} if skipped else {},
-        cut=sum(row.cut > 0 for row in rows),
-    )
+    exam = Exam(Layout.of(lm, prompt, max_text_tokens), task, split)
+    return exam.ask(prompt.embeddings if isinstance(prompt, SoftPrompt) else None, batch_size)
 
 
 def averages(evaluations: Sequence[Evaluation]) -> dict[str, float]:

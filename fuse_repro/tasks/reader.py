@@ -25,18 +25,28 @@ class Reader(Protocol):
         ...
 
 
-def make_reader(layout: Layout, texts: Sequence[str], max_cache_bytes: int = MAX_CACHE_BYTES) -> Reader:
-    """The fastest way of reading these texts.
+def make_reader(layout: Layout, rows: Sequence[Row], max_cache_bytes: int = MAX_CACHE_BYTES) -> Reader:
+    """The fastest way of reading these rows of `layout`.
 
     A causal model whose prompt stands behind the text reads the text once: its keys and values are kept, where
-    they take at most `max_cache_bytes`. Raises UsageError as `Layout.rows` does.
+    they take at most `max_cache_bytes`.
     """
-    rows = layout.rows(texts)
     if isinstance(layout.lm, CausalLM) and layout.position == "postfix":
         fixed = [row.ids[: -layout.length] for row in rows]
         if min(map(len, fixed)) >= 1 and _cache_bytes(layout.lm, sum(map(len, fixed))) <= max_cache_bytes:
             return CachedReader(layout.lm, fixed)
     return PlainReader(layout.lm, rows)
+
+
+@torch.no_grad()
+def reader_log_probs(
+    reader: Reader, items: int, prompt: Tensor, candidates: Tensor, batch_size: int
+) -> Tensor:
+    """Log-probabilities [items, A] on the CPU, as `answer_log_probs` has them, of what a reader reads."""
+    numbers = range(items)
+    batches = [numbers[begin : begin + batch_size] for begin in range(0, items, batch_size)]
+    logits = [reader.logits(batch, prompt)[:, candidates].float() for batch in batches]
+    return torch.cat(logits).log_softmax(dim=-1).cpu()
 
 
 @dataclass(frozen=True)

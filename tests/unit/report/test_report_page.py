@@ -27,7 +27,7 @@ RESULTS = {
     "prefix_policy": "strip",
     "timing": {"seconds_per_item": 12.34},
 }
-VOID = {"img", "link", "meta"}
+VOID = {"br", "img", "link", "meta"}
 
 
 class Checker(HTMLParser):
@@ -149,6 +149,10 @@ def test_the_command(make_run: Make, photo: Path, capsys: pytest.CaptureFixture[
         build_report(tmp_path / "nowhere")
 
 
+def has_chromium() -> bool:
+    return shutil.which("chromium") is not None
+
+
 def browse(page: Path, scratch: Path) -> tuple[list[str], set[str], Path]:
     """What a browser prints to its console, the addresses the page asks for, and a screenshot.
 
@@ -165,7 +169,7 @@ def browse(page: Path, scratch: Path) -> tuple[list[str], set[str], Path]:
     return re.findall(r"CONSOLE.*", done.stderr), {url for url in asked if not url.startswith("data:")}, shot
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium on PATH")
+@pytest.mark.skipif(not has_chromium(), reason="needs chromium on PATH")
 def test_a_browser_shows_it_without_errors_or_requests(make_run: Make, photo: Path, tmp_path: Path) -> None:
     control = tmp_path / "control.html"
     control.write_text('<img src="http://example.org/x.png"><script>console.log("said")</script>')
@@ -178,3 +182,24 @@ def test_a_browser_shows_it_without_errors_or_requests(make_run: Make, photo: Pa
     assert (console, asked) == ([], set())
     colours = Image.open(shot).convert("RGB").getcolors(1 << 24)
     assert len(colours) > 50, "the page is drawn, photo included"
+
+
+def test_captions_with_sentiment_stand_side_by_side(make_run: Make, photo: Path) -> None:
+    shown = {"image_id": "chelsea", "sentiment": "none"}
+    run = make_run(
+        done(photo, **shown),
+        done(
+            photo, **shown | {"id": "chelsea/positive", "sentiment": "positive", "caption": "a lovely cat."}
+        ),
+    )
+    page = check(build_report(run.path))
+    assert "With and without sentiment" in page.text
+    assert "PhotoWithoutPositivechelseaa cat.a lovely cat." in page.text
+    assert "With and without" not in check(build_report(make_plain(run.path.parent, photo).path)).text
+
+
+def make_plain(folder: Path, photo: Path) -> RunDirectory:
+    run = RunDirectory(folder / "plain", {"name": "plain"})
+    run.open(device="cpu", weights={})
+    run.append(done(photo))
+    return run

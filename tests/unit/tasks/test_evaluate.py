@@ -1,6 +1,7 @@
 """Precision@1, candidates of one token, and the two means."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from tiny_masked_lms import ARCHITECTURES, tiny_lm
 from fuse_repro.data.prompt_task import Item, PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init
-from fuse_repro.tasks import Answers, Evaluation, answerable, averages, evaluate
+from fuse_repro.tasks import Answers, Evaluation, Exams, answerable, averages, evaluate
 from fuse_repro.tasks.answers import NOT_ONE_TOKEN
 
 SPLITS = {
@@ -101,3 +102,17 @@ def test_the_mean_over_relations_counts_each_once() -> None:
     }
     with pytest.raises(UsageError, match="at least one relation"):
         averages([])
+
+
+def test_what_is_kept_between_prompts_does_not_change_what_they_get_right() -> None:
+    exams = Exams()
+    for architecture in ("llama", "bert"):
+        lm = tiny_lm(architecture)
+        for seed in range(3):
+            drawn = normal_init(lm, 4, torch.Generator().manual_seed(seed))
+            for prompt in (for_model(lm, drawn), TASK.template):
+                once, kept = evaluate(lm, prompt, TASK), exams.ask(lm, prompt, TASK)
+                assert kept.hits == once.hits
+                assert kept.loss == pytest.approx(once.loss, rel=1e-5)
+    other = replace(TASK, name="other", answers=TASK.answers[::-1])
+    assert exams.ask(lm, prompt, other).task == "other"

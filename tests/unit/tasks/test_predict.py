@@ -65,7 +65,7 @@ def test_padding_on_either_side_changes_nothing(architecture: str) -> None:
 def test_kept_keys_and_values_change_neither_logits_nor_gradients(architecture: str) -> None:
     lm = tiny_lm(architecture)
     layout = Layout(lm, "postfix", 3)
-    cached, plain = make_reader(layout, TEXTS), PlainReader(lm, layout.rows(TEXTS))
+    cached, plain = make_reader(layout, layout.rows(TEXTS)), PlainReader(lm, layout.rows(TEXTS))
     assert isinstance(cached, CachedReader)
     numbers = [4, 0, 2]
     found = []
@@ -80,10 +80,11 @@ def test_kept_keys_and_values_change_neither_logits_nor_gradients(architecture: 
 
 def test_the_cache_is_left_out_where_it_does_not_fit_or_help() -> None:
     causal, masked = tiny_lm("llama"), tiny_lm("bert")
-    assert isinstance(make_reader(Layout(causal, "postfix", 3), TEXTS, max_cache_bytes=100), PlainReader)
-    assert isinstance(make_reader(Layout(causal, "prefix", 3), TEXTS), PlainReader)
-    assert isinstance(make_reader(Layout(masked, "postfix", 3), TEXTS), PlainReader)
-    assert isinstance(make_reader(Layout(causal, "postfix", 3), ["", *TEXTS]), PlainReader)
+    layout = Layout(causal, "postfix", 3)
+    assert isinstance(make_reader(layout, layout.rows(TEXTS), max_cache_bytes=100), PlainReader)
+    assert isinstance(make_reader(layout, layout.rows(["", *TEXTS])), PlainReader)
+    for other in (Layout(causal, "prefix", 3), Layout(masked, "postfix", 3)):
+        assert isinstance(make_reader(other, other.rows(TEXTS)), PlainReader)
 
 
 @pytest.mark.parametrize("architecture", MASKED)

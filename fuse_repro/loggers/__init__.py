@@ -1,0 +1,34 @@
+"""What a run shows beside its records: metrics.csv and wandb. records.jsonl stays the truth.
+
+Each function is a `_target_` of conf/logger and gives the observers of the run in `directory`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from fuse_repro.loggers.csv_logger import CsvLogger
+from fuse_repro.loggers.wandb_settings import WandbSettings
+from fuse_repro.observers import Observer
+
+__all__ = ["CsvLogger", "WandbSettings", "csv_loggers", "no_loggers", "wandb_loggers"]
+
+
+def no_loggers(directory: Path) -> list[Observer]:
+    return []
+
+
+def csv_loggers(directory: Path) -> list[Observer]:
+    return [CsvLogger(directory)]
+
+
+def wandb_loggers(directory: Path, **settings: Any) -> list[Observer]:
+    """metrics.csv and a wandb run; wandb is imported only where it is not disabled.
+
+    Raises UsageError for settings that WandbSettings does not allow.
+    """
+    chosen = WandbSettings(**settings)
+    if chosen.mode == "disabled":
+        return csv_loggers(directory)
+    from fuse_repro.loggers.wandb_logger import WandbLogger
+
+    return [CsvLogger(directory), WandbLogger(directory, chosen)]

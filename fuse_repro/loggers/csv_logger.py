@@ -1,0 +1,65 @@
+"""metrics.csv: the records as a table that a spreadsheet reads."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fuse_repro.loggers.flat import Scalar, columns, flat
+from fuse_repro.run_directory import read_records, write_text
+
+METRICS = "metrics.csv"
+
+
+class CsvLogger:
+    """Keeps `directory`/metrics.csv in step with records.jsonl.
+
+    A record that brings a new column, or replaces an earlier one of its id, has the table written anew from
+    records.jsonl; any other is appended.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._columns: list[str] = []
+        self._ids: set[Scalar] = set()
+
+    def opened(self, manifest: Mapping[str, Any]) -> None:
+        self._write_anew()
+
+    def record(self, row: Mapping[str, Any]) -> None:
+        values = flat(row)
+        known = set(values) <= set(self._columns) and values.get("id") not in self._ids
+        if not known:
+            self._write_anew()
+            return
+        with (self.directory / METRICS).open("a", encoding="utf-8", newline="") as file:
+            file.write(_lines(self._columns, [values]))
+        self._ids.add(values.get("id"))
+
+    def series(self, name: str, step: int, values: Mapping[str, float]) -> None:
+        """Curves are not in this table."""
+
+    def finished(self, results: Mapping[str, Any]) -> None:
+        """Every record stands in the table already."""
+
+    def failed(self, error: BaseException) -> None:
+        """Every record stands in the table already."""
+
+    def close(self) -> None:
+        """The file is not held open."""
+
+    def _write_anew(self) -> None:
+        rows = [flat(record) for record in read_records(self.directory)]
+        self._columns = columns(rows)
+        self._ids = {row.get("id") for row in rows}
+        head = {name: name for name in self._columns}
+        text = _lines(self._columns, [head, *rows]) if rows else ""
+        write_text(self.directory / METRICS, text)
+
+
+def _lines(names: Sequence[str], rows: Sequence[Mapping[str, Scalar]]) -> str:
+    target = io.StringIO()
+    writer = csv.DictWriter(target, names, lineterminator="\n")
+    writer.writerows(rows)
+    return target.getvalue()

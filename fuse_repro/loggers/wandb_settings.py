@@ -1,0 +1,36 @@
+"""How wandb is used; checked before anything is loaded."""
+
+from dataclasses import dataclass
+
+from fuse_repro.errors import require
+
+MODES = ("online", "offline", "disabled")
+
+
+@dataclass(frozen=True)
+class WandbSettings:
+    """mode: online, offline or disabled.
+    project, entity: where the run is shown; entity None is the user's default.
+    group: what the run belongs to; None is its sweep.
+    timeout_s: seconds to reach the server before the run goes on offline.
+    upload_timeout_s: seconds for the upload's end; what is left stays on disk for `wandb sync`.
+    curves: items with search curves of their own.
+    images: photographs in the table of captions.
+    """
+
+    mode: str = "online"
+    project: str = "fuse_repro"
+    entity: str | None = None
+    group: str | None = None
+    timeout_s: float = 15
+    upload_timeout_s: float = 300
+    curves: int = 8
+    images: int = 200
+
+    def __post_init__(self) -> None:
+        require(self.mode in MODES, "logger.mode", self.mode, f"one of {', '.join(MODES)}")
+        require(bool(self.project), "logger.project", self.project, "a name")
+        for name in ("timeout_s", "upload_timeout_s"):
+            require(getattr(self, name) > 0, f"logger.{name}", getattr(self, name), "seconds, above 0")
+        for name in ("curves", "images"):
+            require(getattr(self, name) >= 0, f"logger.{name}", getattr(self, name), "at least 0")

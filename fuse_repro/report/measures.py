@@ -1,0 +1,104 @@
+"""The main metrics of a run, whatever it ran: what tables and plots of a sweep compare."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+Record = Mapping[str, Any]
+COUNTS = ("items", "left_out")
+
+
+@dataclass(frozen=True, order=True)
+class Measure:
+    """One number of a run.
+
+    metric: its name with its unit.
+    line: the method it belongs to, or "" where the run has only one.
+    replicates: one value per seed of the run, at least one.
+    """
+
+    metric: str
+    line: str
+    replicates: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.replicates)
+
+
+def measures(records: Sequence[Record], results: Mapping[str, Any]) -> list[Measure]:
+    """What the run has so far; empty where nothing is done yet.
+
+    Captions: mean objective, its terms and the caption metrics. Transfer: precision@1 (percent) of every method.
+    Fidelity: rank correlation and recall of every method.
+    """
+    done = [record for record in records if record.get("status") == "done"]
+    if not done:
+        return []
+    if done[0].get("kind") == "fidelity":
+        return list(_fidelity(results))
+    if "method" in done[0]:
+        return _transfer(done)
+    if "sentiment" in done[0]:
+        return list(_sentiments(done, results))
+    if "objective" in done[0]:
+        return [*_captions(done), *_scores(results)]
+    return _scores(results)
+
+
+def _sentiments(done: Sequence[Record], results: Mapping[str, Any]) -> Iterable[Measure]:
+    """As captions, one line per sentiment; accuracy is the share that the held-out judge finds right."""
+    for sentiment in dict.fromkeys(str(record["sentiment"]) for record in done):
+        own = (results.get("sentiments") or {}).get(sentiment) or {}
+        found = [*_captions([record for record in done if record["sentiment"] == sentiment]), *_scores(own)]
+        yield from (replace(measure, line=sentiment) for measure in found)
+        judged = own.get("judged") or {}
+        if _is_number(judged.get("accuracy")):
+            yield Measure("accuracy", sentiment, (float(judged["accuracy"]),))
+
+
+def _transfer(done: Sequence[Record]) -> list[Measure]:
+    """Every method's mean over tasks, one value per seed."""
+    found = []
+    for method in dict.fromkeys(record["method"] for record in done):
+        cells = [cell for cell in done if cell["method"] == method]
+        seeds = dict.fromkeys(cell.get("seed") for cell in cells)
+        means = [fmean(cell["accuracy"] for cell in cells if cell.get("seed") == seed) for seed in seeds]
+        found.append(Measure("precision@1, percent", str(method), tuple(100 * mean for mean in means)))
+    return found
+
+
+def _fidelity(results: Mapping[str, Any]) -> Iterable[Measure]:
+    """Every method's means over pairs, objectives and prompt lengths, each counting once."""
+    for name in ("spearman", "recall"):
+        for method, row in (results.get("methods") or {}).items():
+            keys = [key for key in row if key.split("@")[0] == name]
+            if keys and _is_number(row[keys[-1]].get("mean")):
+                metric = {"spearman": "Spearman"}.get(keys[-1], keys[-1])
+                yield Measure(metric, str(method), (float(row[keys[-1]]["mean"]),))
+
+
+def _captions(done: Sequence[Record]) -> Iterable[Measure]:
+    yield from _mean("mean objective", (record["objective"] for record in done))
+    for name in done[0].get("terms") or {}:
+        yield from _mean(f"{name} (raw)", (record["terms"].get(name, {}).get("raw") for record in done))
+
+
+def _mean(metric: str, values: Iterable[Any]) -> Iterable[Measure]:
+    known = [float(value) for value in values if _is_number(value)]
+    if known:
+        yield Measure(metric, "", (fmean(known),))
+
+
+def _scores(results: Mapping[str, Any]) -> list[Measure]:
+    scores = results.get("metrics") or {}
+    return [
+        Measure(name, "", (float(value),))
+        for name, value in scores.items()
+        if _is_number(value) and name not in COUNTS
+    ]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

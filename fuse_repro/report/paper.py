@@ -1,0 +1,149 @@
+"""The papers' values beside those of runs that name the cell they reproduce."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fuse_repro.errors import UsageError, require
+from fuse_repro.report.intervals import Interval, bootstrap_interval
+from fuse_repro.report.markup import MISSING, Html, element, number, table
+from fuse_repro.report.measures import Measure, measures
+from fuse_repro.report.paper_values import CELLS
+from fuse_repro.run_directory import MANIFEST, RESULTS, STATUS, read_json, read_records
+
+CAPTION_METRICS = ("BLEU-", "METEOR", "ROUGE-L", "CIDEr", "SPICE", "accuracy")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of a paper. ours: percent over all runs and seeds of the cell, None where none is done."""
+
+    cell: str
+    source: str
+    name: str
+    paper: float
+    ours: Interval | None
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.ours is None else self.ours.mean - self.paper
+
+
+def compare(
+    found: Mapping[str, Sequence[Sequence[Measure]]], cells: Iterable[str] | None = None
+) -> list[Row]:
+    """A row for every number of these cells (default: of all). `found`: cell -> the measures of each of its runs.
+
+    Raises:
+        UsageError: for a cell that is in no paper.
+    """
+    for cell in found:
+        check_cell(cell)
+    rows = []
+    for cell in CELLS if cells is None else cells:
+        for name, value in CELLS[cell].values.items():
+            ours = [one for run in found.get(cell, ()) for m in run for one in _percent(m, name)]
+            interval = bootstrap_interval(ours) if ours else None
+            rows.append(Row(cell, CELLS[cell].source, name, value, interval))
+    return rows
+
+
+def check_cell(cell: str) -> None:
+    """Raises UsageError for a cell that is in no paper."""
+    known = "a cell of a paper, as listed by `fuse-repro report --paper`, or null"
+    require(cell in CELLS, "paper_cell", cell, known)
+
+
+def _percent(measure: Measure, name: str) -> tuple[float, ...]:
+    """The measure in percent where it is the one of this name: a method's precision@1, or a caption metric.
+
+    Metrics of captions with a sentiment are named by both, such as "positive METEOR".
+    """
+    if measure.line == name:
+        return measure.replicates
+    if f"{measure.line} {measure.metric}".strip() == name and measure.metric.startswith(CAPTION_METRICS):
+        return tuple(100 * value for value in measure.replicates)
+    return ()
+
+
+def collect(folders: Sequence[Path]) -> dict[str, list[list[Measure]]]:
+    """Cell -> measures of every finished run below these folders that names it.
+
+    Raises:
+        UsageError: if a folder is missing, or a run is damaged.
+    """
+    found: dict[str, list[list[Measure]]] = {}
+    for manifest in dict.fromkeys(path for folder in folders for path in _manifests(folder)):
+        run = manifest.parent
+        cell = (read_json(manifest).get("config") or {}).get("paper_cell")
+        if cell and (run / STATUS).exists() and read_json(run / STATUS).get("state") == "done":
+            results = read_json(run / RESULTS) if (run / RESULTS).exists() else {}
+            found.setdefault(str(cell), []).append(measures(read_records(run), results))
+    return found
+
+
+def _manifests(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder} is no folder; give run directories, sweep directories or a folder of them"
+        )
+    return sorted(folder.rglob(MANIFEST))
+
+
+def print_comparison(rows: Sequence[Row], console: Console | None = None) -> None:
+    """The rows for the terminal, a table for every source; cells that were not run are marked."""
+    console = console or Console()
+    for source, of_source in groupby(rows, key=lambda row: row.source):
+        shown = Table(
+            title=f"{source}: percent, ours with its 95% interval over runs and seeds", title_justify="left"
+        )
+        shown.add_column("cell", no_wrap=True)
+        for name in ("paper", "ours", "difference"):
+            shown.add_column(name, justify="right")
+        for cell, of_cell in groupby(of_source, key=lambda row: row.cell):
+            shown.add_section()
+            shown.add_row(f"[bold]{cell}[/bold]")
+            for row in of_cell:
+                style = None if row.ours else "dim"
+                shown.add_row(f"  {row.name}", f"{row.paper:.2f}", _ours(row), _difference(row), style=style)
+        console.print(shown)
+
+
+def paper_section(runs: Iterable[tuple[Mapping[str, Any], Sequence[Measure]]]) -> Html | None:
+    """The papers' values beside those of the runs (config, measures) that name a cell; None where none does."""
+    found: dict[str, list[Sequence[Measure]]] = {}
+    for config, measured in runs:
+        cell = config.get("paper_cell")
+        if cell in CELLS:
+            found.setdefault(str(cell), []).append(measured)
+    if not found:
+        return None
+    head = ["cell", "source", "metric or method", "paper", "ours", "difference"]
+    rows = [
+        [row.cell, row.source, row.name, f"{row.paper:.2f}", _ours(row), _difference(row)]
+        for row in compare(found, list(found))
+    ]
+    return element(
+        "section",
+        element("h2", "Paper and ours", class_="section"),
+        element("p", "Percent; 95% intervals over runs and seeds.", class_="hint"),
+        element("div", table(head, rows, class_="contents"), class_="scroll"),
+        class_="card",
+    )
+
+
+def _ours(row: Row) -> str:
+    ours = row.ours
+    if ours is None:
+        return "not run"
+    return f"{ours.mean:.2f}" + (f" ({ours.low:.2f} to {ours.high:.2f})" if ours.count > 1 else "")
+
+
+def _difference(row: Row) -> str:
+    sign = "+" if (row.difference or 0) > 0 else ""
+    return MISSING if row.difference is None else f"{sign}{number(row.difference, 2)}"
