@@ -1,4 +1,4 @@
-"""The command `fuse-repro`: a run from Hydra overrides, or a report of one."""
+"""The command `fuse-repro`: a run or a sweep from Hydra overrides, a report of one, or how far a sweep is."""
 
 import os
 import sys
@@ -13,7 +13,11 @@ EXIT_FAILED, EXIT_USAGE = 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 1 a run failed, 2 the command was wrong."""
+    """Run the command line.
+
+    Returns the exit code: 0 done, 1 a run or a point of a sweep failed, 2 the command was wrong, 130 or 143
+    interrupted by Ctrl-C or SIGTERM.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or "-h" in arguments or "--help" in arguments:
         from fuse_repro.help import help_text
@@ -24,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from fuse_repro.report import main as report_main
 
         return report_main(arguments[1:])
+    if arguments[0] == "status":
+        from fuse_repro.sweeps.status import main as status_main
+
+        return status_main(arguments[1:])
     return _run(arguments)
 
 
@@ -35,9 +43,12 @@ def _run(arguments: Sequence[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from fuse_repro import schema
+    from fuse_repro.errors import SweepIncomplete, UsageError
     from fuse_repro.help import explain
+    from fuse_repro.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, sigterm_raises, told_to_stop
 
     schema.register()
+    sweeping = bool({"-m", "--multirun"} & set(arguments))
     outcomes: list[bool] = []
 
     def job(config: "DictConfig") -> None:
@@ -50,13 +61,22 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         if not any(argument.startswith("-") for argument in arguments):
             _compose_once(folder, arguments)
-        _with_arguments(decorated, arguments)
+        with sigterm_raises():
+            _with_arguments(decorated, arguments)
     except (HydraException, OmegaConfBaseException) as error:
         print(f"fuse-repro: {explain(error, folder)}", file=sys.stderr)
         return EXIT_USAGE
-    except KeyboardInterrupt:
-        print("fuse-repro: interrupted; the same command with output_dir=... goes on", file=sys.stderr)
-        return 130
+    except UsageError as error:
+        print(f"fuse-repro: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not told_to_stop(error):
+            raise
+        again = "the same command" if sweeping else "the same command with output_dir=..."
+        print(f"fuse-repro: interrupted; {again} goes on", file=sys.stderr)
+        return EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
+    except SweepIncomplete:
+        return EXIT_FAILED
     return 0 if all(outcomes) else EXIT_FAILED
 
 

@@ -1,4 +1,4 @@
-"""The one kind of error that a user can mend; the command prints it as a single line."""
+"""Errors that a user can mend, which the command prints as a single line; and how a sweep says it is not done."""
 
 
 class UsageError(ValueError):
@@ -6,6 +6,10 @@ class UsageError(ValueError):
 
     The message is one line: what was given, what is allowed, and how to mend it.
     """
+
+
+class SweepIncomplete(Exception):
+    """A sweep's command has ended, and some of its points are not done; each has its own status."""
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:

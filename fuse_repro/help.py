@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from fuse_repro.errors import UsageError
 from fuse_repro.schema import Root, config_folder
 
 INTRODUCTION = """\
@@ -13,12 +14,16 @@ fuse-repro: gradients and soft prompts between language models that share no tok
   fuse-repro experiment=demo                                      caption four demo photographs
   fuse-repro experiment=caption dataset.path=PHOTOS               ... your own: a file, a folder or a .jsonl
   fuse-repro experiment=caption dataset.path=PHOTOS optimizer.beam=3 adapter.max_tokens=2    change any value
-  fuse-repro -m experiment=demo adapter=fuse,random               one run per value
+  fuse-repro -m experiment=demo adapter=fuse,random               a sweep: one run per value
+  fuse-repro -m sweep=max_tokens experiment=demo                  ... over a named grid
+  fuse-repro -m ... hydra/launcher=slurm                          ... as jobs of a cluster
+  fuse-repro status SWEEP_DIR                                     how far a sweep is
   fuse-repro experiment=caption --cfg job                         show the whole config, run nothing
   fuse-repro report DIR                                           make DIR/report.html again
 
 Every run leaves manifest.json, status.json, records.jsonl, results.json and report.html in its output_dir
-(default outputs/NAME/TIME). The same command with output_dir=DIR goes on where a killed run stopped.
+(default outputs/NAME/TIME). The same command with output_dir=DIR goes on where a killed run stopped; a sweep
+finds its own directory again.
 """
 
 
@@ -31,7 +36,7 @@ def help_text() -> str:
         for name in _options(folder, "experiment")
     ]
     lines += ["", "Groups (GROUP=OPTION; models as model@models.ROLE=OPTION):"]
-    groups = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "experiment")
+    groups = [group for group in _groups(folder) if group != "experiment"]
     lines += [f"  {group:<24}{', '.join(_options(folder, group))}" for group in groups]
     lines += ["", "Hydra's own flags work too: --multirun, --cfg, --info, --config-dir, --hydra-help."]
     return "\n".join(lines)
@@ -39,6 +44,8 @@ def help_text() -> str:
 
 def explain(error: Exception, folder: Path) -> str:
     """One line: the key or option that is wrong, what is allowed, and the nearest name."""
+    if isinstance(error.__cause__, UsageError):
+        return str(error.__cause__)
     message = f"{error}\n{error.__cause__ or ''}"
     if override := getattr(error, "override", None):
         return f"{override} cannot be read as KEY=VALUE: brackets must be closed, and text with signs quoted"
@@ -62,8 +69,7 @@ def _unknown_key(key: str, cause: BaseException | None, folder: Path) -> str:
     if parent:
         names = sorted(str(name) for name in node if name != "_target_")  # type: ignore[union-attr]
     else:
-        groups = {path.name for path in folder.iterdir() if path.is_dir()}
-        names = sorted(groups | set(Root.__dataclass_fields__))
+        names = sorted(set(_groups(folder)) | set(Root.__dataclass_fields__))
     where = f"{parent.rstrip('.')} has" if parent else "the keys are"
     return f"{key} is no key of this run: {where} {_list(names, wrong.split('@')[0], parent)}"
 
@@ -72,6 +78,11 @@ def _list(names: Sequence[str], given: str, parent: str = "") -> str:
     """The names, and the nearest to what was given."""
     near = get_close_matches(given, names, n=1)
     return ", ".join(names) + (f" (did you mean {parent}{near[0]}?)" if near else "")
+
+
+def _groups(folder: Path) -> list[str]:
+    """Every folder of configs, as a path below `folder`."""
+    return sorted({path.parent.relative_to(folder).as_posix() for path in folder.glob("*/**/*.yaml")})
 
 
 def _options(folder: Path, group: str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from fuse_repro import __version__
 from fuse_repro.errors import UsageError, require
 
-UNHASHED_KEYS = ("output_dir", "output_root", "hydra")
+UNHASHED_KEYS = ("output_dir", "output_root", "sweep_dir", "resume", "hydra", "logger", "paper_cell")
 UNHASHED_ANYWHERE = ("cache_dir",)
 DISTRIBUTIONS = {
     "torch": "torch",
@@ -88,8 +88,7 @@ def _finite(value: Any) -> Any:
 def config_hash(config: Mapping) -> str:
     """sha256 (hex) of the canonical JSON of a resolved config, leaving out what does not change results.
 
-    Left out are the top-level keys "output_dir", "output_root" and "hydra", and every "cache_dir"; the order of
-    keys does not matter.
+    Left out are the top-level keys of UNHASHED_KEYS and every "cache_dir"; the order of keys does not matter.
     """
     hashed = {key: value for key, value in config.items() if key not in UNHASHED_KEYS}
     text = json.dumps(_without_caches(plain(hashed)), sort_keys=True, separators=(",", ":"))

@@ -1,23 +1,26 @@
 """The contract of a run directory: manifest.json, status.json, records.jsonl, results.json.
 
 Reports, resume, sweeps and tests read these files and nothing else. Every file but records.jsonl is replaced
-whole; records.jsonl only grows, so a killed run keeps what it had. Records hold no times: two runs with one
-seed write the same bytes.
+whole; records.jsonl only grows, so a killed run keeps what it had. Where an item was tried again, its last
+record counts. Records hold no times: two runs with one seed write the same bytes.
 """
 
-import json
 import os
+import socket
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fuse_repro.errors import UsageError, first_line
+from fuse_repro import run_lock
+from fuse_repro.errors import UsageError, first_line, require
+from fuse_repro.observers import Observers
 from fuse_repro.provenance import config_hash, git_commit, library_versions, machine, plain, strict_json
+from fuse_repro.run_files import last_of_each, parse_records, read_json, write_text, writing
 
 MANIFEST, STATUS, RECORDS, RESULTS = "manifest.json", "status.json", "records.jsonl", "results.json"
+RESUME = ("skip_done", "retry_failed", "all")
 
 
 class RunDirectory:
@@ -30,8 +33,11 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike[str], config: Mapping) -> None:
         self.path = Path(path)
         self.config = plain(config)
+        self.resume = resume_policy(config)
         self.config_hash = config_hash(config)
+        self.observers = Observers()
         self._opened = False
+        self._failed: dict[Any, str] = {}
 
     def open(self, *, device: str, weights: Mapping[str, Mapping[str, str]]) -> None:
         """Create the directory or continue in it; the status becomes "running".
@@ -41,23 +47,35 @@ class RunDirectory:
             weights: for every model its weight files and their sha256.
 
         Raises:
-            UsageError: if the directory holds another run, is damaged, or cannot be written.
+            UsageError: if the directory holds another run, is damaged, cannot be written, or another process
+                is at work on this run.
         """
-        with _writing(self.path):
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         weights = plain(weights)
-        if (self.path / MANIFEST).exists():
+        begun = (self.path / MANIFEST).exists()
+        if begun:
             self._check_same_run(weights)
-        else:
+        self._lock()
+        for left_by_a_killed_run in self.path.glob(".*.tmp"):
+            left_by_a_killed_run.unlink(missing_ok=True)
+        if not begun:
             self._write(MANIFEST, self._manifest(device, weights))
         self.records()
         self._opened = True
-        self._set_status("running")
+        write_status(self.path, "running")
+        self.observers.opened(read_json(self.path / MANIFEST))
 
     def append(self, record: Mapping) -> None:
-        """Add one record as one line of strict JSON (NaN becomes null), on disk when this returns."""
+        """Add one record as one line of strict JSON (NaN becomes null), on disk when this returns.
+
+        An item that failed again just as it did before is not written again.
+        """
+        if strict_json(record) == self._failed.get(record.get("id")):
+            self.observers.record(record)
+            return
         line = strict_json(record).encode() + b"\n"
-        with _writing(self.path / RECORDS), (self.path / RECORDS).open("ab") as file:
+        with writing(self.path / RECORDS), (self.path / RECORDS).open("ab") as file:
             before = file.tell()
             try:
                 file.write(line)
@@ -66,32 +84,76 @@ class RunDirectory:
             except OSError:
                 os.truncate(file.fileno(), before)
                 raise
+        self.observers.record(record)
 
     def records(self) -> list[dict]:
-        """Every record so far; a last line torn by a killed run is cut off the file, to be computed anew."""
-        records, intact = _parse_records(self.path / RECORDS)
-        with _writing(self.path / RECORDS):
+        """The last record of every item, in the order in which the items were begun.
+
+        A last line torn by a killed run is cut off the file, to be computed anew.
+        """
+        records, intact = parse_records(self.path / RECORDS)
+        with writing(self.path / RECORDS):
             if (self.path / RECORDS).exists() and (self.path / RECORDS).stat().st_size > intact:
                 os.truncate(self.path / RECORDS, intact)
-        return records
+        return last_of_each(records)
+
+    def known(self) -> set[str]:
+        """Ids of the items that need not be computed: those done, and with resume=skip_done those failed, too.
+
+        None with resume=all, which computes every item anew.
+        """
+        if self.resume == "all":
+            return set()
+        records = self.records()
+        failed = {record["id"]: record for record in records if record.get("status") == "failed"}
+        self._failed = {name: strict_json(record) for name, record in failed.items()}
+        kept = {} if self.resume == "skip_done" else failed
+        return {record["id"] for record in records} - kept.keys()
 
     def finish(self, results: Mapping) -> None:
         """Write results.json, then the status "done"."""
         self._write(RESULTS, results)
-        self._set_status("done")
+        self._end("done")
+        self.observers.finished(results)
 
     def fail(self, error: BaseException) -> None:
         """Write the status "failed" with the error as one line and its traceback.
 
-        A directory that could not be opened because another run is in it is left as it is.
+        A directory that could not be opened because another run, another process or a finished run is in it is
+        left as it is.
         """
-        if not self._opened:
-            if (self.path / MANIFEST).exists():
-                return
-            with _writing(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
+        if not self._opened and not self._is_ours():
+            return
         trace = "".join(traceback.format_exception(error))
-        self._set_status("failed", first_line(error), trace)
+        self._end("failed", first_line(error), trace)
+        self.observers.failed(error)
+
+    def interrupt(self, error: BaseException) -> None:
+        """Write the status "interrupted": the run was told to stop, and goes on when it is started again."""
+        if self._opened:
+            self._end("interrupted")
+            self.observers.failed(error)
+
+    def _lock(self) -> None:
+        try:
+            with writing(self.path / RECORDS):
+                run_lock.acquire(self.path / RECORDS)
+        except run_lock.RunInUse:
+            status = read_json(self.path / STATUS) if (self.path / STATUS).exists() else {}
+            owner = f"pid {status.get('pid')} on {status.get('host')}"
+            raise UsageError(
+                f"another process ({owner}) is at work on {self.path}: wait until it ends, or choose another "
+                "output_dir"
+            ) from None
+
+    def _is_ours(self) -> bool:
+        """Whether a run that was never opened may say here that it failed."""
+        if not (self.path / MANIFEST).exists():
+            return True
+        if read_json(self.path / MANIFEST).get("config_hash") != self.config_hash:
+            return False
+        done = (self.path / STATUS).exists() and read_json(self.path / STATUS).get("state") == "done"
+        return not done and not run_lock.is_held(self.path / RECORDS)
 
     def _check_same_run(self, weights: Mapping[str, Mapping[str, str]]) -> None:
         manifest = read_json(self.path / MANIFEST)
@@ -116,86 +178,39 @@ class RunDirectory:
             "weights": weights,
         }
 
-    def _set_status(self, state: str, error: str | None = None, trace: str | None = None) -> None:
-        status = {"state": state, "error": error, "traceback": trace, "updated": _now(), "pid": os.getpid()}
-        self._write(STATUS, status)
+    def _end(self, state: str, error: str | None = None, trace: str | None = None) -> None:
+        try:
+            write_status(self.path, state, error, trace)
+        finally:
+            run_lock.release(self.path / RECORDS)
 
     def _write(self, name: str, value: Any) -> None:
         write_text(self.path / name, strict_json(value, indent=2) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`.
-
-    Raises:
-        UsageError: if the file is missing, unreadable or damaged.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise UsageError(f"cannot read {path}: {err.strerror}; give the directory of a run") from err
-    except ValueError as err:
-        raise UsageError(
-            f"{path} is damaged ({err}); restore it, or delete the directory and run again"
-        ) from err
-    if not isinstance(value, dict):
-        raise UsageError(f"{path} is damaged (not a JSON object); restore it, or run again elsewhere")
-    return value
+def resume_policy(config: Mapping) -> str:
+    """config.resume: which earlier work is tried again. Raises UsageError for a policy that there is not."""
+    resume = config.get("resume", "retry_failed")
+    require(resume in RESUME, "resume", resume, f"one of {', '.join(RESUME)}")
+    return str(resume)
 
 
 def read_records(path: Path) -> list[dict]:
-    """The records in the run directory `path`, without touching it; a torn last line is left out."""
-    return _parse_records(path / RECORDS)[0]
+    """As `RunDirectory.records`, of the run in `path` and without touching it."""
+    return last_of_each(parse_records(path / RECORDS)[0])
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` whole: written beside it, brought to disk, then moved into its place.
+def write_status(path: Path, state: str, error: str | None = None, trace: str | None = None) -> None:
+    """Replace the status of the run in `path`, which is made if it is not there.
 
     Raises:
-        UsageError: if the file cannot be written.
+        UsageError: if it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _writing(path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _parse_records(path: Path) -> tuple[list[dict], int]:
-    """Records, and the length in bytes of the part of the file that holds them."""
-    try:
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    except OSError as err:
-        raise UsageError(f"cannot read {path}: {err.strerror}; check its permissions") from err
-    records: list[dict] = []
-    intact = 0
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            if number == len(lines):
-                break
-            raise UsageError(f"{path} is damaged at line {number}; delete that line and run again")
-        records.append(record)
-        intact += len(line)
-    return records, intact
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as err:
-        reason = err.strerror or str(err)
-        remedy = "choose an output_dir with free space that you may write to"
-        raise UsageError(f"cannot write {path}: {reason}; {remedy}") from err
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    status = {"state": state, "error": error, "traceback": trace, "updated": _now()}
+    where = {"pid": os.getpid(), "host": socket.gethostname()}
+    write_text(path / STATUS, strict_json(status | where, indent=2) + "\n")
 
 
 def _now() -> str:

@@ -10,14 +10,20 @@ class Root:
     """name: of the experiment; part of the run directory's path.
     seed: of every random choice.
     output_dir: the run directory; output_root: where run directories go.
+    sweep_dir: the directory of a sweep; {id} stands for a hash of its base config and its grid.
+    resume: what an earlier start left: retry_failed tries failed runs and items again, skip_done leaves them, all
+        computes everything anew.
     cache_dir: downloaded weights and fitted adapters; null is FUSE_REPRO_CACHE or ~/.cache/fuse_repro.
     dtype: precision of the frozen models: float32, bfloat16 or float16.
+    paper_cell: the paper's result that this run reproduces, as named in fuse_repro/report/paper_values.py.
     """
 
     name: str = "run"
     seed: int = 0
     output_root: str = "outputs"
     output_dir: str = "${output_root}/${name}/${now:%Y-%m-%d_%H-%M-%S}"
+    sweep_dir: str = "${output_root}/${name}/sweep_{id}"
+    resume: str = "retry_failed"
     cache_dir: str | None = None
     dtype: str = "float32"
     models: dict[str, Any] = field(default_factory=dict)
@@ -31,6 +37,8 @@ class Root:
     optimizer: Any = None
     runner: Any = None
     trainer: Any = None
+    logger: Any = None
+    paper_cell: str | None = None
 
 
 def register() -> None:

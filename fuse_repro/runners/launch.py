@@ -13,8 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.provenance import seed_everything
 from fuse_repro.report.page import build_report
+from fuse_repro.report.paper import check_cell
 from fuse_repro.run_directory import RunDirectory
 from fuse_repro.runners.quiet import quiet_lightning
+from fuse_repro.signals import told_to_stop
 
 Runner = Callable[[DictConfig, RunDirectory], dict]
 
@@ -23,7 +25,7 @@ def launch(config: DictConfig, output_dir: Path) -> bool:
     """Run `config` in `output_dir`; true if it ended well.
 
     What goes wrong is printed (a user's mistake as one line, anything else with its traceback), and recorded
-    in the run directory's status.json.
+    in the run directory's status.json. A request to stop is recorded and raised again.
     """
     try:
         resolved = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
@@ -33,17 +35,41 @@ def launch(config: DictConfig, output_dir: Path) -> bool:
         return False
     try:
         seed_everything(config.seed)
+        if config.paper_cell is not None:
+            check_cell(config.paper_cell)
         runner: Runner = get_method(config.runner._target_)
+        _observe(directory, config)
         with quiet_lightning():
             directory.finish(runner(config, directory))
-        print(f"report: {build_report(output_dir)}", file=sys.stderr)
     except BaseException as error:
+        stopped = told_to_stop(error)
         with contextlib.suppress(UsageError):  # where even this cannot be written, the first error matters
-            directory.fail(error)
-        if isinstance(error, KeyboardInterrupt):
+            (directory.interrupt if stopped else directory.fail)(error)
+        if stopped:
             raise
         if not isinstance(error, UsageError):
             traceback.print_exc()
         print(f"fuse-repro: {first_line(error)}", file=sys.stderr)
         return False
+    finally:
+        directory.observers.close()
+    _report(output_dir)
     return True
+
+
+def _observe(directory: RunDirectory, config: DictConfig) -> None:
+    if config.logger:
+        from fuse_repro.runners.assemble import build  # loads Lightning
+
+        for observer in build(config.logger, directory.path):
+            directory.observers.add(observer)
+
+
+def _report(output_dir: Path) -> None:
+    """A run whose report cannot be written is done all the same."""
+    try:
+        print(f"report: {build_report(output_dir)}", file=sys.stderr)
+    except Exception as error:
+        if not isinstance(error, UsageError):
+            traceback.print_exc()
+        print(f"fuse-repro: no report: {first_line(error)}", file=sys.stderr)

@@ -1,0 +1,83 @@
+"""What the launchers share: points are planned, entered where the policy wants it, and reported to Hydra."""
+
+import sys
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from fuse_repro.progress import track
+from fuse_repro.run_directory import resume_policy
+from fuse_repro.run_state import DONE, wanted
+from fuse_repro.sweeps.compose import compose_point, sweep_identity, swept
+from fuse_repro.sweeps.sweep import Point, Sweep, open_sweep
+
+
+class PointFailed(Exception):
+    """A point of a sweep is not done; the text is its error or its state."""
+
+
+class PointLauncher(Launcher):
+    """A Hydra launcher whose jobs are points of a sweep directory."""
+
+    sweep: Sweep
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Open the sweep's directory; nothing is written yet.
+
+        Raises:
+            UsageError: if another sweep is in it, or for a `resume` that there is not.
+        """
+        setup_globals()
+        self._loader, self._config = hydra_context.config_loader, config
+        self._resume = resume_policy(config)
+        self._axes = [override.get_key_element() for override in swept(config)]
+        identity = sweep_identity(config)
+        directory = Path(config.hydra.sweep.dir.replace("{id}", identity))
+        self.sweep = open_sweep(directory, identity, config.name, list(config.hydra.overrides.task))
+        self._planned: dict[tuple[str, ...], Point] = {}
+
+    def plan(self, job_overrides: Sequence[Sequence[str]]) -> list[Point]:
+        """Compose the points, each once, and write them to sweep.json when all are known to be legal."""
+        missing = [tuple(overrides) for overrides in job_overrides if tuple(overrides) not in self._planned]
+        for overrides in track(missing, "composing the points"):
+            self._planned[overrides] = compose_point(
+                self._loader, self._config, overrides, self._axes, self.sweep.directory
+            )
+        points = [self._planned[tuple(overrides)] for overrides in job_overrides]
+        self.sweep.add(points)
+        return points
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the points that are to be run; a failed one raises only when its return value is asked for."""
+        points = self.plan(job_overrides)
+        distinct = {point.id: point for point in points}.values()
+        chosen = [point for point in distinct if wanted(point.directory, self._resume)]
+        if len(chosen) < len(distinct):
+            print(f"fuse-repro: {len(distinct) - len(chosen)} points are left as they are", file=sys.stderr)
+        self.run_points(chosen)
+        pairs = zip(points, job_overrides, strict=True)
+        return [_job_return(point, overrides) for point, overrides in pairs]
+
+    @abstractmethod
+    def run_points(self, points: Sequence[Point]) -> None:
+        """Run these points; what goes wrong in one is in its status.json."""
+
+    @property
+    def leaves_early(self) -> bool:
+        """Whether points are still to come when `launch` has returned."""
+        return False
+
+
+def _job_return(point: Point, overrides: Sequence[str]) -> JobReturn:
+    state = point.state
+    result: Any = point if state.state == DONE else PointFailed(state.error or state.state)
+    status = JobStatus.COMPLETED if state.state == DONE else JobStatus.FAILED
+    job = JobReturn(overrides=overrides, status=status, working_dir=str(point.directory))
+    job.return_value = result
+    return job

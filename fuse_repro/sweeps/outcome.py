@@ -1,0 +1,58 @@
+"""How a sweep stands, in a few lines."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fuse_repro.errors import SweepIncomplete, UsageError
+from fuse_repro.run_state import DONE, FAILED, RUNNING, RunState
+from fuse_repro.sweeps.sweep import Point, Sweep
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many points are done, running, failed, and left (not begun, or interrupted)."""
+
+    done: int
+    running: int
+    failed: int
+    left: int
+
+    @classmethod
+    def of(cls, states: Iterable[RunState]) -> "Counts":
+        """Count these states."""
+        counted = Counter(state.state for state in states)
+        total = sum(counted.values())
+        done, running, failed = (counted[name] for name in (DONE, RUNNING, FAILED))
+        return cls(done, running, failed, total - done - running - failed)
+
+    def __str__(self) -> str:
+        return f"{self.done} done, {self.running} running, {self.failed} failed, {self.left} left"
+
+
+def say(point: Point, seconds: float | None = None) -> None:
+    """One line on standard error about a point that ended."""
+    state = point.state
+    took = "" if seconds is None else f" in {seconds:.1f} s"
+    error = f": {state.error}" if state.error else ""
+    print(f"fuse-repro: {point.label}: {state.state}{took}{error}", file=sys.stderr)
+
+
+def conclude(sweep: Sweep) -> None:
+    """Write the sweep's report and say how it stands.
+
+    Raises:
+        SweepIncomplete: if a point is not done.
+    """
+    from fuse_repro.report.sweep import build_sweep_report
+
+    counts = Counts.of(point.state for point in sweep.points.values())
+    try:
+        print(f"report: {build_sweep_report(sweep.directory)}", file=sys.stderr)
+    except UsageError as error:
+        print(f"fuse-repro: no report: {error}", file=sys.stderr)
+    print(f"fuse-repro: {sweep.directory}: {counts}", file=sys.stderr)
+    if counts.done < len(sweep.points):
+        print("fuse-repro: the same command tries again what is not done", file=sys.stderr)
+        raise SweepIncomplete

@@ -1,0 +1,16 @@
+"""Imported once by the server that the processes of a sweep are forked from, so that none of them waits for it."""
+
+import contextlib
+from importlib import import_module
+
+USED_BY_RUNS = (
+    "fuse_repro.runners.launch",
+    "fuse_repro.runners.caption",
+    "fuse_repro.runners.prompt_transfer",
+    "transformers.modeling_utils",
+    "matplotlib.figure",
+)
+
+for name in USED_BY_RUNS:
+    with contextlib.suppress(Exception):  # a run that needs it says what is wrong with it
+        import_module(name)

@@ -1,0 +1,131 @@
+"""`hydra/launcher=slurm`: every point of a sweep a job of a Slurm array, by submitit."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fuse_repro.errors import UsageError, require
+from fuse_repro.progress import bar
+from fuse_repro.run_state import DONE, FAILED, mark_killed
+from fuse_repro.sweeps.launcher import PointLauncher
+from fuse_repro.sweeps.outcome import say
+from fuse_repro.sweeps.pool import tail
+from fuse_repro.sweeps.slurm_job import SlurmJob
+from fuse_repro.sweeps.slurm_queue import (
+    cancel_hint,
+    cause_of_death,
+    living,
+    living_points,
+    need_slurm,
+    note_jobs,
+    read_jobs,
+)
+from fuse_repro.sweeps.sweep import Point
+
+FOLDER = "slurm"  # in the sweep directory: scripts, pickled jobs and output of submitit
+
+
+class SlurmLauncher(PointLauncher):
+    """Submits points as an array and, unless `wait` is false, waits for them.
+
+    A job that ended without a result is marked as failed with the state that Slurm gives it. Points whose job
+    still lives from an earlier start are not submitted again.
+    """
+
+    def __init__(
+        self,
+        wait: bool,
+        timeout_min: int,
+        max_requeues: int,
+        signal_delay_s: int,
+        cpus_per_task: int,
+        mem_gb: float | None,
+        setup: Sequence[str],
+        poll_s: float,
+        **options: Any,
+    ) -> None:
+        require(timeout_min >= 1, "hydra.launcher.timeout_min", timeout_min, "at least 1")
+        require(cpus_per_task >= 1, "hydra.launcher.cpus_per_task", cpus_per_task, "at least 1")
+        require(max_requeues >= 0, "hydra.launcher.max_requeues", max_requeues, "at least 0")
+        require(poll_s > 0, "hydra.launcher.poll_s", poll_s, "above 0")
+        self.wait, self.poll_s, self.max_requeues = wait, poll_s, max_requeues
+        given = {
+            **options,
+            "time": timeout_min,
+            "signal_delay_s": signal_delay_s,
+            "cpus_per_task": cpus_per_task,
+            "mem": None if mem_gb is None else f"{int(mem_gb * 1024)}MB",
+            "setup": [f"export OMP_NUM_THREADS={cpus_per_task}", *setup],
+        }
+        self.options = {key: value for key, value in given.items() if value is not None}
+
+    @property
+    def leaves_early(self) -> bool:
+        """Whether points are still to come when `launch` has returned."""
+        return not self.wait
+
+    def run_points(self, points: Sequence[Point]) -> None:
+        """Submit the points that have no living job, and wait for all of them if asked to."""
+        need_slurm()
+        alive = living_points(self.sweep.directory, points)
+        fresh = [point for point in points if point.id not in alive]
+        if fresh:
+            note_jobs(self.sweep.directory, self._submit(fresh))
+        jobs = read_jobs(self.sweep.directory)
+        ours = {point.id: jobs[point.id] for point in points}
+        print(f"fuse-repro: {len(fresh)} jobs submitted, {len(alive)} live already", file=sys.stderr)
+        print(f"fuse-repro: watch them with: fuse-repro status {self.sweep.directory}", file=sys.stderr)
+        if self.wait:
+            try:
+                self._wait(points, ours)
+            except KeyboardInterrupt:
+                print(
+                    f"fuse-repro: the jobs go on; to end them: {cancel_hint(ours.values())}", file=sys.stderr
+                )
+                raise
+
+    def _submit(self, points: Sequence[Point]) -> dict[str, str]:
+        """Point id -> job."""
+        try:
+            from submitit.core.utils import FailedJobError, FailedSubmissionError
+            from submitit.slurm.slurm import SlurmExecutor
+        except ImportError as err:
+            raise UsageError(
+                "hydra/launcher=slurm needs submitit: install it by pip install 'fuse_repro[slurm]'"
+            ) from err
+        executor = SlurmExecutor(self.sweep.directory / FOLDER, self.max_requeues)
+        try:
+            executor.update_parameters(job_name=f"fuse_repro_{self.sweep.name}", **self.options)
+        except ValueError as err:
+            raise UsageError(f"hydra.launcher: {' '.join(str(err).split())}") from err
+        jobs = [SlurmJob(dict(p.config or {}), p.directory, self._resume) for p in points]
+        try:
+            submitted = executor.submit_array(jobs)
+        except (FailedJobError, FailedSubmissionError) as err:
+            raise UsageError(f"Slurm refused the jobs: {' '.join(str(err).split())}") from err
+        return {point.id: job.job_id for point, job in zip(points, submitted, strict=True)}
+
+    def _wait(self, points: Sequence[Point], jobs: Mapping[str, str]) -> None:
+        left = {point.id: point for point in points}
+        missed: set[str] = set()  # not in the queue when last looked; files may arrive later than that
+        with bar("running the sweep on Slurm", len(points)) as advance:
+            while left:
+                states = living(jobs[key] for key in left)
+                for key, point in list(left.items()):
+                    state, gone = point.state.state, states is not None and jobs[key] not in states
+                    if not gone and state != DONE:
+                        missed.discard(key)
+                    elif state not in (DONE, FAILED) and key not in missed:
+                        missed.add(key)
+                    else:
+                        self._settle(point, jobs[key])
+                        del left[key]
+                        say(point)
+                        advance(1)
+                if left:
+                    time.sleep(self.poll_s)
+
+    def _settle(self, point: Point, job: str) -> None:
+        log = self.sweep.directory / FOLDER / f"{job}_0_log.err"
+        mark_killed(point.directory, f"the Slurm job {job} ended as {cause_of_death(job)}", tail(log), True)

@@ -1,0 +1,58 @@
+"""Every named grid sweeps keys that its experiment has, over values of the right type."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from fuse_repro import schema
+from fuse_repro.provenance import config_hash
+from fuse_repro.sweeps.compose import sweep_identity
+
+CONF = schema.config_folder()
+GRIDS = {
+    "anchors": ("transfer", 5),
+    "max_tokens": ("caption", 4),
+    "prompt_length": ("transfer", 4),
+    "candidates": ("caption", 4),
+    "seeds": ("transfer", 5),
+}
+
+
+def composed(*overrides: str, with_hydra: bool = False):
+    schema.register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return compose("config", overrides=list(overrides), return_hydra_config=with_hydra)
+
+
+def test_every_grid_is_tried_here() -> None:
+    assert set(GRIDS) == {path.stem for path in (CONF / "sweep").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_named_grid_changes_the_config_at_every_value(name: str) -> None:
+    experiment, count = GRIDS[name]
+    grid = OmegaConf.load(Path(CONF / "sweep" / f"{name}.yaml")).hydra.sweeper.params
+    *fixed, (key, values) = grid.items()
+    hashes = set()
+    for value in values.split(","):
+        own = [f"{name}={chosen}" for name, chosen in fixed]
+        config = composed(f"experiment={experiment}", *own, f"{key}={value}")
+        hashes.add(config_hash(OmegaConf.to_container(config, resolve=True)))
+    assert len(hashes) == count
+
+
+def test_the_identity_of_a_sweep_depends_on_what_is_swept_alone() -> None:
+    def identity(*overrides: str) -> str:
+        return sweep_identity(composed("experiment=transfer", *overrides, with_hydra=True))
+
+    one = identity("sweep=anchors", "tuning.m=3")
+    assert one == identity("tuning.m=3", "sweep=anchors")
+    assert one == identity(
+        "sweep=anchors", "tuning.m=3", "output_root=x", "resume=all", "hydra/launcher=slurm"
+    )
+    assert one == identity("sweep=anchors", "tuning.m=3", "hydra.launcher.workers=2")
+    assert one != identity("sweep=anchors", "tuning.m=4")
+    assert one != identity("sweep=prompt_length", "tuning.m=3")
+    assert identity("sweep=[anchors,seeds]") not in (identity("sweep=anchors"), identity("sweep=seeds"))
