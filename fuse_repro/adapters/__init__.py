@@ -9,6 +9,7 @@ from fuse_repro.adapters.discretise import DiscretiseConfig, DiscretisedMap
 from fuse_repro.adapters.fuse import FuseAdapterModule
 from fuse_repro.adapters.fuse_config import FuseConfig
 from fuse_repro.adapters.linear import LinearMap, ProcrustesConfig, RidgeConfig
+from fuse_repro.adapters.lookup import LookupConfig, LookupMap
 from fuse_repro.adapters.projector import ProjectorConfig, ProjectorMap
 from fuse_repro.adapters.random_map import RandomConfig, RandomMap
 from fuse_repro.adapters.relative import RelativePromptTransfer, TransferResult
@@ -25,6 +26,8 @@ __all__ = [
     "FuseAdapterModule",
     "FuseConfig",
     "LinearMap",
+    "LookupConfig",
+    "LookupMap",
     "ProcrustesConfig",
     "ProjectorConfig",
     "ProjectorMap",

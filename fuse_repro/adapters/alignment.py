@@ -30,6 +30,18 @@ class WordPair:
 
 
 @dataclass(frozen=True)
+class Fill:
+    """Embeddings that stand in for the target's own at some tokens of an alignment, where no text is meant.
+
+    rows, places: [n], which tokens of `target_ids`; vectors: [n, d_t].
+    """
+
+    rows: Tensor
+    places: Tensor
+    vectors: Tensor
+
+
+@dataclass(frozen=True)
 class Alignment:
     """A batch of B texts in two tokenizers.
 
@@ -37,16 +49,26 @@ class Alignment:
     target_mask: [B, S_t] bool, true where a token is real.
     source_length: S_s, tokens of the longest text in the source model.
     words: every word of every text that has tokens on both sides.
+    fill: what the target reads in place of some of its tokens.
     """
 
     target_ids: Tensor
     target_mask: Tensor
     source_length: int
     words: tuple[WordPair, ...]
+    fill: Fill | None = None
 
     @property
     def rows(self) -> int:
         return self.target_ids.shape[0]
+
+    def words_at(self, position: int) -> list[WordPair | None]:
+        """The word of every row that holds source token `position`; None where it has no target token."""
+        found: list[WordPair | None] = [None] * self.rows
+        for word in self.words:
+            if word.source_start <= position < word.source_stop:
+                found[word.row] = word
+        return found
 
 
 def pad_ids(sequences: Sequence[Sequence[int]], device: torch.device | str) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,8 @@ non-differentiable re-tokenisation with the approximate gradient (FUSE, Figure 2
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ class EmbeddingMap(nn.Module, ABC):
         super().__init__()
         self.shared_tokenizer = shared_tokenizer
         self._models = (source, target)
+        self._seen: list[tuple[Tensor, Alignment]] | None = None
 
     @property
     def source(self) -> FrozenModel:
@@ -43,6 +45,28 @@ class EmbeddingMap(nn.Module, ABC):
     @abstractmethod
     def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
         """Gradient by the target's embeddings [B, S_t, d_t] -> by the source's [B, S_s, d_s]."""
+
+    def pull_token(self, gradient: Tensor, alignment: Alignment, position: int) -> Tensor:
+        """The gradient by one source token of every row, in the map's own coordinates of tokens: [B, f].
+
+        gradient: by the target's embeddings, [B, S_t, d_t]. Here f is d_s, the token's embedding; a map that
+        knows the vocabulary may have others. `score_tokens` multiplies them by every token's coordinates.
+        """
+        return self.pullback(gradient, alignment)[:, position]
+
+    def score_tokens(self, pulled: Tensor) -> Tensor:
+        """First-order change of the objective with each of the source's V tokens: [B, f] -> [B, V]."""
+        table = self.source.embedding_table()
+        return (pulled.to(table) @ table.T).float()
+
+    @contextmanager
+    def watching(self) -> Iterator[list[tuple[Tensor, Alignment]]]:
+        """Collects what `embed` returns meanwhile, so that gradients by the target's own embeddings can be taken."""
+        self._seen = []
+        try:
+            yield self._seen
+        finally:
+            self._seen = None
 
     def align(self, texts: Sequence[str], source: Sequence[Tokenized] | None = None) -> Alignment:
         """Tokenise `texts` with both models and pair their words.
@@ -70,7 +94,12 @@ class EmbeddingMap(nn.Module, ABC):
                 "of exactly this text, without special tokens"
             )
         values = self.target.embed(alignment.target_ids)
+        if alignment.fill is not None:
+            fill = alignment.fill
+            values = values.index_put((fill.rows, fill.places), fill.vectors.to(values))
         result: Tensor = _Retokenise.apply(embeddings, values, self, alignment)
+        if self._seen is not None:
+            self._seen.append((result, alignment))
         return result
 
     def forward(self, embeddings: Tensor, text: str) -> Tensor:

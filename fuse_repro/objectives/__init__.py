@@ -4,6 +4,7 @@ from fuse_repro.objectives.fluency import FluencyTerm, prompt_nll
 from fuse_repro.objectives.loss import LossValues, MultiObjectiveLoss
 from fuse_repro.objectives.match import EmbeddingMatchTerm, ImageMatchTerm, TextMatchTerm
 from fuse_repro.objectives.prompt_batch import OpenSlot, PromptBatch
+from fuse_repro.objectives.secondary_fluency import SecondaryFluencyTerm
 
 __all__ = [
     "EmbeddingMatchTerm",
@@ -13,6 +14,7 @@ __all__ = [
     "MultiObjectiveLoss",
     "OpenSlot",
     "PromptBatch",
+    "SecondaryFluencyTerm",
     "TextMatchTerm",
     "prompt_nll",
 ]

@@ -1,12 +1,21 @@
 """How far a prompt's meaning is from a photograph's or another text's, by a secondary model (FUSE, eq. 6)."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
 from PIL.Image import Image
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.adapters.word_table import WordTable, word_table
 from fuse_repro.errors import UsageError
+from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.text_encoder import DualEncoder, TextEncoder
 from fuse_repro.objectives.prompt_batch import PromptBatch
+
+WORD_TOKENS = 2  # how many tokens a new word weighs in a pooled embedding
 
 
 class EmbeddingMatchTerm(nn.Module):
@@ -15,6 +24,8 @@ class EmbeddingMatchTerm(nn.Module):
     The target [e], of unit length, is the batch's `targets[name]`. Where the batch has the primary model's
     embeddings, the text passes through the adapter, so that the loss has a gradient by them.
     """
+
+    estimates_inside = True  # pooling hardly minds where a word stands
 
     def __init__(self, name: str, encoder: TextEncoder, adapter: EmbeddingMap | None = None) -> None:
         super().__init__()
@@ -28,9 +39,13 @@ class EmbeddingMatchTerm(nn.Module):
 
     def forward(self, batch: PromptBatch) -> Tensor:
         """[B] cosine distances."""
+        return self.distances(self.embeddings(batch), batch)
+
+    def distances(self, embeddings: Tensor, batch: PromptBatch) -> Tensor:
+        """[B] cosine distances of the encoder's unit embeddings [B, e] to the batch's target."""
         if self.name not in batch.targets:
             raise UsageError(f"the term {self.name!r} has no target: give one in PromptBatch.targets")
-        return 1.0 - self.embeddings(batch) @ batch.targets[self.name]
+        return 1.0 - embeddings @ batch.targets[self.name]
 
     def embeddings(self, batch: PromptBatch) -> Tensor:
         """The encoder's unit embeddings of the batch's texts: [B, e]."""
@@ -41,13 +56,35 @@ class EmbeddingMatchTerm(nn.Module):
                 f"the term {self.name!r} has no adapter to carry its gradient: "
                 "give one, or set optimizer.gradient_weight=0"
             )
-        if batch.slot is None:
-            alignment = self.adapter.align(batch.texts)
-        else:
-            word = batch.slot.word(self.encoder.tokenizer)
-            alignment = self.adapter.align([f"{text} {word}" for text in batch.texts], batch.slot.tokens)
+        alignment = batch.align(self.adapter)
         values: Tensor = self.encoder(self.adapter.embed(batch.embeddings, alignment), alignment.target_mask)
         return values
+
+    def word_table(
+        self, source: FrozenModel, cache_dir: Path | None = None, ids: Sequence[int] | None = None
+    ) -> WordTable:
+        """What `word_estimates` needs to know of the source's tokens, of all or of `ids`."""
+        return word_table(source, self.encoder, cache_dir, ids)
+
+    def word_estimates(self, batch: PromptBatch, table: WordTable, context: bool) -> Tensor:
+        """The term for every prompt followed by every token of the table, without a forward pass of each: [B, n].
+
+        Without context it is the distance of the token alone (a zeroth-order table); with it, of the prompt's and
+        the token's embeddings averaged by their numbers of tokens, as mean pooling would if a word's outputs
+        did not depend on its neighbours.
+        """
+        words = table.embeddings
+        if not context:
+            return (1.0 - words @ batch.targets[self.name]).expand(len(batch.texts), -1)
+        prompts = self.encoder.encode(batch.texts)
+        tokenizer = self.encoder.tokenizer
+        around = len(tokenizer.prefix_ids) + len(tokenizer.suffix_ids)
+        lengths = [len(ids) + around for ids in tokenizer.encode(batch.texts)]
+        rows = [
+            1.0 - normalize(length * prompt + WORD_TOKENS * words, dim=1) @ batch.targets[self.name]
+            for length, prompt in zip(lengths, prompts, strict=True)
+        ]
+        return torch.stack(rows)
 
 
 class ImageMatchTerm(EmbeddingMatchTerm):

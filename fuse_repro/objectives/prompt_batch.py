@@ -1,39 +1,67 @@
 """What a search hands to the objective: candidate prompts and what is already known of them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
+from fuse_repro.adapters.alignment import Alignment, Fill
+from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.errors import UsageError
+from fuse_repro.models.base import FrozenModel
 from fuse_repro.words import Tokenized, WordTokenizer
 
 NEUTRAL_WORD = "thing"
+DUMMIES = ("auto", "mask")  # any other text stands for itself
 
 
 @dataclass(frozen=True)
 class OpenSlot:
-    """The next token of a prompt, not chosen yet: where an objective is linearised.
+    """One token of every prompt, not chosen yet: where an objective is linearised.
 
-    tokens: the primary model's tokens of every prompt with one more token, a word of its own, for the slot.
-    dummy: what secondary models read in the slot: "mask" (their own mask token), "auto" (that where
-        they have one, else a neutral word), or any other word as it is.
+    tokens: the primary model's tokens of every prompt, with one for the slot.
+    before, after: the text around every slot.
+    fillers: what secondary models read in every slot. "mask" is their own mask token and "auto" that where they
+        have one, else a neutral word, both as a word of its own; any other text is put in as it stands (" dog" is
+        a new word, "s" goes on with the last one).
+    position: which of the primary model's tokens the slot is, in every row.
+    vectors: what the slot's embedding is instead, in a secondary model: [B, d_t]; None for the filler's own.
     """
 
     tokens: Sequence[Tokenized]
-    dummy: str = "auto"
+    before: Sequence[str]
+    fillers: Sequence[str]
+    position: int
+    after: Sequence[str] = ()
+    vectors: Callable[[FrozenModel], Tensor] | None = None
 
-    def word(self, tokenizer: WordTokenizer) -> str:
-        """The word that a model with this tokenizer reads in the slot."""
-        if self.dummy == "auto":
-            return tokenizer.mask_token or NEUTRAL_WORD
-        if self.dummy == "mask":
-            if tokenizer.mask_token is None:
-                raise UsageError(
-                    "optimizer.dummy='mask', but a secondary model has no mask token: give a word, or 'auto'"
-                )
-            return tokenizer.mask_token
-        return self.dummy
+    def texts(self, tokenizer: WordTokenizer) -> list[str]:
+        """What a model with this tokenizer reads."""
+        after = self.after or [""] * len(self.before)
+        rows = zip(self.before, self.fillers, after, strict=True)
+        return [f"{before}{self._filler(filler, tokenizer)}{end}" for before, filler, end in rows]
+
+    def align(self, adapter: EmbeddingMap) -> Alignment:
+        """The prompts' words in the primary model and in the adapter's target."""
+        alignment = adapter.align(self.texts(adapter.target.tokenizer), self.tokens)
+        if self.vectors is None:
+            return alignment
+        words = alignment.words_at(self.position)
+        vectors = self.vectors(adapter.target)
+        places = [
+            (row, place)
+            for row, word in enumerate(words)
+            if word is not None
+            for place in range(word.target_start, word.target_stop)
+        ]
+        rows, columns = (torch.tensor(side, device=vectors.device) for side in zip(*places, strict=True))
+        return replace(alignment, fill=Fill(rows, columns, vectors[rows]))
+
+    def _filler(self, filler: str, tokenizer: WordTokenizer) -> str:
+        if filler == "mask" and tokenizer.mask_token is None:
+            raise UsageError("a secondary model has no mask token: linearise at another word, or at auto")
+        return f" {tokenizer.mask_token or NEUTRAL_WORD}" if filler in DUMMIES else filler
 
 
 @dataclass(frozen=True)
@@ -45,7 +73,7 @@ class PromptBatch:
     nll: [B], summed negative log-likelihood of each prompt's tokens under the primary model, in nats.
     scored: [B], the number of tokens in that sum.
     embeddings: [B, S, d], the primary model's embeddings, where a gradient by them is wanted.
-    slot: the prompts' next token, where that is still open; it is the last of `embeddings`.
+    slot: the prompts' open token, if one of `embeddings` is not chosen yet.
     """
 
     texts: Sequence[str]
@@ -54,3 +82,7 @@ class PromptBatch:
     scored: Tensor | None = None
     embeddings: Tensor | None = None
     slot: OpenSlot | None = None
+
+    def align(self, adapter: EmbeddingMap) -> Alignment:
+        """The words of the texts, the open token's included, in the adapter's two models."""
+        return adapter.align(self.texts) if self.slot is None else self.slot.align(adapter)

@@ -12,46 +12,39 @@ from fuse_repro.models.causal_lm import NextToken
 from fuse_repro.objectives import LossValues, PromptBatch, prompt_nll
 from fuse_repro.search.candidates import Candidate, closings, propose
 from fuse_repro.search.frontier import Beam
-from fuse_repro.search.gradient import slot_gradient
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
+from fuse_repro.search.proposal import Proposal
 
 ENDS_SENTENCE = re.compile(r"[.!?…。！？]['\")\]’”]*$")
 STOPS = ("sentence_end", "never")
 
 
 @dataclass(frozen=True)
-class AutoDAN:
+class AutoDAN(Proposal):
     """Extends prompts token by token.
 
-    Every step scores all next tokens of every prompt in the beam by
-    logprob_weight * log p(token | prompt) - gradient_weight * <d objective / d slot, embedding(token)>,
-    computes the true objective of the `candidates` best of each prompt, and keeps the `beam` best.
+    Every step scores all next tokens of every prompt in the beam (see Proposal), computes the true objective of the
+    `candidates` best of each prompt, and keeps the `beam` best.
 
     candidates: per prompt and step (paper: 512). beam: prompts kept (paper: 5; 1 is greedy).
     max_new_tokens: steps at the most. stop: "sentence_end" also tries . ! ? after every prompt, sets
     prompts that end a sentence aside, returns the best of those, and ends early once that has not changed
     for `patience` steps (0: never early); "never" takes all steps and returns the best prompt.
-    dummy: see OpenSlot.
     """
 
     candidates: int = 512
     beam: int = 5
     max_new_tokens: int = 16
-    logprob_weight: float = 1.0
-    gradient_weight: float = 1.0
     stop: str = "sentence_end"
     patience: int = 4
-    dummy: str = "auto"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         Beam(self.beam)
         for name in ("candidates", "max_new_tokens"):
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
-        for name in ("logprob_weight", "gradient_weight", "patience"):
-            require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "at least 0")
+        require(self.patience >= 0, "optimizer.patience", self.patience, "at least 0")
         require(self.stop in STOPS, "optimizer.stop", self.stop, f"one of {', '.join(STOPS)}")
-        one_word = len(self.dummy.split()) == 1
-        require(one_word, "optimizer.dummy", self.dummy, "one word, mask, or auto")
 
     def search(self, problem: PromptProblem, on_step: StepListener | None = None) -> SearchResult:
         """Minimise the objective from the problem's prefix on; `on_step` sees every step's beam."""
@@ -82,22 +75,13 @@ class AutoDAN:
         self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: NextToken
     ) -> list[Candidate]:
         """The most promising extensions of every prompt, and its sentence ends."""
-        tokenizer, scores = problem.lm.tokenizer, self._scores(problem, prompts, state)
+        tokenizer, scores = problem.lm.tokenizer, self.scores(problem, prompts, state)
         candidates = propose(scores, [h.ids for h in prompts], tokenizer, self.candidates)
         if self.stop == "sentence_end":
             known = {c.ids for c in candidates}
             ends = closings([h.ids for h in prompts], [h.text for h in prompts], tokenizer)
             candidates += [c for c in ends if c.ids not in known]
         return candidates
-
-    def _scores(self, problem: PromptProblem, beam: Sequence[Hypothesis], state: NextToken) -> Tensor:
-        """[B, V], higher is more promising."""
-        scores = self.logprob_weight * state.log_probs
-        if self.gradient_weight > 0:
-            gradient = slot_gradient(problem, beam, self.dummy)
-            table = problem.lm.embedding_table()
-            scores = scores - self.gradient_weight * (gradient.to(table) @ table.T).float()
-        return scores
 
     @torch.no_grad()
     def _evaluate(

@@ -1,43 +1,144 @@
-"""The objective's gradient by a token that is not chosen yet."""
+"""The objective's gradient by one open token of a prompt, at several points in one forward pass."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fuse_repro.adapters.alignment import Alignment
+from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.models.base import FrozenModel
 from fuse_repro.objectives import OpenSlot, PromptBatch
-from fuse_repro.search.problem import Hypothesis, PromptProblem
+from fuse_repro.search.linearisation import Linearisation, Point
+from fuse_repro.search.problem import PromptProblem
 from fuse_repro.words import Tokenized
 
+EMPTY = Tokenized((), (), ())
 
-def slot_gradient(problem: PromptProblem, beam: Sequence[Hypothesis], dummy: str) -> Tensor:
-    """d objective / d embedding of the next token, for B prompts of equal length: [B, d].
 
-    Each prompt has a slot of its own, filled by `dummy` in the secondary models (see OpenSlot), a word of
-    its own after the prompt. Gradients do not mix between prompts, since every term is per candidate.
+@dataclass(frozen=True)
+class OpenPrompt:
+    """A prompt with one open token, between the texts `before` and `after` (which starts with a space, or is empty).
+
+    nll and scored: of the text before, as a Hypothesis has them.
     """
+
+    before: str
+    nll: float = 0.0
+    scored: int = 1
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class SlotGradients:
+    """The objective at R points of the open token, and its gradients by what every adapter's target reads there.
+
+    values: [R], the weighted sum of the terms that have gradients. joins: [R], which points join the last word.
+    traces: per adapter the gradient [R, S_t, d_t] and the alignment of the texts read. position: the open token's.
+    """
+
+    values: Tensor
+    joins: Tensor
+    traces: Sequence[tuple[EmbeddingMap, Tensor, Alignment]]
+    position: int
+
+    def scores(self, joins: bool = False, instead: EmbeddingMap | None = None) -> Tensor:
+        """First-order change with each of V tokens, up to a constant, averaged over the points of one kind: [V].
+
+        instead: a map to pull every gradient back with, in place of the adapter that the term has.
+        """
+        total = torch.zeros((), device=self.values.device)
+        for adapter, gradient, alignment in self.traces:
+            chosen = adapter if instead is None else instead
+            pulled = chosen.pull_token(gradient, alignment, self.position)[self.joins == joins]
+            total = total + chosen.score_tokens(pulled.float().mean(0, keepdim=True))[0]
+        return total
+
+
+def slot_gradients(
+    problem: PromptProblem, prompt: OpenPrompt, linearisation: Linearisation, log_probs: Tensor
+) -> SlotGradients | None:
+    """Gradients at every point of the linearisation, in one forward and one backward pass.
+
+    log_probs: [V], of the prompt's next token. None where no term of the objective has a gradient.
+    """
+    points = linearisation.points(problem.lm, log_probs)
+    batch = _batch(problem, prompt, points, linearisation, log_probs)
+    adapters = list(dict.fromkeys(term.adapter for term in carried_terms(problem).values()))
+    with ExitStack() as stack, torch.enable_grad():
+        seen = [stack.enter_context(adapter.watching()) for adapter in adapters]
+        weighted = problem.objective(batch).weighted
+        values = [weighted[name] for name in carried_terms(problem)]
+        traces = [(adapter, *trace) for adapter, found in zip(adapters, seen, strict=True) for trace in found]
+        if not traces:
+            return None
+        total = torch.stack(values).sum(0)
+        gradients = torch.autograd.grad(total.sum(), [embeddings for _, embeddings, _ in traces])
+    joins = torch.tensor([point.joins for point in points], device=total.device)
+    position = len(problem.lm.tokenizer.encode([prompt.before])[0])
+    pairs = zip(gradients, traces, strict=True)
+    found_traces = [(adapter, gradient, alignment) for gradient, (adapter, _, alignment) in pairs]
+    return SlotGradients(total.detach(), joins, found_traces, position)
+
+
+def carried_terms(problem: PromptProblem) -> dict[str, Any]:
+    """The terms that count and have an adapter to carry their gradient."""
+    weights = problem.objective.weights
+    terms = problem.objective.terms.items()
+    return {n: term for n, term in terms if weights[n] > 0 and getattr(term, "adapter", None) is not None}
+
+
+def _batch(
+    problem: PromptProblem,
+    prompt: OpenPrompt,
+    points: Sequence[Point],
+    linearisation: Linearisation,
+    log_probs: Tensor,
+) -> PromptBatch:
+    """The prompt once per point; the open token's own embedding is zero, only its gradient is asked for."""
     lm = problem.lm
-    tokens = [_with_slot(text) for text in lm.tokenizer.split([h.text for h in beam])]
-    ids = torch.tensor([h.ids for h in beam], device=lm.device)
-    known = lm.embed(ids)
-    embeddings = torch.cat([known, known.new_zeros(len(beam), 1, known.shape[-1])], dim=1)
-    embeddings.requires_grad_(True)
-    batch = PromptBatch(
-        texts=[h.text for h in beam],
-        targets=problem.targets,
-        nll=embeddings.new_tensor([h.nll for h in beam]),
-        scored=embeddings.new_tensor([h.scored for h in beam]),
-        embeddings=embeddings,
-        slot=OpenSlot(tokens, dummy),
+    before, after = (
+        lm.tokenizer.split([text])[0] if text else EMPTY for text in (prompt.before, prompt.after)
     )
-    with torch.enable_grad():
-        total = problem.objective(batch).total.sum()
-    if not total.requires_grad:
-        return known.new_zeros(len(beam), known.shape[-1])
-    (gradient,) = torch.autograd.grad(total, embeddings)
-    return gradient[:, -1]
+    known = lm.embed(torch.tensor([*before.ids, *after.ids], dtype=torch.long, device=lm.device))
+    whole = torch.cat(
+        [known[: len(before.ids)], known.new_zeros(1, known.shape[1]), known[len(before.ids) :]]
+    )
+    rows = len(points)
+
+    def vectors(model: FrozenModel) -> Tensor:
+        return linearisation.vector(model, lm, log_probs).expand(rows, -1)
+
+    slot = OpenSlot(
+        tokens=[_with_slot(before, point.joins, after) for point in points],
+        before=[prompt.before] * rows,
+        fillers=[point.filler for point in points],
+        position=len(before.ids),
+        after=[prompt.after] * rows,
+        vectors=vectors if linearisation.moves else None,
+    )
+    return PromptBatch(
+        texts=[prompt.before] * rows,
+        targets=problem.targets,
+        nll=whole.new_full((rows,), prompt.nll),
+        scored=whole.new_full((rows,), prompt.scored),
+        embeddings=whole.expand(rows, -1, -1).clone().requires_grad_(True),
+        slot=slot,
+    )
 
 
-def _with_slot(text: Tokenized) -> Tokenized:
-    end = len(text.ids)
-    return Tokenized((*text.ids, 0), (*text.words, ""), (*text.spans, (end, end + 1)))
+def _with_slot(before: Tokenized, joins: bool, after: Tokenized) -> Tokenized:
+    """The tokens of `before`, one more (of a new word, or of the last one), and those of `after`."""
+    size = len(before.ids)
+    spans = list(before.spans)
+    words = list(before.words)
+    if joins and spans:
+        spans[-1] = (spans[-1][0], size + 1)
+    else:
+        spans.append((size, size + 1))
+        words.append("")
+    spans += [(start + size + 1, stop + size + 1) for start, stop in after.spans]
+    return Tokenized((*before.ids, 0, *after.ids), (*words, *after.words), tuple(spans))

@@ -11,7 +11,9 @@ def test_refinement_reaches_double_precision() -> None:
     grams, right = anchors.mT @ anchors, torch.randn(3, 12, generator=generator, dtype=torch.float64)
     for ridge in (0.0, 0.1):
         lift = ridge * grams.diagonal(dim1=1, dim2=2).mean(1)[:, None]
-        found = refined(grams.float(), lambda v: (grams @ v[..., None])[..., 0] + lift * v, right, ridge)
+        found = refined(
+            grams.float(), lambda v, lift=lift: (grams @ v[..., None])[..., 0] + lift * v, right, ridge
+        )
         expected = torch.stack([solve_gram(gram, row, ridge) for gram, row in zip(grams, right, strict=True)])
         assert found is not None
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
@@ -24,4 +26,4 @@ def test_a_matrix_that_single_precision_cannot_tell_from_a_singular_one_is_left_
         scales = torch.tensor([1.0, 1, 1, 1, 1, smallest], dtype=torch.float64)
         gram = (basis * scales**2) @ basis.T
         right = gram @ torch.ones(6, dtype=torch.float64)
-        assert refined(gram.float()[None], lambda v: v @ gram, right[None]) is None
+        assert refined(gram.float()[None], lambda v, gram=gram: v @ gram, right[None]) is None

@@ -118,11 +118,16 @@ def test_gradient_through_the_adapter_is_the_pullback_of_the_encoders(parts: tup
 
 def test_dummy_words() -> None:
     bert, clip = tiny_bert_encoder().tokenizer, tiny_clip().tokenizer
-    assert OpenSlot((), "auto").word(bert) == bert.mask_token
-    assert OpenSlot((), "auto").word(clip) == "thing"
-    assert OpenSlot((), "dog").word(bert) == "dog"
+
+    def read(filler: str, tokenizer, after: str = "") -> str:
+        return OpenSlot((), ["An image of"], [filler], 3, [after]).texts(tokenizer)[0]
+
+    assert read("auto", bert) == f"An image of {bert.mask_token}"
+    assert read("auto", clip) == "An image of thing"
+    assert read(" dog", bert) == "An image of dog"
+    assert read("ten", bert, " on a table") == "An image often on a table"
     with pytest.raises(UsageError, match="no mask token"):
-        OpenSlot((), "mask").word(clip)
+        read("mask", clip)
 
 
 def test_terms_say_what_they_lack(parts: tuple) -> None:

@@ -9,10 +9,10 @@ from fuse_repro.adapters import FuseAdapterModule
 from fuse_repro.errors import UsageError
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import FluencyTerm, MultiObjectiveLoss, PromptBatch, TextMatchTerm
-from fuse_repro.search import AutoDAN, PromptProblem
+from fuse_repro.search import AutoDAN, Linearisation, PromptProblem
 from fuse_repro.search.autodan import _start
 from fuse_repro.search.candidates import propose
-from fuse_repro.search.gradient import slot_gradient
+from fuse_repro.search.gradient import OpenPrompt, slot_gradients
 
 WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
 
@@ -129,22 +129,11 @@ def test_never_stopping_returns_the_best_prompt_of_the_last_step(problem: Prompt
     assert not any(h.finished for step in found.steps for h in step)
 
 
-def test_every_prompt_has_a_slot_gradient_of_its_own(problem: PromptProblem) -> None:
-    beam = AutoDAN(candidates=30, beam=3, max_new_tokens=2, stop="never").search(problem).steps[-1]
-    together = slot_gradient(problem, beam, "auto")
-    assert together.shape == (len(beam), problem.lm.embedding_size)
-    for row, hypothesis in enumerate(beam):
-        alone = slot_gradient(problem, [hypothesis], "auto")
-        torch.testing.assert_close(together[row], alone[0], atol=1e-5, rtol=1e-4)
-    assert together.abs().sum() > 0
-
-
 def test_slot_gradient_is_the_pullback_at_the_dummy_word(problem: PromptProblem) -> None:
     term = problem.objective.terms["text"]
     adapter, encoder = term.adapter, term.encoder
-    start = _start(problem)
-    text = f"{start.text} dog"
-    source_tokens, target_tokens = (m.tokenizer.split([text])[0] for m in (problem.lm, encoder))
+    text = f"{problem.prefix} dog"
+    (target_tokens,) = encoder.tokenizer.split([text])
     embeddings = encoder.embed(torch.tensor([target_tokens.ids])).requires_grad_(True)
     mask = torch.ones(1, len(target_tokens.ids), dtype=torch.bool)
     loss = 20 * (1 - encoder(embeddings, mask) @ problem.targets["text"])
@@ -152,10 +141,16 @@ def test_slot_gradient_is_the_pullback_at_the_dummy_word(problem: PromptProblem)
     begin, end = target_tokens.spans[-1]
     word = embeddings.grad[0, begin:end]
     fitted = adapter.map((end - begin,))
-    depth = fitted.shape[-1]
-    expected = sum(word[b] @ fitted[..., b % depth].T for b in range(end - begin))
-    assert len(source_tokens.words) == len(target_tokens.words)
-    torch.testing.assert_close(slot_gradient(problem, [start], "dog")[0], expected, atol=1e-5, rtol=1e-4)
+    pulled = sum(word[b] @ fitted[..., b % fitted.shape[-1]].T for b in range(end - begin))
+    found = slot_gradients(
+        problem,
+        OpenPrompt(problem.prefix),
+        Linearisation("dummy", "dog"),
+        torch.zeros(problem.lm.tokenizer.vocab_size),
+    )
+    expected = problem.lm.embedding_table() @ pulled
+    torch.testing.assert_close(found.scores(), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.values, loss.detach())
 
 
 def test_without_a_gradient_candidates_are_the_likeliest(problem: PromptProblem) -> None:
@@ -188,7 +183,9 @@ def test_scores_of_minus_infinity_and_special_tokens_are_never_proposed() -> Non
         ({"max_new_tokens": 0}, r"optimizer\.max_new_tokens"),
         ({"gradient_weight": -1.0}, r"optimizer\.gradient_weight"),
         ({"stop": "eos"}, r"optimizer\.stop.*sentence_end, never"),
-        ({"dummy": "two words"}, r"optimizer\.dummy"),
+        ({"zeroth": "alone"}, r"optimizer\.zeroth.*calibrated"),
+        ({"zeroth": "second"}, r"optimizer\.zeroth.*alone, context"),
+        ({"zeroth_weight": (1.0,)}, r"optimizer\.zeroth_weight.*two numbers"),
     ],
 )
 def test_settings_out_of_range(setting: dict, message: str) -> None:

@@ -1,0 +1,208 @@
+"""The vocabulary lookup: every source token is what the target model writes for it; no map is fitted in between.
+
+A linear map d_s -> d_t can only say where a token's embedding should lie in the target's space; the tokenizers know.
+The lookup table L [V, d_t] holds, for each of the source's tokens, the mean of the target's embeddings of
+its pieces. The gradient by a choice among V tokens is then G L^T, the exact one-hot gradient for words of one piece.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fuse_repro.adapters import store
+from fuse_repro.adapters.alignment import Alignment, pad_ids
+from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.adapters.least_squares import solve_gram
+from fuse_repro.adapters.linear import pull_linear
+from fuse_repro.adapters.prompt_checks import check_prompt
+from fuse_repro.adapters.token_pieces import token_pieces
+from fuse_repro.errors import UsageError, require
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.progress import track
+
+FORMAT = 1
+BLOCK = 4096
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+STATE = ("codes", "basis", "centre", "weight", "source_mean")
+
+
+class LookupMap(EmbeddingMap):
+    """A table of the target's embeddings for every source token.
+
+    codes: [V, r]; basis: [r, d_t]; centre: [d_t]. Token c is codes[c] @ basis + centre; without low rank the basis
+    is empty ([0, d_t]) and the codes are the rows themselves.
+    weight: [d_s, d_t] and source_mean [d_s]: the linear map closest to the table over the whole vocabulary, for
+    vectors that are no tokens: soft prompts, and gradients by the source's embeddings.
+    """
+
+    codes: Tensor
+    basis: Tensor
+    centre: Tensor
+    weight: Tensor
+    source_mean: Tensor
+
+    def __init__(self, source: FrozenModel, target: FrozenModel, state: dict[str, Tensor]) -> None:
+        super().__init__(source, target)
+        for name in STATE:
+            self.register_buffer(name, state[name].to(source.device))
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """The table's rows of these tokens: [n, d_t], float32."""
+        codes = self.codes[ids].float()
+        return (codes if len(self.basis) == 0 else codes @ self.basis) + self.centre
+
+    def transfer(self, prompt: Tensor) -> Tensor:
+        """Soft prompt [m, d_s] -> [m, d_t], by the linear map closest to the table."""
+        check_prompt(prompt, self.source)
+        return (prompt - self.source_mean.to(prompt)) @ self.weight.to(prompt) + self.centre.to(prompt)
+
+    def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
+        """Gradient [B, S_t, d_t] -> [B, S_s, d_s], by the linear map closest to the table."""
+        return pull_linear(gradient, alignment, self.weight)
+
+    def pull_token(self, gradient: Tensor, alignment: Alignment, position: int) -> Tensor:
+        """The gradient by what the target writes for one source token of every row: [B, d_t].
+
+        A word's source and target tokens are matched from its start; the last source token has all that is left.
+        """
+        pulled = gradient.new_zeros(alignment.rows, gradient.shape[2])
+        for row, word in enumerate(alignment.words_at(position)):
+            if word is not None:
+                begin, end = _share(position - word.source_start, word.source_count, word.target_count)
+                pulled[row] = gradient[row, word.target_start + begin : word.target_start + end].sum(0)
+        return pulled
+
+    def score_tokens(self, pulled: Tensor) -> Tensor:
+        """First-order change of the objective with each of the source's V tokens: [B, d_t] -> [B, V]."""
+        pulled = pulled.float()
+        coordinates = pulled if len(self.basis) == 0 else pulled @ self.basis.T
+        change = [coordinates @ codes.float().T for codes in self.codes.split(BLOCK)]
+        return torch.cat(change, dim=1) + (pulled @ self.centre).unsqueeze(1)
+
+
+def _share(token: int, source_count: int, target_count: int) -> tuple[int, int]:
+    """Which target tokens of a word stand for one of its source tokens: `[begin, end)`, never empty."""
+    begin = min(token, target_count - 1)
+    return begin, target_count if token == source_count - 1 else begin + 1
+
+
+@dataclass(frozen=True)
+class LookupConfig:
+    """Settings of a LookupMap.
+
+    rank: of the table, null is full rank; the best approximation by r directions.
+    dtype: of the stored table: float32, float16 or bfloat16 (slower to multiply on a CPU).
+    max_gib: refuse a table larger than this.
+    ridge: of the linear map closest to the table, relative to the mean diagonal of its normal equations.
+    """
+
+    rank: int | None = None
+    dtype: str = "float32"
+    max_gib: float = 2.0
+    ridge: float = 0.01
+
+    def __post_init__(self) -> None:
+        whole = self.rank is None or self.rank >= 1
+        require(whole, "adapter.rank", self.rank, "at least 1, or null for full rank")
+        require(self.dtype in DTYPES, "adapter.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        require(self.max_gib > 0, "adapter.max_gib", self.max_gib, "above 0")
+        require(self.ridge >= 0, "adapter.ridge", self.ridge, "0 or more")
+
+    def fit(
+        self, source: FrozenModel, target: FrozenModel, words: Sequence[str], cache_dir: Path | None = None
+    ) -> LookupMap:
+        """Write the table, or find it in `cache_dir`; `words` is there for the interface.
+
+        Raises UsageError for a table that is too large, and where no token can be read by the target.
+        """
+        self._check_size(source, target)
+        inputs = self._inputs(source, target)
+        path = None if cache_dir is None else store.cache_path(cache_dir, inputs)
+        if path is not None and path.exists():
+            with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
+                return LookupMap(source, target, store.load(path)[0])
+        state = self._state(source, target)
+        if path is not None:
+            store.save(path, state, inputs)
+        return LookupMap(source, target, state)
+
+    def gib(self, source: FrozenModel, target: FrozenModel) -> float:
+        """How large the table is."""
+        width = target.embedding_size if self.rank is None else self.rank
+        return source.tokenizer.vocab_size * width * DTYPES[self.dtype].itemsize / 2**30
+
+    def _check_size(self, source: FrozenModel, target: FrozenModel) -> None:
+        size, width = self.gib(source, target), target.embedding_size
+        if self.rank is not None:
+            require(self.rank <= width, "adapter.rank", self.rank, f"at most {width}, or null for full rank")
+        if size > self.max_gib:
+            fits = int((self.rank or width) * self.max_gib / size)
+            raise UsageError(
+                f"a lookup table of {source.tokenizer.vocab_size} tokens x {self.rank or width} takes {size:.3g} GiB, "
+                f"above adapter.max_gib={self.max_gib:g}: raise it, or set adapter.rank={max(fits, 1)} (low rank) or "
+                "adapter.dtype=float16"
+            )
+
+    def _inputs(self, source: FrozenModel, target: FrozenModel) -> dict[str, Any]:
+        settings = {key: value for key, value in asdict(self).items() if key != "max_gib"}
+        models = {"source": source.fingerprint, "target": target.fingerprint}
+        return {"kind": "lookup", "format": FORMAT, **models, "settings": settings}
+
+    @torch.no_grad()
+    def _state(self, source: FrozenModel, target: FrozenModel) -> dict[str, Tensor]:
+        """Two passes over the vocabulary in blocks: moments first, then the rows."""
+        count, x_size, y_size = source.tokenizer.vocab_size, source.embedding_size, target.embedding_size
+        moments = torch.zeros(x_size + y_size, x_size + y_size, dtype=torch.float64)
+        sums, used = torch.zeros(x_size + y_size, dtype=torch.float64), 0
+        blocks = range(0, count, BLOCK)
+        rows = torch.zeros(count if self.rank is None else 0, y_size, dtype=DTYPES[self.dtype])
+        missing = []
+        for begin in track(blocks, "looking up the vocabulary"):
+            ids = torch.arange(begin, min(begin + BLOCK, count))
+            y, known = _look_up(source, target, ids)
+            joint = torch.cat([source.embedding_table()[ids].cpu().double(), y.double()], dim=1)[known]
+            moments += joint.T @ joint
+            sums += joint.sum(0)
+            used += int(known.sum())
+            missing.append(ids[~known])
+            if self.rank is None:
+                rows[ids] = y.to(rows.dtype)
+        if used == 0:
+            raise UsageError(f"no token of {source.name} can be written by {target.name}: use another map")
+        mean = sums / used
+        covariance = moments - used * torch.outer(mean, mean)
+        weight = solve_gram(covariance[:x_size, :x_size], covariance[:x_size, x_size:], self.ridge)
+        centre, basis = mean[x_size:].float(), torch.zeros(0, y_size)
+        if self.rank is None:
+            rows -= centre.to(rows.dtype)
+        else:
+            directions = torch.linalg.eigh(covariance[x_size:, x_size:]).eigenvectors
+            basis = directions.flip(1)[:, : self.rank].T.float().contiguous()
+            rows = torch.cat([self._coded(source, target, begin, centre, basis) for begin in blocks])
+        rows[torch.cat(missing)] = 0
+        mean_x = mean[:x_size].float()
+        return dict(zip(STATE, (rows, basis, centre, weight.float(), mean_x), strict=True))
+
+    def _coded(
+        self, source: FrozenModel, target: FrozenModel, begin: int, centre: Tensor, basis: Tensor
+    ) -> Tensor:
+        """One block of the table in the low-rank basis."""
+        ids = torch.arange(begin, min(begin + BLOCK, source.tokenizer.vocab_size))
+        return ((_look_up(source, target, ids)[0] - centre) @ basis.T).to(DTYPES[self.dtype])
+
+
+def _look_up(source: FrozenModel, target: FrozenModel, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean target embedding of every token's pieces, [n, d_t] on the CPU, and whether it has any, [n]."""
+    pieces = token_pieces(source.tokenizer, target.tokenizer, ids.tolist())
+    padded, mask = pad_ids(pieces, target.device)
+    special = torch.tensor([i in source.tokenizer.special_ids for i in ids.tolist()])
+    known = mask.any(1).cpu() & ~special
+    total = (target.embed(padded).float() * mask.unsqueeze(2)).sum(1)
+    return (total / mask.sum(1, keepdim=True).clamp_min(1)).cpu(), known

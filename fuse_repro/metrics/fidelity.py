@@ -1,0 +1,118 @@
+"""How well predicted changes of an objective rank candidates by the true ones; lower objectives are better."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+from torchmetrics.functional import spearman_corrcoef
+
+from fuse_repro.errors import UsageError, require
+
+BEST_SHARE = 0.01  # which share of the candidates counts as the true best
+RESAMPLES = 2000
+
+
+def spearman(predicted: Tensor, true: Tensor) -> float:
+    """Rank correlation in [-1, 1] of two [n], ties sharing their mean rank; 0 where either has no spread."""
+    if len(true) < 2 or float(predicted.std()) == 0 or float(true.std()) == 0:
+        return 0.0
+    return float(spearman_corrcoef(predicted.double(), true.double()))
+
+
+def top_k(values: Tensor, k: int) -> Tensor:
+    """Places of the k lowest of [n]; of equals the first."""
+    return torch.argsort(values, stable=True)[:k]
+
+
+def recall_at(predicted: Tensor, true: Tensor, k: int, share: float = BEST_SHARE) -> float:
+    """Which share of the truly best candidates is among the k predicted best. [n], [n]."""
+    best = top_k(true, max(1, round(share * len(true))))
+    return float(torch.isin(best, top_k(predicted, k)).double().mean())
+
+
+def regret_at(predicted: Tensor, true: Tensor, k: int) -> float:
+    """Best true value among the k predicted best minus the best of all, in standard deviations of the true values."""
+    spread = float(true.double().std())
+    gap = float(true[top_k(predicted, k)].min() - true.min())
+    return gap / spread if spread > 0 else 0.0
+
+
+def sample_k(k: int, sample: int, pool: int) -> int:
+    """The predicted best k of `pool` candidates, seen through a random sample of them.
+
+    Raises UsageError where the sample is too small to hold any.
+    """
+    scaled = k * sample / pool
+    if scaled < 0.5:
+        raise UsageError(
+            f"runner.candidates={sample} of {pool} tokens are too few to tell the best {k}: "
+            f"take at least {ceil(pool / k / 2)}, or drop k={k} from runner.ks"
+        )
+    return max(1, round(scaled))
+
+
+def fidelity(predicted: Tensor, true: Tensor, ks: Sequence[int], pool: int) -> dict[str, Any]:
+    """spearman, recall and regret of one prompt's candidates [n], a sample of `pool`; ks are of the pool."""
+    if not bool(torch.isfinite(predicted).all() and torch.isfinite(true).all()):
+        raise UsageError("predicted or true objectives are not finite: check the models and their dtype")
+    sizes = {k: sample_k(k, len(true), pool) for k in ks}
+    return {
+        "spearman": spearman(predicted, true),
+        "recall": {str(k): recall_at(predicted, true, size) for k, size in sizes.items()},
+        "regret": {str(k): regret_at(predicted, true, size) for k, size in sizes.items()},
+    }
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95% bootstrap interval, over so many values."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def grouped_mean(
+    values: Sequence[float], groups: Sequence[str], clusters: Sequence[str], seed: int = 0
+) -> Interval:
+    """Mean over groups of the groups' means, every group counting once; see `grouped_means`."""
+    return grouped_means(numpy.asarray(values, dtype=float)[:, None], groups, clusters, seed)[0]
+
+
+def grouped_means(
+    values: numpy.ndarray, groups: Sequence[str], clusters: Sequence[str], seed: int = 0
+) -> list[Interval]:
+    """Mean over groups of the groups' means, every group counting once, of every column of `values` [n, m].
+
+    The bootstrap resamples clusters (such as the sentence that several prompts were cut from), not single values,
+    since those of one cluster vary together (Cameron et al. 2008, pairs cluster bootstrap). Columns share resamples.
+    """
+    require(len(values) > 0, "values", [], "at least one")
+    names, places = (sorted(set(given)) for given in (groups, clusters))
+    total = numpy.zeros((len(places), len(names), values.shape[1]))
+    count = numpy.zeros((len(places), len(names)))
+    for row, group, cluster in zip(values, groups, clusters, strict=True):
+        total[places.index(cluster), names.index(group)] += row
+        count[places.index(cluster), names.index(group)] += 1
+    draws = numpy.random.default_rng(seed).multinomial(
+        len(places), numpy.full(len(places), 1 / len(places)), size=RESAMPLES
+    )
+    drawn = (draws @ total.reshape(len(places), -1)).reshape(RESAMPLES, *total.shape[1:])
+    with numpy.errstate(invalid="ignore"):
+        means = numpy.nanmean(drawn / (draws @ count)[:, :, None], axis=1)
+    low, high = numpy.nanquantile(means, [0.025, 0.975], axis=0)
+    mean = (total.sum(0) / count.sum(0)[:, None]).mean(0)
+    return [Interval(*(float(part[i]) for part in (mean, low, high)), len(values)) for i in range(len(mean))]
+
+
+def flat(measured: Mapping[str, Any]) -> dict[str, float]:
+    """What `fidelity` gave, with one name for each number: spearman, recall@512, regret@512."""
+    numbers = {"spearman": measured["spearman"]}
+    for name in ("recall", "regret"):
+        numbers |= {f"{name}@{k}": value for k, value in measured[name].items()}
+    return numbers

@@ -1,0 +1,130 @@
+"""Which next tokens are promising: log-probabilities, gradients and zeroth-order estimates in one score."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from fuse_repro.adapters.token_pieces import starts_word, token_texts
+from fuse_repro.errors import require
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.causal_lm import NextToken
+from fuse_repro.objectives import FluencyTerm, PromptBatch
+from fuse_repro.search.gradient import OpenPrompt, carried_terms, slot_gradients
+from fuse_repro.search.linearisation import Linearisation
+from fuse_repro.search.problem import Hypothesis, PromptProblem
+from fuse_repro.search.scoring import GROUPS, combine
+from fuse_repro.weights import cache_folder
+from fuse_repro.words import WordTokenizer
+
+ZEROTH = ("none", "alone", "context")
+_tables: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Settings of the score of next tokens, shared by searches; higher is more promising.
+
+    logprob_weight: of log p(token | prompt).
+    gradient_weight: of the predicted change of the objective's other terms; 0 leaves them out, adapters with them.
+    linearisation: where gradients are taken.
+    zeroth: an estimate without any gradient, beside it: "none", "alone" (what every token alone means to a
+        secondary model: a table made once) or "context" (as part of the prompt; see the terms' `word_estimates`).
+    zeroth_weight: of that estimate against the gradient, both standardised over the vocabulary: for tokens
+        that start a word, and for those that join the last one.
+    calibrated: the two kinds of tokens are standardised apart and brought to the objective's scale by its
+        values at the points, which the gradients gave for free; log p then counts as much as in the objective.
+        Otherwise the score is logprob_weight * log p - gradient_weight * the first-order change (the paper).
+    cache_dir: where tables are kept; null as in the root config.
+    """
+
+    logprob_weight: float = 1.0
+    gradient_weight: float = 1.0
+    linearisation: Linearisation = field(default_factory=Linearisation)
+    zeroth: str = "none"
+    zeroth_weight: Sequence[float] = (1.0, 0.5)
+    calibrated: bool = False
+    cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("logprob_weight", "gradient_weight"):
+            require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "at least 0")
+        require(self.zeroth in ZEROTH, "optimizer.zeroth", self.zeroth, f"one of {', '.join(ZEROTH)}")
+        good = len(self.zeroth_weight) == 2 and min(self.zeroth_weight) >= 0
+        require(good, "optimizer.zeroth_weight", self.zeroth_weight, "two numbers of at least 0")
+        good = self.calibrated or self.zeroth == "none"
+        require(good, "optimizer.zeroth", self.zeroth, "none, unless optimizer.calibrated=true")
+
+    def scores(self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: NextToken) -> Tensor:
+        """[B, V], higher is more promising."""
+        share = torch.ones(len(prompts), device=state.log_probs.device)
+        if self.calibrated:
+            share = fluency_weight(problem) / (share.new_tensor([h.scored for h in prompts]) + 1)
+        scores = self.logprob_weight * share[:, None] * state.log_probs
+        if self.gradient_weight > 0:
+            predicted = [
+                self.predict(problem, OpenPrompt(h.text, h.nll, h.scored), log_probs)
+                for h, log_probs in zip(prompts, state.log_probs, strict=True)
+            ]
+            scores = scores - self.gradient_weight * torch.stack(predicted)
+        return scores
+
+    def predict(self, problem: PromptProblem, prompt: OpenPrompt, log_probs: Tensor) -> Tensor:
+        """The predicted change of the terms that have adapters, with each of V tokens: [V]."""
+        found = slot_gradients(problem, prompt, self.linearisation, log_probs)
+        if found is None:
+            return torch.zeros_like(log_probs)
+        if not self.calibrated:
+            return found.scores()
+        kinds = [kind for kind in GROUPS if bool((found.joins == kind).any())]
+        return combine(
+            {kind: found.scores(kind) for kind in kinds},
+            self._zeroth(problem, prompt),
+            joining(problem.lm.tokenizer).to(log_probs.device),
+            self.zeroth_weight,
+            {kind: found.values[found.joins == kind] for kind in kinds},
+        )
+
+    def _zeroth(self, problem: PromptProblem, prompt: OpenPrompt) -> Tensor | None:
+        """The weighted estimate [V] of the terms that have one."""
+        if self.zeroth == "none":
+            return None
+        folder = cache_folder(self.cache_dir)
+        batch = PromptBatch([prompt.before + prompt.after], problem.targets)
+        estimates = [
+            problem.objective.weights[name]
+            * term.word_estimates(batch, _table(term, problem.lm, folder), self.zeroth == "context")[0]
+            for name, term in carried_terms(problem).items()
+            if can_estimate(term, prompt)
+        ]
+        return torch.stack(estimates).sum(0) if estimates else None
+
+
+def can_estimate(term: Any, prompt: OpenPrompt) -> bool:
+    """Whether the term has an estimate without gradients for this prompt."""
+    return hasattr(term, "word_estimates") and (not prompt.after or bool(term.estimates_inside))
+
+
+def fluency_weight(problem: PromptProblem) -> float:
+    """What the primary model's nats per token count in the objective."""
+    terms, weights = problem.objective.terms, problem.objective.weights
+    return sum(weights[name] for name, term in terms.items() if isinstance(term, FluencyTerm))
+
+
+@lru_cache(maxsize=8)
+def joining(tokenizer: WordTokenizer) -> Tensor:
+    """Which of the V tokens go on with the last word of a text: [V], bool."""
+    texts = token_texts(tokenizer, range(tokenizer.vocab_size))
+    return torch.tensor([not starts_word(text) for text in texts])
+
+
+def _table(term: Any, source: FrozenModel, folder: Path | None) -> Any:
+    """A term's table of the source's vocabulary, made once per term."""
+    if term not in _tables:
+        _tables[term] = term.word_table(source, folder)
+    return _tables[term]

@@ -1,0 +1,51 @@
+"""First-order and zeroth-order predictions of a token's effect, joined into one."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+GROUPS = (False, True)  # tokens that start a word, tokens that join the last one
+
+
+def standardise(values: Tensor) -> Tensor:
+    """Mean 0 and standard deviation 1; all 0 where there is no spread."""
+    offsets = values - values.mean()
+    spread = offsets.std(correction=0)
+    return offsets / spread if spread > 0 else torch.zeros_like(offsets)
+
+
+def combine(
+    linear: Mapping[bool, Tensor],
+    zeroth: Tensor | None,
+    joins: Tensor,
+    weights: Sequence[float] = (1.0, 0.5),
+    values: Mapping[bool, Tensor] | None = None,
+) -> Tensor:
+    """Predicted objective (lower is better) of a prompt with each of n tokens, up to monotone changes: [n].
+
+    linear: first-order changes [n] from points that start a word (False) and that join the last one (True);
+        where one is missing the other serves; both missing leaves the zeroth order alone.
+    zeroth: [n], the estimate without gradients, or None. joins: [n], which tokens join the last word.
+    weights: of the standardised zeroth order against the standardised first order, per kind of token.
+    values: the objective at the points of either kind. With them every kind is brought to the objective's own
+        scale; without, all tokens are standardised together.
+    """
+    groups = [(joins == kind, kind) for kind in GROUPS] if values is not None else [(joins | ~joins, False)]
+    result = torch.zeros(len(joins), device=joins.device)
+    for chosen, kind in groups:
+        parts = []
+        if linear:
+            parts.append(standardise(_either(linear, kind)[chosen].float()))
+        if zeroth is not None:
+            parts.append((weights[kind] if linear else 1.0) * standardise(zeroth[chosen].float()))
+        score = standardise(torch.stack(parts).sum(0))
+        if values is not None:
+            seen = _either(values, kind)
+            score = seen.mean() + score * (seen.std(correction=0) if len(seen) > 1 else 1.0)
+        result[chosen] = score
+    return result
+
+
+def _either(found: Mapping[bool, Tensor], kind: bool) -> Tensor:
+    return found[kind] if kind in found else found[not kind]

@@ -1,0 +1,38 @@
+"""The table maps x tasks as one command, on tiny models."""
+
+import json
+from pathlib import Path
+
+from fuse_repro.cli import main
+
+MAPS = ("lookup", "ridge", "random_map")
+UNUSED = ("fuse", "fuse_pair", "procrustes", "relative", "projector")
+
+
+def test_every_map_on_both_tasks(
+    tiny_overrides: list[str], transfer_overrides: list[str], photos: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    arguments = [
+        "experiment=maps_table",
+        *tiny_overrides[1:],
+        *transfer_overrides[1:],
+        f"dataset.path={photos}",
+        "dataset.limit=2",
+        *(f"~methods.{name}" for name in UNUSED),
+        f"output_dir={directory}",
+    ]
+    assert main(arguments) == 0
+    rows = [json.loads(line) for line in (directory / "records.jsonl").read_text().splitlines()]
+    assert [row["map"] for row in rows] == list(MAPS)
+    assert [row.get("error") for row in rows] == [None] * 3
+    transfer = json.loads((directory / "transfer" / "results.json").read_text())
+    for row in rows:
+        captions = json.loads((directory / "captions" / row["map"] / "results.json").read_text())
+        assert row["objective"]["mean"] == captions["objective"]["mean"]
+        assert row["precision"]["mean"] == transfer["methods"][row["map"]]["mean_over_relations"]
+        assert (directory / "captions" / row["map"] / "report.html").exists()
+    assert "Maps and tasks" in (directory / "report.html").read_text()
+    before = (directory / "records.jsonl").read_bytes()
+    assert main(arguments) in (0, 1)
+    assert (directory / "records.jsonl").read_bytes() == before

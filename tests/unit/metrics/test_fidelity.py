@@ -1,0 +1,108 @@
+"""Rank correlation, recall, regret and their intervals, from hand-worked cases."""
+
+import numpy
+import pytest
+import torch
+
+from fuse_repro.errors import UsageError
+from fuse_repro.metrics.fidelity import (
+    fidelity,
+    flat,
+    grouped_mean,
+    recall_at,
+    regret_at,
+    sample_k,
+    spearman,
+    top_k,
+)
+
+
+def test_spearman_by_hand() -> None:
+    true = torch.tensor([1.0, 2, 3, 4, 5])
+    assert spearman(true**3, true) == pytest.approx(1)
+    assert spearman(-true, true) == pytest.approx(-1)
+    assert spearman(torch.tensor([2.0, 1, 4, 3, 5]), true) == pytest.approx(1 - 6 * 4 / (5 * 24))
+    # ties share their mean rank: ranks 1.5 1.5 3 4 5
+    tied = torch.tensor([1.0, 1, 2, 3, 4])
+    expected = numpy.corrcoef([1.5, 1.5, 3, 4, 5], [1, 2, 3, 4, 5])[0, 1]
+    assert spearman(tied, true) == pytest.approx(expected)
+
+
+def test_a_prediction_without_spread_correlates_with_nothing() -> None:
+    true = torch.arange(10.0)
+    assert spearman(torch.zeros(10), true) == 0
+    assert spearman(true, torch.zeros(10)) == 0
+
+
+def test_lower_is_better_and_of_equals_the_first() -> None:
+    assert top_k(torch.tensor([3.0, 1, 2, 1]), 3).tolist() == [1, 3, 2]
+
+
+def test_recall_by_hand() -> None:
+    true = torch.arange(200.0)  # the best 1% are 0 and 1
+    predicted = true.clone()
+    assert recall_at(predicted, true, 2) == 1
+    predicted[1] = 1000
+    assert recall_at(predicted, true, 2) == 0.5
+    assert recall_at(predicted, true, 199) == 0.5
+    assert recall_at(predicted, true, 200) == 1
+
+
+def test_regret_is_in_standard_deviations() -> None:
+    true = torch.tensor([0.0, 1, 2, 3])
+    predicted = torch.tensor([9.0, 5, 1, 2])
+    assert regret_at(predicted, true, 1) == pytest.approx(2 / float(true.std()))
+    assert regret_at(predicted, true, 3) == pytest.approx(1 / float(true.std()))
+    assert regret_at(predicted, true, 4) == 0
+    assert regret_at(predicted, torch.zeros(4), 1) == 0
+
+
+def test_a_sample_stands_for_its_pool() -> None:
+    assert sample_k(512, 2048, 49152) == 21
+    assert sample_k(512, 49152, 49152) == 512
+    assert sample_k(64, 500, 49152) == 1
+    with pytest.raises(UsageError, match=r"runner\.candidates=300 of 49152.*at least 384, or drop k=64"):
+        sample_k(64, 300, 49152)
+
+
+def test_the_oracle_and_the_ignorant() -> None:
+    generator = torch.Generator().manual_seed(0)
+    true = torch.randn(2000, generator=generator)
+    oracle = flat(fidelity(true, true, [64, 512], 20000))
+    assert oracle == {
+        "spearman": pytest.approx(1),
+        "recall@64": pytest.approx(6 / 20),
+        "recall@512": 1,
+        "regret@64": 0,
+        "regret@512": 0,
+    }
+    ignorant = flat(fidelity(torch.randn(2000, generator=generator), true, [64, 512], 20000))
+    assert abs(ignorant["spearman"]) < 0.1
+    assert ignorant["recall@512"] < 0.2
+    assert ignorant["regret@64"] > 0.5
+    with pytest.raises(UsageError, match="not finite"):
+        fidelity(torch.full((2000,), torch.nan), true, [64], 20000)
+
+
+def test_every_group_counts_once() -> None:
+    found = grouped_mean([0, 0, 0, 1], ["a", "a", "a", "b"], ["x", "y", "z", "x"])
+    assert found.mean == 0.5
+    assert found.count == 4
+
+
+def test_interval_resamples_clusters_not_values() -> None:
+    """A hundred copies of two sentences say no more than the two."""
+    draw = numpy.random.default_rng(0)
+    values = draw.normal(size=40)
+    one = grouped_mean(list(values), ["g"] * 40, [str(i) for i in range(40)])
+    expected = 1.96 * values.std() / 40**0.5
+    assert (one.high - one.low) / 2 == pytest.approx(expected, rel=0.15)
+    copies = grouped_mean(list(values) * 25, ["g"] * 1000, [str(i) for i in range(40)] * 25)
+    assert copies.high - copies.low == pytest.approx(one.high - one.low, rel=1e-6)
+
+
+def test_a_group_that_a_resample_misses_is_left_out_there() -> None:
+    found = grouped_mean([0.0, 1.0], ["a", "b"], ["x", "y"])
+    assert (found.mean, found.low, found.high) == (0.5, 0, 1)
+    with pytest.raises(UsageError, match="at least one"):
+        grouped_mean([], [], [])

@@ -1,0 +1,136 @@
+"""First order and zeroth order in one score."""
+
+import pytest
+import torch
+from tiny_models import tiny_bert_encoder, tiny_gpt2, tiny_llama
+from tiny_tokenizers import SENTENCES
+
+from fuse_repro.adapters import LookupConfig
+from fuse_repro.metrics.fidelity import spearman
+from fuse_repro.objectives import (
+    FluencyTerm,
+    MultiObjectiveLoss,
+    PromptBatch,
+    SecondaryFluencyTerm,
+    TextMatchTerm,
+)
+from fuse_repro.search import AutoDAN, Linearisation, PromptProblem, Proposal
+from fuse_repro.search.gradient import OpenPrompt
+from fuse_repro.search.proposal import fluency_weight, joining
+from fuse_repro.search.scoring import combine, standardise
+
+WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
+PREFIX = "An image of"
+
+
+@pytest.fixture(scope="module")
+def problem() -> PromptProblem:
+    lm, encoder = tiny_gpt2(), tiny_bert_encoder()
+    term = TextMatchTerm("text", encoder, LookupConfig().fit(lm, encoder, WORDS))
+    objective = MultiObjectiveLoss({"fluency": FluencyTerm(lm), "text": term}, {"fluency": 0.5, "text": 20})
+    return PromptProblem(lm, objective, PREFIX, {"text": term.target("A cat on a table.")})
+
+
+def test_standardise() -> None:
+    values = standardise(torch.tensor([1.0, 2, 3, 6]))
+    assert float(values.mean()) == pytest.approx(0, abs=1e-6)
+    assert float(values.std(correction=0)) == pytest.approx(1)
+    assert not standardise(torch.ones(3)).any()
+
+
+def test_combining_keeps_the_order_of_a_single_part() -> None:
+    draw = torch.Generator().manual_seed(0)
+    linear, zeroth = (torch.randn(50, generator=draw) for _ in range(2))
+    joins = torch.zeros(50, dtype=torch.bool)
+    assert spearman(combine({False: linear}, None, joins), linear) == pytest.approx(1)
+    assert spearman(combine({}, zeroth, joins), zeroth) == pytest.approx(1)
+    assert spearman(combine({False: linear}, zeroth, joins, (0.0, 0.0)), linear) == pytest.approx(1)
+    assert spearman(combine({False: linear}, zeroth, joins, (1e6, 0.0)), zeroth) == pytest.approx(1)
+
+
+def test_calibration_brings_each_kind_of_token_to_the_objectives_scale() -> None:
+    draw = torch.Generator().manual_seed(0)
+    linear = {False: torch.randn(60, generator=draw), True: 5 * torch.randn(60, generator=draw)}
+    joins = torch.arange(60) % 3 == 0
+    values = {False: torch.tensor([1.0, 3.0]), True: torch.tensor([10.0, 10.5])}
+    score = combine(linear, None, joins, values=values)
+    for kind, mean, spread in ((False, 2.0, 1.0), (True, 10.25, 0.25)):
+        own = score[joins == kind]
+        assert float(own.mean()) == pytest.approx(mean, abs=1e-5)
+        assert float(own.std(correction=0)) == pytest.approx(spread, abs=1e-5)
+        assert spearman(own, linear[kind][joins == kind]) == pytest.approx(1)
+
+
+def test_without_points_that_join_the_others_serve() -> None:
+    linear, joins = {False: torch.randn(20)}, torch.arange(20) < 10
+    score = combine(linear, None, joins, values={False: torch.tensor([0.0, 2.0])})
+    assert float(score[joins].mean()) == pytest.approx(float(score[~joins].mean()), abs=1e-5)
+
+
+def test_which_tokens_join() -> None:
+    tokenizer = tiny_gpt2().tokenizer
+    (s,), (space_s,) = (ids[-1:] for ids in tokenizer.encode(["s", " s"]))
+    flags = joining(tokenizer)
+    assert bool(flags[s])
+    assert not flags[space_s]
+
+
+def test_scores_follow_the_paper_when_not_calibrated(problem: PromptProblem) -> None:
+    """log p minus the weighted first-order change."""
+    settings = Proposal(logprob_weight=0.7, gradient_weight=0.3, linearisation=Linearisation("dummy"))
+    ids = problem.lm.tokenizer.encode([PREFIX])[0]
+    state = problem.lm.start(torch.tensor([ids]))
+    (hypothesis,) = AutoDAN(candidates=1, beam=1, max_new_tokens=1, stop="never").search(problem).steps[0]
+    start = type(hypothesis)(tuple(ids), PREFIX, 3.0, 4, 0.0, {})
+    change = settings.predict(problem, OpenPrompt(PREFIX, 3.0, 4), state.log_probs[0])
+    expected = 0.7 * state.log_probs[0] - 0.3 * change
+    torch.testing.assert_close(settings.scores(problem, [start], state)[0], expected)
+
+
+def test_calibrated_scores_predict_the_objective_itself(problem: PromptProblem) -> None:
+    """They are on its scale: the best and the typical candidate's true objective are about where predicted."""
+    settings = Proposal(linearisation=Linearisation(count=10, joining=6), zeroth="context", calibrated=True)
+    tokenizer = problem.lm.tokenizer
+    (ids,) = tokenizer.encode([PREFIX])
+    state = problem.lm.start(torch.tensor([ids]))
+    predicted = settings.predict(problem, OpenPrompt(PREFIX), state.log_probs[0])
+    tokens = [t for t in range(tokenizer.vocab_size) if t not in tokenizer.special_ids]
+    texts = tokenizer.decode([[*ids, t] for t in tokens])
+    kept = [
+        (t, text) for t, text in zip(tokens, texts, strict=True) if tokenizer.encode([text]) == [[*ids, t]]
+    ]
+    values = problem.objective(PromptBatch([text for _, text in kept], problem.targets))
+    true, guess = values.weighted["text"], predicted[[t for t, _ in kept]]
+    assert abs(float(guess.mean() - true.mean())) < float(true.std())
+    assert spearman(guess, true) > 0.3
+    assert fluency_weight(problem) == 0.5
+
+
+def test_estimates_need_no_gradient_and_know_the_prompt(problem: PromptProblem) -> None:
+    term = problem.objective.terms["text"]
+    ids = problem.lm.tokenizer.encode(["a dog on the table"])[0]
+    table = term.word_table(problem.lm, ids=ids)
+    batch = PromptBatch(["An image of a cat", "A train"], problem.targets)
+    alone, context = (term.word_estimates(batch, table, known) for known in (False, True))
+    assert alone.shape == context.shape == (2, len(ids))
+    assert torch.equal(alone[0], alone[1])
+    assert not torch.allclose(context[0], context[1])
+    unit = 1 - table.embeddings @ problem.targets["text"]
+    torch.testing.assert_close(alone[0], unit)
+
+
+def test_another_models_fluency_is_estimated_from_its_own_next_token() -> None:
+    """Exact for tokens that are one piece to it."""
+    lm, other = tiny_gpt2(), tiny_llama()
+    term = SecondaryFluencyTerm("other", other)
+    tokens = [i for i in range(lm.tokenizer.vocab_size) if i not in lm.tokenizer.special_ids]
+    table = term.word_table(lm, ids=tokens)
+    prompt = "An image of a"
+    guess = term.word_estimates(PromptBatch([prompt]), table, True)[0]
+    (ids,) = lm.tokenizer.encode([prompt])
+    texts = lm.tokenizer.decode([[*ids, token] for token in tokens])
+    clean = [i for i, text in enumerate(texts) if lm.tokenizer.encode([text]) == [[*ids, tokens[i]]]]
+    clean = [i for i in clean if int(table.counts[i]) == 1 and texts[i].strip() != prompt]
+    true = term(PromptBatch([texts[i] for i in clean]))
+    torch.testing.assert_close(guess[clean], true, atol=1e-4, rtol=1e-4)
+    assert len(clean) > 50
