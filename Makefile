@@ -1,4 +1,4 @@
-# make demo: install and caption four photographs. make test: install and run the tests.
+# make demo: install, caption four photographs, and move soft prompts. make test: install and run the tests.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -14,8 +14,18 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(INSTALLED)
 
+# GEMMA=accept-terms: you have read and accept the terms of Gemma 3, and prompts are moved to it.
+GEMMA ?=
+TERMS := https://ai.google.dev/gemma/terms
+
 demo: $(INSTALLED)
 	$(BIN)/fuse-repro experiment=demo
+ifeq ($(GEMMA),accept-terms)
+	$(BIN)/fuse-repro experiment=demo_transfer model@models.target=gemma3_270m models.target.accept_terms=true
+else
+	$(BIN)/fuse-repro experiment=demo_transfer
+	@echo "To move prompts to Gemma 3 instead: read its terms ($(TERMS)), then make demo GEMMA=accept-terms"
+endif
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest

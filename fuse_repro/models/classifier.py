@@ -7,13 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fuse_repro.errors import UsageError, require
-from fuse_repro.models.batching import AutoBatch
+from fuse_repro.errors import require
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.weights import WeightsEntry
 from fuse_repro.words import WordTokenizer
 
-FIRST_BATCH = 128
 WORD_TOKENS = 2  # how many tokens a new word weighs in a pooled embedding
 
 
@@ -48,7 +46,6 @@ class TextClassifier(TextEncoder):
         distinct = len(labels) == len(set(labels)) > 1
         require(distinct, f"{name}.labels", list(labels), "at least two names, each once")
         self.labels = tuple(labels)
-        self._in_batches = AutoBatch(name, FIRST_BATCH)
 
     @property
     def output_size(self) -> int:
@@ -59,24 +56,6 @@ class TextClassifier(TextEncoder):
         """The column of a label. Raises UsageError for one that the classifier does not know."""
         require(label in self.labels, f"{self.name}: label", label, f"one of {', '.join(self.labels)}")
         return self.labels.index(label)
-
-    def forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
-        """Log-probabilities of the labels [B, C], float32.
-
-        Args:
-            embeddings: [B, S, d] of the content tokens, padded on the right; differentiable.
-            mask: [B, S], 1 at real tokens, 0 at padding.
-
-        Raises:
-            UsageError: too many tokens for the model, or padding that is not on the right.
-        """
-        mask = mask.bool()
-        if (mask[:, 1:] & ~mask[:, :-1]).any():
-            raise UsageError(f"{self.name}: mask has padding before a token; pad on the right")
-        lengths = mask.sum(dim=1)
-        wrapped = self._wrap(embeddings.to(self.dtype), lengths)
-        around = len(self.tokenizer.prefix_ids) + len(self.tokenizer.suffix_ids)
-        return self._pool(wrapped, lengths + around).float().log_softmax(-1)
 
     @property
     def word_encoder(self) -> TextEncoder:
@@ -90,14 +69,9 @@ class TextClassifier(TextEncoder):
         """
         return words.expand(len(texts), *words.shape)
 
-    def _encode_batch(self, ids: Tensor) -> Tensor:
-        """Content ids [B, S] without padding to log-probabilities [B, C]; `encode` groups texts by length."""
-
-        def score(rows: Tensor) -> Tensor:
-            return self(self.embed(rows), torch.ones_like(rows))
-
-        with torch.inference_mode():
-            return self._in_batches(score, ids)
+    def _finish(self, pooled: Tensor) -> Tensor:
+        """Logits [B, C] to log-probabilities, float32: what `forward` and `encode` return."""
+        return pooled.float().log_softmax(-1)
 
 
 class SequenceClassifier(TextClassifier):
@@ -212,4 +186,5 @@ class EmbeddingClassifier(TextClassifier):
 
     def _pool(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:
         """Whole texts [B, S, d], special tokens included, to logits [B, C]."""
-        return self._head(normalize(super()._pool(embeddings, lengths).float(), dim=-1))
+        pooled: Tensor = super()._pool(embeddings, lengths)
+        return self._head(normalize(pooled.float(), dim=-1))

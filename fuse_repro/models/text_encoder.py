@@ -9,6 +9,7 @@ from torch.nn.functional import normalize, pad
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.batching import AutoBatch
 from fuse_repro.weights import WeightsEntry
 from fuse_repro.words import WordTokenizer
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 POOLINGS = ("mean", "cls")
+FIRST_BATCH = 128
 
 
 class TextEncoder(FrozenModel):
@@ -37,6 +39,7 @@ class TextEncoder(FrozenModel):
         super().__init__(model, tokenizer, name=name, weights=weights)
         require(pooling in POOLINGS, f"{name}.pooling", pooling, f"one of {', '.join(POOLINGS)}")
         self.pooling = pooling
+        self._in_batches = AutoBatch(name, FIRST_BATCH)
 
     @classmethod
     def load(
@@ -87,9 +90,9 @@ class TextEncoder(FrozenModel):
         lengths = mask.sum(dim=1)
         wrapped = self._wrap(embeddings.to(self.dtype), lengths)
         lengths = lengths + len(self.tokenizer.prefix_ids) + len(self.tokenizer.suffix_ids)
-        return normalize(self._pool(wrapped, lengths).float(), dim=-1)
+        return self._finish(self._pool(wrapped, lengths))
 
-    def encode(self, texts: Sequence[str], batch_size: int = 128) -> Tensor:
+    def encode(self, texts: Sequence[str], batch_size: int = FIRST_BATCH) -> Tensor:
         """Unit-length text embeddings [B, e], float32, without gradients, in the order of the texts.
 
         Equal texts are computed once; texts of equal length share a batch, so nothing is padded or masked. A
@@ -104,26 +107,23 @@ class TextEncoder(FrozenModel):
         result = torch.empty(len(unique), self.output_size, device=self.device)
         for rows in _equal_length_batches(ids, batch_size):
             tokens = torch.tensor([ids[row] for row in rows], dtype=torch.long, device=self.device)
-            result[torch.tensor(rows, device=self.device)] = self._encode_batch(tokens)
+            with torch.inference_mode():
+                encoded = self._in_batches(self._encode_whole, tokens)
+            result[torch.tensor(rows, device=self.device)] = encoded
         position = {text: row for row, text in enumerate(unique)}
         return result[torch.tensor([position[text] for text in texts], dtype=torch.long, device=self.device)]
 
-    @torch.inference_mode()
-    def _encode_batch(self, ids: Tensor) -> Tensor:
-        """Content ids [B, S] without padding to unit-length embeddings [B, e]."""
-        try:
-            prefix = ids.new_tensor(self.tokenizer.prefix_ids).expand(len(ids), -1)
-            suffix = ids.new_tensor(self.tokenizer.suffix_ids).expand(len(ids), -1)
-            wrapped = torch.cat((prefix, ids, suffix), dim=1)
-            self._check_length(wrapped.shape[1])
-            return normalize(self._pool(self.embed(wrapped), None).float(), dim=-1)
-        except torch.OutOfMemoryError as err:
-            if len(ids) == 1:
-                raise UsageError(
-                    f"{self.name}: one text does not fit in memory; free some or use device=cpu"
-                ) from err
-        half = len(ids) // 2
-        return torch.cat((self._encode_batch(ids[:half]), self._encode_batch(ids[half:])))
+    def _encode_whole(self, ids: Tensor) -> Tensor:
+        """Content ids [B, S] without padding to what `forward` returns, [B, e]."""
+        prefix = ids.new_tensor(self.tokenizer.prefix_ids).expand(len(ids), -1)
+        suffix = ids.new_tensor(self.tokenizer.suffix_ids).expand(len(ids), -1)
+        wrapped = torch.cat((prefix, ids, suffix), dim=1)
+        self._check_length(wrapped.shape[1])
+        return self._finish(self._pool(self.embed(wrapped), None))
+
+    def _finish(self, pooled: Tensor) -> Tensor:
+        """What is made of pooled outputs [B, e]: here unit length, float32."""
+        return normalize(pooled.float(), dim=-1)
 
     def _pool(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:
         """Whole texts [B, S, d], special tokens included, to pooled outputs [B, e], not normalised.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import rich
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
@@ -14,6 +15,7 @@ from fuse_repro.errors import UsageError, first_line
 from fuse_repro.provenance import seed_everything
 from fuse_repro.report.page import build_report
 from fuse_repro.report.paper import check_cell
+from fuse_repro.report.terminal import outcome
 from fuse_repro.run_directory import RunDirectory
 from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.signals import told_to_stop
@@ -68,6 +70,9 @@ def _observe(directory: RunDirectory, config: DictConfig) -> None:
 def _report(output_dir: Path) -> None:
     """A run whose report cannot be written is done all the same."""
     try:
+        table = outcome(output_dir)
+        if table is not None:
+            rich.print(table)
         print(f"report: {build_report(output_dir)}", file=sys.stderr)
     except Exception as error:
         if not isinstance(error, UsageError):

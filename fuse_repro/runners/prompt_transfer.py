@@ -26,7 +26,7 @@ from fuse_repro.runners.prompt_tuning import TuningSettings, tuned_prompt
 from fuse_repro.tasks import Exams, answerable
 from fuse_repro.weights import cache_folder
 
-BASELINES = ("random", "manual", "direct_tuning", "source_tuned")
+BASELINES = ("random", "manual", "direct_tuning", "source_manual", "source_tuned")
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,8 @@ def _baseline(name: str, setting: Setting) -> Method:
         target, tuning = setting.target, setting.tuning
         if name == "manual":
             return target, task.template, {}
+        if name == "source_manual":
+            return setting.sources[0], task.template, {}
         if name == "direct_tuning":
             return target, setting.tuned(target, task, seed), {}
         if name == "source_tuned":

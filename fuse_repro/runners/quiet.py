@@ -14,7 +14,8 @@ def quiet_lightning() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            for package in ("pytorch_lightning", "lightning_fabric"):
+                warnings.filterwarnings("ignore", module=package)
             yield
     finally:
         logger.setLevel(level)
