@@ -4,7 +4,7 @@
 
 Per variant, two models (mini_a, mini_b; with mini_c for `kept`) are trained, if the cache does not hold them.
 `recall` is the share of 150 held-out shared words that arrive at their own token: without noise, and with that of
-adapter=relative.
+experiment=mini_lms.
 Then precision@1 on the test split of task=facts_common, averaged over relations and seeds: the tuned prompt on its own
 model, moved to its own model (`self`), and moved to mini_b by several maps; `both` is from two sources.
 """
@@ -33,7 +33,7 @@ VARIANTS: dict[str, list[str]] = {
     "kept": [],
 }
 ROLES = ("source", "target", "second")
-CALIBRATED = RelativeConfig(calibrate=True)
+CALIBRATED = RelativeConfig(calibrate=True, holdout_noise=2.0)
 PAPER = RelativeConfig(centre=False, ridge=0.0, rescale="after")
 PLAIN = RelativeConfig(ridge=0.0)
 CACHE = cache_folder()
