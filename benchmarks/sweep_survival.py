@@ -39,8 +39,8 @@ DRILLS = [
 LIMITED = [
     *DRILLS[:3],
     "runner.seconds=2",
-    "runner.count=45",
-    "hydra.launcher.timeout_min=1",
+    "runner.count=120",
+    "hydra.launcher.timeout_min=2",
     "hydra.launcher.signal_delay_s=20",
 ]
 GRID = ["seed=range(0,10)", "adapter=fuse,random", "optimizer.beam=1,2,3"]
@@ -167,11 +167,11 @@ def strike(way: str, job: str, pid: int) -> None:
 
 
 def time_limit(root: Path) -> dict:
-    """How the run fared that takes a minute and a half in jobs of one minute."""
+    """How the run fared that takes four minutes in jobs of two."""
     rows, starts = until_done(LIMITED, root, SLURM)
     sweep = sweep_of(root)
     assert sweep is not None
-    requeues = sum(log.read_text().count("Requeued job") for log in sweep.directory.glob("slurm/*.err"))
+    requeues = sum(log.read_text().count("Requeued job") for log in sweep.directory.glob("slurm/*_log.*"))
     return {"records": sum(map(len, rows.values())), "requeues": requeues, "reruns": starts}
 
 
