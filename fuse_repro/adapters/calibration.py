@@ -1,4 +1,4 @@
-"""Choosing k, ridge and the anchors' frame without labels: do held-out anchors arrive at the right token?"""
+"""Choosing k, ridge, the anchors' frame and lengths without labels: do held-out anchors arrive at the right token?"""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from fuse_repro.progress import bar
 if TYPE_CHECKING:
     from fuse_repro.adapters.relative_config import RelativeConfig
 
-FORMAT = 2
+FORMAT = 3
 KS = (512, 2048, 8192, None)
 RIDGES = (0.01, 0.1, 1.0)
+SHORTEST = 0.05  # a setting that arrives nowhere near would ask for no length at all
 FRAMES = ((False, False), (True, False), (True, True))  # centre, whiten
 
 
@@ -36,6 +37,7 @@ class CalibrationRow:
     k, ridge, centre, whiten: as in RelativeConfig; k None is all anchors.
     recall: share of held-out anchors whose own token is nearest to where they arrive, in [0, 1].
     cosine: mean cosine between where an anchor arrives and its own token, as `arrival` gives it.
+    length: the multiple of their lengths at which they come closest to their own tokens, by least squares.
     """
 
     k: int | None
@@ -44,6 +46,7 @@ class CalibrationRow:
     whiten: bool
     recall: float
     cosine: float
+    length: float
 
 
 def arrival(arrived: Tensor, own: Tensor, others: Tensor) -> tuple[float, float]:
@@ -136,12 +139,20 @@ def _measure(
     parts = zip(names, pairs, spaces, strict=False)
     references = {name: encode(prompt, space) for name, (_, prompt), space in parts}
     others, own = pairs[-1]
+    relative = [
+        weight * space.enter(prompt).norm(dim=1, keepdim=True) / space.length
+        for weight, (_, prompt), space in zip(weights, pairs[:-1], spaces[:-1], strict=True)
+    ]
+    lengths = torch.stack(relative).sum(0) / sum(weights) * spaces[-1].length
     for k in _ks(len(others)):
         problem = match_problem(references, dict(zip(names, weights, strict=True)), spaces[-1], k)
         solved = closed_form(problem.summed, problem.mask, problem.space, RIDGES)
         for ridge, directions in zip(RIDGES, solved, strict=True):
-            arrived = problem.space.leave(directions * problem.space.length) + problem.space.centre
-            yield CalibrationRow(k, ridge, *frame, *arrival(arrived, own, others))
+            offsets = problem.space.leave(directions * lengths)
+            arrived = offsets + problem.space.centre
+            length = (offsets * (own - problem.space.centre)).sum() / offsets.square().sum()
+            best = max(float(length), SHORTEST)
+            yield CalibrationRow(k, ridge, *frame, *arrival(arrived, own, others), best)
 
 
 def _ks(anchors: int) -> list[int | None]:
@@ -168,7 +179,7 @@ def _inputs(
 
 
 def _tensor(rows: Sequence[CalibrationRow]) -> Tensor:
-    """[rows, 6], float64; k of all anchors is -1."""
+    """[rows, 7], float64; k of all anchors is -1."""
     return torch.tensor(
         [[-1 if v is None else float(v) for v in astuple(row)] for row in rows], dtype=torch.float64
     )
@@ -176,6 +187,6 @@ def _tensor(rows: Sequence[CalibrationRow]) -> Tensor:
 
 def _rows(table: Tensor) -> tuple[CalibrationRow, ...]:
     return tuple(
-        CalibrationRow(None if k < 0 else int(k), ridge, bool(centre), bool(whiten), recall, cosine)
-        for k, ridge, centre, whiten, recall, cosine in table.tolist()
+        CalibrationRow(None if k < 0 else int(k), ridge, bool(centre), bool(whiten), *figures)
+        for k, ridge, centre, whiten, *figures in table.tolist()
     )

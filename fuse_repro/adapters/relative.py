@@ -61,7 +61,8 @@ class RelativePromptTransfer(EmbeddingMap):
     >>> prompt = transfer.transfer_all([bert_prompt, roberta_prompt])
 
     Only directions are matched, so lengths are set apart: in the anchors' frame, a row is as long as it was
-    in the source's (the weighted mean over sources), in units of the anchors' mean length there. Eq. 6,
+    in the source's (the weighted mean over sources), in units of the anchors' mean length there and times
+    `length`. Eq. 6,
     where it is applied, comes on top; with rescale="off" a prompt goes to its own model unchanged.
 
     The anchors' directions and frames are buffers, in float64.
@@ -152,7 +153,7 @@ class RelativePromptTransfer(EmbeddingMap):
     def weight(self) -> Tensor:
         """[d_s, d_t], float32: the linear map that the closed form is for a single source and no mask.
 
-        (length_t / length_s) D_s^T D_t (D_t^T D_t + ridge)^-1 with the anchors' unit directions D, between
+        length * (length_t / length_s) D_s^T D_t (D_t^T D_t + ridge)^-1 with the anchors' unit directions D, between
         the frames: as `transfer`, but a row is not brought back to its length, which would not be linear. The
         mask is left out since it depends on the prompt. Raises UsageError for several sources.
         """
@@ -163,7 +164,7 @@ class RelativePromptTransfer(EmbeddingMap):
             source, target = self.space(0), self.space(-1)
             gram = target.directions.T @ target.directions
             solved = solve_gram(gram, target.directions.T @ source.directions, self.config.ridge)
-            framed = target.length / source.length * target.leave(solved.T)
+            framed = self.config.length * target.length / source.length * target.leave(solved.T)
             self._weight = (framed if source.inward is None else source.inward @ framed).to(torch.float32)
         return self._weight
 
@@ -179,7 +180,7 @@ class RelativePromptTransfer(EmbeddingMap):
             weights[name] = self.weights[place]
             lengths.append(weights[name] * space.enter(prompt).norm(dim=1, keepdim=True) / space.length)
         target = self.space(-1)
-        wanted = torch.stack(lengths).sum(0) / sum(weights.values()) * target.length
+        wanted = torch.stack(lengths).sum(0) / sum(weights.values()) * target.length * self.config.length
         return match_problem(references, weights, target, self.config.k), wanted
 
     def _identity(self, place: int, prompt: Tensor) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ class RelativeConfig(AnchorSettings):
     whiten: equalise the anchors' spread over all directions, so that cosines outlive not only a rotation but any
         linear change of the space (paper: no).
     add_mean: with `centre`, put the found prompt back around the target anchors' mean.
+    length: how long rows are in the target's frame, as a multiple of how long they were in the source's (paper: 1,
+        or whatever eq. 6 makes of it). Below 1, they go back towards the centre as in least squares.
     ridge: of the closed form, relative to the mean diagonal of A^T A; 0 is the exact optimum.
     solver: "closed_form" or "adam" (paper: random start, `steps` steps of `lr`).
     rescale: eq. 6 "after" the search (paper), "in_loop" (the published code; Adam only), or "off".
@@ -37,7 +39,7 @@ class RelativeConfig(AnchorSettings):
         best on labelled "dev" data, scored by the caller (the published code).
     check_every: steps between two calls of the caller's score (published code: 50).
     weights: of the sources in eq. 7, one each; null is 1 for all (paper).
-    calibrate: choose k, centre, whiten and ridge by held-out anchors instead; see `calibrate`.
+    calibrate: choose k, centre, whiten, ridge and length by held-out anchors instead; see `calibrate`.
     holdout: anchors held out for that.
     holdout_noise: normal noise on them, in standard deviations of the source's embedding values: tuned prompts are no
         words. Those tuned from words at a low rate end at 0.2 to 0.25 from the nearest one.
@@ -47,6 +49,7 @@ class RelativeConfig(AnchorSettings):
     centre: bool = True
     whiten: bool = False
     add_mean: bool = True
+    length: float = 1.0
     ridge: float = 0.1
     solver: str = "closed_form"
     steps: int = 2000
@@ -67,6 +70,7 @@ class RelativeConfig(AnchorSettings):
             self.k is None or self.k >= 1, "adapter.k", self.k, "a whole number from 1 on, or null for all"
         )
         require(self.ridge >= 0, "adapter.ridge", self.ridge, "0 (the exact optimum) or more")
+        require(0 < self.length < float("inf"), "adapter.length", self.length, "a number above 0")
         require(self.holdout_noise >= 0, "adapter.holdout_noise", self.holdout_noise, "0 or more")
         require(self.lr > 0, "adapter.lr", self.lr, "above 0")
         for name in ("steps", "check_every", "holdout"):
@@ -122,7 +126,6 @@ class RelativeConfig(AnchorSettings):
             return RelativePromptTransfer(sources, target, anchors, self)
         table = calibrated(sources, target, anchors, self, cache_dir)
         best = table[0]
-        chosen = replace(
-            self, k=best.k, centre=best.centre, whiten=best.whiten, ridge=best.ridge, calibrate=False
-        )
+        found = {name: getattr(best, name) for name in ("k", "centre", "whiten", "ridge", "length")}
+        chosen = replace(self, **found, calibrate=False)
         return RelativePromptTransfer(sources, target, anchors, chosen, table)

@@ -107,7 +107,8 @@ def grouped_means(
         means = numpy.nanmean(drawn / (draws @ count)[:, :, None], axis=1)
     low, high = numpy.nanquantile(means, [0.025, 0.975], axis=0)
     mean = (total.sum(0) / count.sum(0)[:, None]).mean(0)
-    return [Interval(*(float(part[i]) for part in (mean, low, high)), len(values)) for i in range(len(mean))]
+    columns = zip(mean.tolist(), low.tolist(), high.tolist(), strict=True)
+    return [Interval(*column, len(values)) for column in columns]
 
 
 def flat(measured: Mapping[str, Any]) -> dict[str, float]:

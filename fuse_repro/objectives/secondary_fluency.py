@@ -83,7 +83,7 @@ class SecondaryFluencyTerm(nn.Module):
         tokens = range(source.tokenizer.vocab_size) if ids is None else ids
         pieces = token_pieces(source.tokenizer, self.lm.tokenizer, tokens)
         first, counts = zip(*((piece[0], len(piece)) if piece else (0, 1) for piece in pieces), strict=True)
-        return PieceTable(torch.tensor(first), torch.tensor(counts))
+        return PieceTable(*(torch.tensor(column, device=self.lm.device) for column in (first, counts)))
 
     @torch.no_grad()
     def word_estimates(self, batch: PromptBatch, table: PieceTable, context: bool) -> Tensor:
@@ -122,19 +122,17 @@ class SecondaryFluencyTerm(nn.Module):
         labels = ids[:, max(0, 1 - len(around)) :]
         scored = mask[:, max(0, 1 - len(around)) :].float()
         picked = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-        if (scale := self._tied_scale()) is not None:
+        if (scale := tied_scale(lm)) is not None:
             read = embeddings[:, max(0, 1 - len(around)) :].float()
             picked = picked + ((read - read.detach()) * states).sum(-1) / scale
         nll = (logits.logsumexp(-1) - picked) * scored
         return nll.sum(1) / scored.sum(1).clamp(min=1)
 
-    def _tied_scale(self) -> float | None:
-        """Input embeddings over output embeddings; None where they are not tied."""
-        output = self.lm.model.get_output_embeddings()
-        if (
-            output is None
-            or output.weight.data_ptr() != self.lm.model.get_input_embeddings().weight.data_ptr()
-        ):
-            return None
-        probe = torch.tensor([next(iter(self.lm.tokenizer.encode([LEAD])[0]))], device=self.lm.device)
-        return float(self.lm.embed(probe).norm() / output.weight[probe].norm())
+
+def tied_scale(lm: CausalLM) -> float | None:
+    """A language model's input embeddings over its output embeddings; None where they are not tied."""
+    output = lm.model.get_output_embeddings()
+    if output is None or output.weight.data_ptr() != lm.model.get_input_embeddings().weight.data_ptr():
+        return None
+    probe = torch.tensor([next(iter(lm.tokenizer.encode([LEAD])[0]))], device=lm.device)
+    return float(lm.embed(probe).norm() / output.weight[probe].norm())

@@ -66,7 +66,6 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         candidates=candidates,
         ks=list(config.runner.ks),
         seed=config.seed,
-        cache_dir=cache_folder(config.cache_dir),
     )
     instrument.measure(_prompts(config, sentences, lm), directory)
     return summary(directory.records(), list(config.runner.ks)) | {"timing": {"fit_seconds": seconds}}

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,10 +42,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Filled:
-    """The candidates that survive decode -> encode at one open token: their places in the sample, and whole texts.
-
-    classes: source x target tokens of the word that each becomes part of.
-    """
+    """The candidates that survive decode -> encode at one open token: their places in the sample, and whole texts."""
 
     places: Tensor
     texts: list[str]
@@ -69,7 +65,6 @@ class Instrument:
     candidates: Candidates
     ks: Sequence[int]
     seed: int
-    cache_dir: Path | None = None
 
     def __post_init__(self) -> None:
         self._tables: dict[str, Any] = {}
@@ -124,7 +119,9 @@ class Instrument:
                 "prompt": f"{prompt.before} _{prompt.after}",
             }
             try:
-                measured = self._objective(name, prompt, filled, classes[name], state.log_probs[0], embedded)
+                measured = self._objective(
+                    name, prompt, filled, classes[name], state.log_probs[0].cpu(), embedded
+                )
             except UsageError as error:
                 measured = {"status": "failed", "error": first_line(error)}
             records.append(about | measured)
@@ -150,15 +147,19 @@ class Instrument:
         log_probs: Tensor,
         embedded: dict[int, Tensor],
     ) -> dict[str, Any]:
+        if len(filled.texts) < 2:
+            raise UsageError(
+                f"no candidates left: hardly any token survives decode -> encode after {prompt.before!r}"
+            )
         term = self.objective.terms[name]
         problem = PromptProblem(
             self.lm, MultiObjectiveLoss({name: term}), prompt.before, self._target(name, term, prompt)
         )
-        true = _true(term, PromptBatch(filled.texts, problem.targets), embedded)
+        true = _true(term, PromptBatch(filled.texts, problem.targets), embedded).cpu()
         opened = OpenPrompt(prompt.before, after=prompt.after)
         ids = self.candidates.ids[filled.places]
         known = {
-            key: row[filled.places]
+            key: row.cpu()[filled.places]
             for key, row in estimates(problem, opened, self._table(name, term)).items()
         }
         question = Question(problem, opened, log_probs, ids, true, known, self.seed)

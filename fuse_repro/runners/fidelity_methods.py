@@ -37,8 +37,8 @@ class Combination:
 class Question:
     """One open token: the problem with its single term, the prompt, the candidates asked about, and the truth.
 
-    log_probs: [V], of the next token. ids: [n] candidates. true: [n]. table: the term's, of exactly these candidates.
-    seed: of the random baselines.
+    log_probs: [V], of the next token. ids: [n] candidates. true: [n]. estimates: "alone" and "context", [n] each.
+    seed: of the random baselines. All tensors are on the CPU, as are predictions; models need not be.
     """
 
     problem: PromptProblem
@@ -87,7 +87,7 @@ def predictions(
     for name, traced in found.items():
         kinds = [kind for kind in GROUPS if bool((traced.joins == kind).any())]
         for map_name, fitted in maps.items():
-            scores = {kind: traced.scores(kind, fitted)[question.ids] for kind in kinds}
+            scores = {kind: traced.scores(kind, fitted).cpu()[question.ids] for kind in kinds}
             linear[map_name, name] = scores
     result = _baselines(question, baselines, next(iter(linear.values()))[False] if linear else None)
     result |= {f"{map_name}@{name}": scores[False] for (map_name, name), scores in linear.items()}
@@ -96,7 +96,7 @@ def predictions(
         key = (chosen.map, chosen.points)
         traced = found[chosen.points]
         kinds = list(linear[key])
-        values = {kind: traced.values[traced.joins == kind] for kind in kinds}
+        values = {kind: traced.values[traced.joins == kind].cpu() for kind in kinds}
         zeroth = None if chosen.zeroth == "none" else question.estimates.get(chosen.zeroth)
         result[name] = combine(
             linear[key], zeroth, joins, chosen.zeroth_weight, values if chosen.calibrated else None

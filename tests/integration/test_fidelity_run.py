@@ -30,6 +30,7 @@ def fidelity_overrides(tiny_models_folder: Path, tmp_path: Path) -> list[str]:
     text = "The old bridge crosses a frozen lake below the mountains in the evening light . A short one ."
     (tmp_path / "text.txt").write_text(f"= A heading =\n{text}\n")
     unused = [f"~methods.{name}" for name in ("relative", "projector", "procrustes", "ridge", "random")]
+    unused += [f"~runner.points.{name}" for name in ("zero", "expected", "likely")]
     return [
         "experiment=adapter_fidelity",
         "trainer=cpu",
