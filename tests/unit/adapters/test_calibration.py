@@ -132,3 +132,29 @@ def test_too_few_anchors(source: FrozenModel, target: FrozenModel) -> None:
     config = RelativeConfig(calibrate=True, anchors=60, anchor_selection="frequent")
     with pytest.raises(UsageError, match=r"adapter\.holdout=150.*60 anchors allow at most 30"):
         config.fit(source, target, ())
+
+
+def test_lengths_shrink_with_what_does_not_arrive(source: FrozenModel, target: FrozenModel) -> None:
+    anchors = shared_anchors([source, target])
+
+    def length(noise: float) -> float:
+        rows = calibrate([source], target, anchors, replace(CONFIG, holdout_noise=noise))
+        return next(row.length for row in rows if (row.k, row.centre, row.whiten) == (None, True, True))
+
+    exact, noisy = length(0.0), length(1.0)
+    assert 0.8 < exact < 1.1
+    assert noisy < 0.8 * exact
+
+
+def test_length_stretches_rows_from_the_centre(source: FrozenModel, target: FrozenModel) -> None:
+    anchors = shared_anchors([source, target])
+    prompt = source.embedding_table()[3:7]
+    whole, half = (
+        RelativeConfig(centre=True, length=length).fit_anchors([source], target, anchors)
+        for length in (1.0, 0.5)
+    )
+    centre = whole.space(-1).centre.to(prompt)
+    torch.testing.assert_close(half.transfer(prompt) - centre, 0.5 * (whole.transfer(prompt) - centre))
+    torch.testing.assert_close(half.weight, 0.5 * whole.weight)
+    with pytest.raises(UsageError, match=r"adapter\.length=0"):
+        RelativeConfig(length=0.0)
