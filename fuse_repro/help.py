@@ -18,6 +18,7 @@ fuse-repro: gradients and soft prompts between language models that share no tok
   fuse-repro -m sweep=max_tokens experiment=demo                  ... over a named grid
   fuse-repro -m ... hydra/launcher=slurm                          ... as jobs of a cluster
   fuse-repro status SWEEP_DIR                                     how far a sweep is
+  fuse-repro -m experiment=transfer/table3 task.path=LAMA         a paper's table; with dry_run=true its costs
   fuse-repro experiment=caption --cfg job                         show the whole config, run nothing
   fuse-repro report DIR                                           make DIR/report.html again
 
@@ -51,6 +52,8 @@ def explain(error: Exception, folder: Path) -> str:
         return f"{override} cannot be read as KEY=VALUE: brackets must be closed, and text with signs quoted"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
         group, option = match.groups()
+        if group.startswith("experiment/"):
+            group, option = "experiment", f"{group.removeprefix('experiment/')}/{option}"
         return f"{group}={option} is unknown: {group} is one of {_list(_options(folder, group), option)}"
     if "You must specify 'experiment'" in message:
         return f"no experiment given: experiment is one of {', '.join(_options(folder, 'experiment'))}"
@@ -81,12 +84,15 @@ def _list(names: Sequence[str], given: str, parent: str = "") -> str:
 
 
 def _groups(folder: Path) -> list[str]:
-    """Every folder of configs, as a path below `folder`."""
-    return sorted({path.parent.relative_to(folder).as_posix() for path in folder.glob("*/**/*.yaml")})
+    """Every group of configs, as a path below `folder`; folders of experiments are no groups of their own."""
+    groups = {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/**/*.yaml")}
+    return sorted(group for group in groups if not group.startswith("experiment/"))
 
 
 def _options(folder: Path, group: str) -> list[str]:
-    return sorted(path.stem for path in (folder / group.split("@")[0]).glob("*.yaml"))
+    """The options of a group, those in folders below it as FOLDER/NAME."""
+    base = folder / group.split("@")[0]
+    return sorted(path.relative_to(base).with_suffix("").as_posix() for path in base.rglob("*.yaml"))
 
 
 def _purpose(path: Path) -> str:

@@ -16,7 +16,17 @@ from typing import Any
 from fuse_repro import __version__
 from fuse_repro.errors import UsageError, require
 
-UNHASHED_KEYS = ("output_dir", "output_root", "sweep_dir", "resume", "hydra", "logger", "paper_cell")
+UNHASHED_KEYS = (
+    "output_dir",
+    "output_root",
+    "sweep_dir",
+    "resume",
+    "hydra",
+    "logger",
+    "paper_cell",
+    "dry_run",
+    "dry_run_tflops",
+)
 UNHASHED_ANYWHERE = ("cache_dir",)
 DISTRIBUTIONS = {
     "torch": "torch",

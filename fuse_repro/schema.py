@@ -1,5 +1,6 @@
 """Where the configs are, and the types of the values that every run has."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ class Root:
         computes everything anew.
     cache_dir: downloaded weights and fitted adapters; null is FUSE_REPRO_CACHE or ~/.cache/fuse_repro.
     dtype: precision of the frozen models: float32, bfloat16 or float16.
+    models_dir: a folder with one of weights for every model, by its name; null reads each from where its config says.
+    dry_run: say what the run would cost, and run nothing.
+    dry_run_tflops: what the device is taken to compute, in 10^12 operations per second.
     paper_cell: the paper's result that this run reproduces, as named in fuse_repro/report/paper_values.py.
     """
 
@@ -26,6 +30,9 @@ class Root:
     resume: str = "retry_failed"
     cache_dir: str | None = None
     dtype: str = "float32"
+    models_dir: str | None = None
+    dry_run: bool = False
+    dry_run_tflops: float = 10.0
     models: dict[str, Any] = field(default_factory=dict)
     dataset: Any = None
     corpus: Any = None
@@ -44,8 +51,18 @@ class Root:
 def register() -> None:
     """Make the schema known to Hydra, so that a value of a wrong type is an error before anything is loaded."""
     from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
 
     ConfigStore.instance().store(name="schema", node=Root)
+    OmegaConf.register_new_resolver("paper_cell", _paper_cell, replace=True)
+
+
+def _paper_cell(sources: Sequence[str], target: str, task: str | None = None) -> str | None:
+    """`${paper_cell:SOURCES,TARGET,TASK}`: the cell of a prompt transfer, or null where the paper has none."""
+    from fuse_repro.report.paper_values import CELLS
+
+    name = "/".join(["transfer", *([task] if task else []), "+".join(sources), target])
+    return name if name in CELLS else None
 
 
 def config_folder() -> Path:

@@ -10,6 +10,7 @@ from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.clip import ClipDualEncoder
 from fuse_repro.models.conse import ConseDualEncoder
 from fuse_repro.models.efficientnet_lite import EfficientNetLite
+from fuse_repro.models.siglip import SiglipDualEncoder
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.words import WordTokenizer
 
@@ -130,6 +131,23 @@ def tiny_clip(seed: int = 0) -> ClipDualEncoder:
     config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
     processor = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
     return ClipDualEncoder(_seeded(CLIPModel, config, seed), tokenizer, processor, name="tiny_clip")
+
+
+def tiny_siglip(seed: int = 0) -> SiglipDualEncoder:
+    """SigLIP: text d = e = 32, images of 16 x 16 pixels, at most 40 tokens."""
+    from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel
+
+    tokenizer = WordTokenizer(metaspace_bpe())
+    layers = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "hidden_size": 32}
+    text = {
+        "vocab_size": tokenizer.vocab_size + PADDED_ROWS,
+        "max_position_embeddings": 40,
+        "projection_size": 32,
+        **layers,
+    }
+    config = SiglipConfig(text_config=text, vision_config={"image_size": 16, "patch_size": 8, **layers})
+    processor = SiglipImageProcessorPil(size={"height": 16, "width": 16})
+    return SiglipDualEncoder(_seeded(SiglipModel, config, seed), tokenizer, processor, name="tiny_siglip")
 
 
 def tiny_conse(seed: int = 0) -> ConseDualEncoder:

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from fuse_repro.data.downloaded import DataSource
 from fuse_repro.data.prompt_task import SPLITS, Item, PromptTask, shuffled
 from fuse_repro.errors import UsageError, require
 
@@ -24,6 +25,7 @@ class TextClassification:
         csv_order: class numbers (as in `.tsv`) of the labels 1, 2 ... of `.csv` files; None: the same order.
         limits: use at most so many items of a split.
         seed: of that choice.
+        site: where the data set is had, for messages.
 
     Raises:
         UsageError: a folder or file is missing, a line that is not in the format (with its number), or a label
@@ -40,6 +42,7 @@ class TextClassification:
         csv_order: Sequence[int] | None = None,
         limits: Mapping[str, int] | None = None,
         seed: int = 0,
+        site: str = "its authors",
     ) -> None:
         require(
             set(files) == set(SPLITS),
@@ -47,7 +50,9 @@ class TextClassification:
             sorted(files),
             f"a file for each of {', '.join(SPLITS)}",
         )
-        require(Path(path).is_dir(), f"{name}.path", str(path), "a folder that exists")
+        if not Path(path).is_dir():
+            source = DataSource(name, site, ", ".join(files.values()))
+            raise source.wrong(f"{name}.path={str(path)!r} is not allowed: a folder that exists")
         order = list(range(len(words))) if csv_order is None else list(csv_order)
         require(
             sorted(order) == list(range(len(words))), f"{name}.csv_order", order, "each class number once"

@@ -16,16 +16,27 @@ from fuse_repro.errors import UsageError, require
 
 __all__ = ["ImageCaptionData", "ImageItem", "PhotoData", "load_image"]
 
+GROUPS = ("each", "all")
+
 
 @dataclass(frozen=True)
 class ImageItem:
-    """One photo to caption; whether the file can be read shows in `load_image(item.path)`."""
+    """One photo to caption; whether the file can be read shows in `load_image(item.path)`.
+
+    more: further photos that the same caption should suit (a universal prompt).
+    """
 
     id: str
     path: Path
     references: tuple[str, ...] = ()
     license: str | None = None
     source: str | None = None
+    more: tuple[Path, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All photos of the item."""
+        return (self.path, *self.more)
 
 
 class PhotoData(LightningDataModule):
@@ -57,15 +68,17 @@ class ImageCaptionData(PhotoData):
 
     Args:
         path: the file or folder.
-        limit: only the first so many items; None for all.
+        group: "each" photo is an item of its own, or "all" together are one item, without references.
+        limit: only the first so many photos; None for all.
 
     Raises:
         UsageError: on construction, for a path that does not exist or holds nothing to caption, and for a
             line of a .jsonl file that is not as above. `load_image` finds out photos that cannot be read.
     """
 
-    def __init__(self, path: str | Path, limit: int | None = None) -> None:
+    def __init__(self, path: str | Path, limit: int | None = None, group: str = "each") -> None:
         super().__init__()
+        require(group in GROUPS, "dataset.group", group, f"one of {', '.join(GROUPS)}")
         require(limit is None or limit >= 1, "limit", limit, "a whole number from 1 on, or null for all")
         path = Path(path).expanduser()
         if path.is_dir():
@@ -74,7 +87,10 @@ class ImageCaptionData(PhotoData):
             items = _from_jsonl(path)
         else:
             items = _from_file(path)
-        self._items = tuple(items[:limit])
+        items = items[:limit]
+        if group == "all":
+            items = [ImageItem("all", items[0].path, more=tuple(item.path for item in items[1:]))]
+        self._items = tuple(items)
 
     @property
     def items(self) -> tuple[ImageItem, ...]:

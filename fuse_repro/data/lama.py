@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fuse_repro.data.downloaded import DataSource
 from fuse_repro.data.facts import FRACTIONS
 from fuse_repro.data.prompt_task import Item, PromptTask, check_template, shuffled, split_by_text
 from fuse_repro.errors import UsageError, require
@@ -14,6 +15,13 @@ FACTS = ("LAMA-TREx", "TREx")
 TRAIN = ("lpaqa_train",)
 TEMPLATES = ("relation_metainfo/LAMA_relations.jsonl", "relations.jsonl")
 VOCABULARY = ("common_vocabs/common_vocab_cased.txt", "common_vocab_cased.txt")
+SOURCE = DataSource(
+    "LAMA-TREx",
+    "https://github.com/facebookresearch/LAMA (data.zip), with training facts and templates from "
+    "https://github.com/princeton-nlp/OptiPrompt",
+    "relations.jsonl, TREx/P36.jsonl ... and common_vocab_cased.txt; or relation_metainfo/, LAMA-TREx/, common_vocabs/ "
+    "and, for training facts, lpaqa_train/",
+)
 DEV_SHARE = 0.2  # of the training facts, as AutoPrompt's split has it
 
 
@@ -53,7 +61,7 @@ class LamaFacts:
     ) -> None:
         root = Path(path)
         if not root.is_dir():
-            raise UsageError(f"path={str(path)!r} is no folder: give the folder of LAMA-TREx")
+            raise SOURCE.wrong(f"path={str(path)!r} is no folder: give the folder of LAMA-TREx")
         self.facts = _find(root, facts, FACTS, "the facts of LAMA-TREx")
         self.train = None if train == "" else _find_or_none(root, train, TRAIN)
         self.templates = _find(root, templates, TEMPLATES, "the relations' templates")
@@ -148,7 +156,7 @@ def _vocabulary(path: Path) -> list[str]:
 def _find(root: Path, given: str | None, usual: Sequence[str], what: str) -> Path:
     found = _find_or_none(root, given, usual)
     if found is None:
-        raise UsageError(f"{root} has no {' or '.join(usual)} ({what}): give the folder of LAMA-TREx")
+        raise SOURCE.wrong(f"{root} has no {' or '.join(usual)} ({what}): give the folder of LAMA-TREx")
     return found
 
 

@@ -1,7 +1,7 @@
 """CLIP dual encoders (Radford et al. 2021) whose text tower takes embeddings."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGES_PER_BATCH = 32
+Encoder = TypeVar("Encoder", bound="ClipDualEncoder")
 
 
 class ClipDualEncoder(DualEncoder):
@@ -58,14 +59,7 @@ class ClipDualEncoder(DualEncoder):
         """
         from transformers import CLIPImageProcessorPil, CLIPModel
 
-        from fuse_repro.models.loading import load_parts
-
-        model, tokenizer, entry = load_parts(CLIPModel, name, source, dtype, source_kwargs)
-        try:
-            processor = CLIPImageProcessorPil.from_pretrained(entry.directory, local_files_only=True)
-        except (OSError, ValueError) as err:
-            raise UsageError(f"{name}: no image processor in {entry.directory} ({first_line(err)})") from err
-        return cls(model, tokenizer, processor, name=name, weights=entry)
+        return load_dual_encoder(cls, CLIPModel, CLIPImageProcessorPil, name, source, dtype, source_kwargs)
 
     @property
     def _embedding(self) -> nn.Embedding:
@@ -113,3 +107,23 @@ class ClipDualEncoder(DualEncoder):
             output = self.model.get_image_features(pixel_values=pixels.to(self.device, self.dtype))
             rows.append(output.pooler_output.float())
         return normalize(torch.cat(rows), dim=-1)
+
+
+def load_dual_encoder(
+    kind: type[Encoder],
+    model_class: type,
+    processor_class: Any,
+    name: str,
+    source: str,
+    dtype: str,
+    source_kwargs: dict[str, Any],
+) -> Encoder:
+    """A dual encoder of this kind, with its tokenizer and image processor. Raises UsageError as `load` does."""
+    from fuse_repro.models.loading import load_parts
+
+    model, tokenizer, entry = load_parts(model_class, name, source, dtype, source_kwargs)
+    try:
+        processor = processor_class.from_pretrained(entry.directory, local_files_only=True)
+    except (OSError, ValueError) as err:
+        raise UsageError(f"{name}: no image processor in {entry.directory} ({first_line(err)})") from err
+    return kind(model, tokenizer, processor, name=name, weights=entry)

@@ -32,6 +32,14 @@ class LossValues:
             for name in self.raw
         }
 
+    def rows(self) -> list[dict[str, dict[str, float]]]:
+        """As `row` for every candidate; read from the device once per term."""
+        columns = {name: (self.raw[name].tolist(), self.weighted[name].tolist()) for name in self.raw}
+        return [
+            {name: {"raw": raw[i], "weighted": weighted[i]} for name, (raw, weighted) in columns.items()}
+            for i in range(self.total.shape[0])
+        ]
+
 
 class MultiObjectiveLoss(nn.Module):
     """Sum over terms of weight * term(batch).

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -85,6 +86,10 @@ class EmbeddingMatchTerm(nn.Module):
             for length, prompt in zip(lengths, prompts, strict=True)
         ]
         return torch.stack(rows)
+
+    def target(self, item: Any) -> Tensor:
+        """The unit embedding of what a prompt should match: [e]."""
+        raise NotImplementedError
 
 
 class ImageMatchTerm(EmbeddingMatchTerm):

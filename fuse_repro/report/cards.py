@@ -57,7 +57,8 @@ def _done(record: Mapping[str, Any], place: int) -> list[Html | None]:
         chart,
         class_="found",
     )
-    photo = _photo(record, f"Photo {record['id']}. Caption found: {record['caption']}")
+    alt = f"Photo {record['id']}. Caption found: {record['caption']}"
+    photo = _targets(record) if record.get("targets") else _photo(record, alt)
     top = element("div", photo, found, _references(record), class_="top")
     return [top, beam_section(steps, prefix, text, terms)]
 
@@ -77,9 +78,15 @@ def _photo(record: Mapping[str, Any], alt: str) -> Html:
     line = join(part for text in origin if text for part in (linked(text), " · "))
     return element(
         "figure",
-        thumbnail(record.get("image"), alt),
+        *(thumbnail(path, alt) for path in record.get("images") or [record.get("image")]),
         element("figcaption", Html(line.removesuffix(" · "))),
     )
+
+
+def _targets(record: Mapping[str, Any]) -> Html:
+    """The texts whose embedding was to be found."""
+    items = (element("li", text) for text in record["targets"])
+    return element("div", element("h3", "To be found"), element("ul", *items), class_="references")
 
 
 def _prompt(prefix: str, text: str) -> Html:

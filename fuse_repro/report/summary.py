@@ -111,6 +111,11 @@ def _mean(values: Iterable[float | None]) -> str:
     return number(fmean(known) if known else None)
 
 
+def _compared(results: Mapping[str, Any]) -> str:
+    inverted = results.get("runner") == "invert"
+    return "Against the texts to be found" if inverted else "Against the captions people wrote"
+
+
 def _metrics(results: Mapping[str, Any]) -> Html | None:
     scores, note = results.get("metrics") or {}, results.get("metrics_note")
     if not scores and not note:
@@ -122,7 +127,7 @@ def _metrics(results: Mapping[str, Any]) -> Html | None:
         notes.append(f"{scores['items']} items{left_out}.")
     return join(
         [
-            element("h2", "Against the captions people wrote", class_="section"),
+            element("h2", _compared(results), class_="section"),
             element("div", *values, class_="tiles small") if values else None,
             element("p", " ".join(notes), class_="hint"),
         ]

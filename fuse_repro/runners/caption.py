@@ -1,6 +1,7 @@
 """The captioning run: photographs in, captions, metrics and a report out."""
 
 import time
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ from omegaconf import DictConfig
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.metrics.captions import MetricsUnavailable, caption_metrics
+from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.run_directory import RunDirectory
 from fuse_repro.runners.assemble import (
@@ -19,6 +21,7 @@ from fuse_repro.runners.assemble import (
     load_models,
     term_weights,
 )
+from fuse_repro.runners.extra_metrics import check_extra_metrics, extra_metrics
 from fuse_repro.runners.prompt_search import PromptSearchModule, summarise
 from fuse_repro.weights import cache_folder
 
@@ -36,11 +39,12 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     trainer = build_trainer(config.trainer)
     device = trainer.strategy.root_device
     models = load_models(config, device)
+    check_extra_metrics(config.runner, models)
     files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
     directory.open(device=str(device), weights=files)
     begun = time.perf_counter()
     adapters = {}
-    if optimizer.gradient_weight > 0:
+    if optimizer.uses_gradients:
         adapters = fit_adapters(models, adapter, corpus.words(), cache_folder(config.cache_dir))
     fit_seconds = time.perf_counter() - begun
     objective = build_objective(config.objective, models, adapters)
@@ -50,23 +54,31 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         cast(CausalLM, lm), models, objective, optimizer, config.runner.prefix, directory
     )
     trainer.predict(module, datamodule=data, return_predictions=False)
-    return _results(config, directory, module, fit_seconds)
+    return _results(config, directory, module, models, fit_seconds)
 
 
 def _results(
-    config: DictConfig, directory: RunDirectory, module: PromptSearchModule, fit_seconds: float
+    config: DictConfig,
+    directory: RunDirectory,
+    module: PromptSearchModule,
+    models: Mapping[str, FrozenModel],
+    fit_seconds: float,
 ) -> dict[str, Any]:
     records = directory.records()
     done = [record for record in records if record["status"] == "done"]
     if not done:
         raise UsageError(f"no photograph could be captioned; the first error: {records[0]['error']}")
     metrics, note = _metrics(config, done)
+    extra = extra_metrics(done, config.runner, models)
+    if "SPICE" in extra:
+        metrics = {**(metrics or {}), "SPICE": extra["SPICE"]}
     seconds = fmean(module.seconds) if module.seconds else None
     return {
         "runner": "captions",
         **summarise(records),
         "metrics": metrics,
         "metrics_note": note,
+        **extra,
         "prefix_policy": config.runner.metrics_prefix,
         "timing": {
             "adapter_seconds": fit_seconds,

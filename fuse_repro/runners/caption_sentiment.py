@@ -61,7 +61,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     directory.open(device=str(device), weights=files)
     begun = time.perf_counter()
     adapters = {}
-    if optimizer.gradient_weight > 0:
+    if optimizer.uses_gradients:
         adapters = fit_adapters(models, adapter, corpus.words(), cache_folder(config.cache_dir))
     fit_seconds = time.perf_counter() - begun
     module = SentimentSearchModule(

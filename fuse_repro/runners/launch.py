@@ -17,6 +17,7 @@ from fuse_repro.report.page import build_report
 from fuse_repro.report.paper import check_cell
 from fuse_repro.report.terminal import outcome
 from fuse_repro.run_directory import RunDirectory
+from fuse_repro.runners.local_models import with_models_dir
 from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.signals import told_to_stop
 
@@ -24,12 +25,18 @@ Runner = Callable[[DictConfig, RunDirectory], dict]
 
 
 def launch(config: DictConfig, output_dir: Path) -> bool:
-    """Run `config` in `output_dir`; true if it ended well.
+    """Run `config` in `output_dir`; true if it ended well. With `dry_run`, only say what it would cost.
 
     What goes wrong is printed (a user's mistake as one line, anything else with its traceback), and recorded
     in the run directory's status.json. A request to stop is recorded and raised again.
     """
+    config = with_models_dir(config)
     try:
+        if config.get("dry_run"):
+            from fuse_repro.runners.dry_run import print_costs  # loads Lightning
+
+            print_costs([config])
+            return True
         resolved = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
         directory = RunDirectory(output_dir, resolved)
     except UsageError as error:

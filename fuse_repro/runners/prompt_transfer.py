@@ -63,14 +63,14 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     _check(config, settings)
     given = build(config.task).tasks()
     device = build_trainer(config.trainer).strategy.root_device
-    roles = [*dict.fromkeys([*config.runner.sources, "target"])]
+    roles = [*dict.fromkeys([*config.runner.sources, config.runner.target])]
     models = {role: build(config.models[role]).to(device) for role in roles}
     files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
     directory.open(device=str(device), weights=files)
     sources = [models[role] for role in config.runner.sources]
     tasks = _comparable(given, list(models.values()), directory)
     cache, trace = cache_folder(config.cache_dir), config.runner.trace_accuracy
-    setting = Setting(sources, models["target"], tuning, cache, directory.observers, trace)
+    setting = Setting(sources, models[config.runner.target], tuning, cache, directory.observers, trace)
     methods = {name: _baseline(name, setting) for name in config.runner.baselines}
     words = build(config.corpus).words()
     methods |= {name: _transfer(chosen, setting, words) for name, chosen in settings.items()}
@@ -84,8 +84,9 @@ def _check(config: DictConfig, settings: Mapping[str, Any]) -> None:
     unknown = sorted(set(runner.baselines) - set(BASELINES))
     require(not unknown, "runner.baselines", unknown, f"any of {', '.join(BASELINES)}")
     require(bool(runner.seeds), "runner.seeds", list(runner.seeds), "at least one seed")
-    missing = sorted(set(runner.sources) - set(config.models))
-    require(not missing, "runner.sources", missing, f"roles in models: {', '.join(config.models)}")
+    for key, roles in (("sources", runner.sources), ("target", [runner.target])):
+        missing = sorted(set(roles) - set(config.models))
+        require(not missing, f"runner.{key}", missing, f"roles in models: {', '.join(config.models)}")
     require(bool(runner.sources), "runner.sources", [], "at least one role of models")
     clash = sorted(set(runner.baselines) & set(settings))
     require(not clash, "methods", clash, "names that are no baselines")

@@ -1,12 +1,17 @@
 """Discrete optimisers over prompts."""
 
 from fuse_repro.search.autodan import AutoDAN
-from fuse_repro.search.frontier import Beam
+from fuse_repro.search.frontier import Beam, UniformCost
+from fuse_repro.search.gcg import GCG
 from fuse_repro.search.linearisation import Linearisation
+from fuse_repro.search.pez import PEZ
 from fuse_repro.search.problem import Hypothesis, Optimizer, PromptProblem, SearchResult
 from fuse_repro.search.proposal import Proposal
+from fuse_repro.search.random_search import RandomSearch
 
 __all__ = [
+    "GCG",
+    "PEZ",
     "AutoDAN",
     "Beam",
     "Hypothesis",
@@ -14,5 +19,7 @@ __all__ = [
     "Optimizer",
     "PromptProblem",
     "Proposal",
+    "RandomSearch",
     "SearchResult",
+    "UniformCost",
 ]

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fuse_repro.errors import UsageError, require
+from fuse_repro.errors import require
 from fuse_repro.models.causal_lm import NextToken
-from fuse_repro.objectives import LossValues, PromptBatch, prompt_nll
-from fuse_repro.search.candidates import Candidate, closings, propose
-from fuse_repro.search.frontier import Beam
+from fuse_repro.objectives import PromptBatch, prompt_nll
+from fuse_repro.search.candidates import Candidate, closings, evenly, propose
+from fuse_repro.search.frontier import best_first, make_frontier
+from fuse_repro.search.metering import Counts, counting
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
 from fuse_repro.search.proposal import Proposal
 
@@ -27,9 +28,12 @@ class AutoDAN(Proposal):
     `candidates` best of each prompt, and keeps the `beam` best.
 
     candidates: per prompt and step (paper: 512). beam: prompts kept (paper: 5; 1 is greedy).
-    max_new_tokens: steps at the most. stop: "sentence_end" also tries . ! ? after every prompt, sets
-    prompts that end a sentence aside, returns the best of those, and ends early once that has not changed
-    for `patience` steps (0: never early); "never" takes all steps and returns the best prompt.
+    frontier: "beam" extends all prompts kept, "greedy" keeps one, "uniform_cost" extends the best one only,
+    whatever its length (see fuse_repro.search.frontier).
+    max_new_tokens: to add at the most. max_evaluations: of the objective (null: no bound).
+    stop: "sentence_end" also tries . ! ? after every prompt, sets prompts that end a sentence aside, returns the
+    best of those, and ends early once that has not changed for `patience` steps (0: never early); "never"
+    takes all steps and returns the best prompt.
     """
 
     candidates: int = 512
@@ -37,10 +41,14 @@ class AutoDAN(Proposal):
     max_new_tokens: int = 16
     stop: str = "sentence_end"
     patience: int = 4
+    frontier: str = "beam"
+    max_evaluations: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        Beam(self.beam)
+        make_frontier(self.frontier, self.beam)
+        good = self.max_evaluations is None or self.max_evaluations >= 1
+        require(good, "optimizer.max_evaluations", self.max_evaluations, "at least 1, or null for no bound")
         for name in ("candidates", "max_new_tokens"):
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
         require(self.patience >= 0, "optimizer.patience", self.patience, "at least 0")
@@ -48,28 +56,50 @@ class AutoDAN(Proposal):
 
     def search(self, problem: PromptProblem, on_step: StepListener | None = None) -> SearchResult:
         """Minimise the objective from the problem's prefix on; `on_step` sees every step's beam."""
-        frontier = Beam(self.beam)
+        with counting(problem.objective) as counts:
+            found = self._search(problem, counts, on_step)
+        return replace(found, evaluations=counts.evaluations, gradients=counts.gradients)
+
+    def _search(
+        self, problem: PromptProblem, counts: Counts, on_step: StepListener | None = None
+    ) -> SearchResult:
+        frontier = make_frontier(self.frontier, self.beam)
         prompts, owners = [_start(problem)], [0]
+        longest, limit = len(prompts[0].ids) + self.max_new_tokens, frontier.steps(self.max_new_tokens)
+        waiting: list[Hypothesis] = []
         state = problem.lm.start(_context(problem, prompts))
         steps: list[tuple[Hypothesis, ...]] = []
         finished: list[Hypothesis] = []
         unchanged = 0
         while True:
             candidates = self._propose(problem, prompts, state)
+            if self.max_evaluations is not None:
+                candidates = evenly(candidates, self.max_evaluations - counts.evaluations)
             extended = self._evaluate(problem, prompts, owners, state, candidates)
             before = finished
-            finished = frontier.best([*before, *(h for h in extended if h.finished)])
+            finished = best_first([*before, *(h for h in extended if h.finished)])[:1]
             unchanged = unchanged + 1 if finished and before and finished[0].ids == before[0].ids else 0
-            prompts = frontier.select(h for h in extended if not h.finished)
-            beam = sorted([*finished, *prompts], key=lambda h: h.objective)
+            going_on = [h for h in extended if not h.finished]
+            prompts, waiting = frontier.choose(waiting, going_on, longest)
+            beam = best_first([*finished, *prompts, *waiting])
             steps.append(tuple(beam))
             if on_step is not None:
                 on_step(beam)
-            if not prompts or len(steps) == self.max_new_tokens or 0 < self.patience <= unchanged:
+            spent = counts.evaluations == self.max_evaluations
+            if not prompts or len(steps) == limit or spent or 0 < self.patience <= unchanged:
                 return SearchResult((finished or beam)[0], tuple(steps))
-            state = _advance(state, owners, prompts)
+            if all(h.parent in owners for h in prompts):  # from those just extended, as a beam's always are
+                state = _advance(state, owners, prompts)
+            else:
+                state = problem.lm.start(_context(problem, prompts))
             owners = [beam.index(h) for h in prompts]
             finished = [replace(h, parent=beam.index(h)) for h in finished]
+            waiting = [replace(h, parent=beam.index(h)) for h in waiting]
+
+    @property
+    def uses_gradients(self) -> bool:
+        """Whether terms need adapters that carry their gradients."""
+        return self.gradient_weight > 0
 
     def _propose(
         self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: NextToken
@@ -105,7 +135,6 @@ class AutoDAN(Proposal):
         scored = log_probs.new_tensor([h.scored + 1 for h in prompts])[rows]
         batch = PromptBatch([c.text for c in candidates], problem.targets, nll, scored)
         values = problem.objective(batch)
-        table = _table(values)
         return [
             Hypothesis(
                 ids=c.ids,
@@ -118,31 +147,16 @@ class AutoDAN(Proposal):
                 finished=self.stop == "sentence_end" and bool(ENDS_SENTENCE.search(c.text)),
             )
             for c, c_nll, total, terms in zip(
-                candidates, nll.tolist(), values.total.tolist(), table, strict=True
+                candidates, nll.tolist(), values.total.tolist(), values.rows(), strict=True
             )
         ]
 
 
-def _table(values: LossValues) -> list[dict[str, dict[str, float]]]:
-    """Every candidate's terms as plain numbers, read from the device once per term."""
-    columns = {name: (values.raw[name].tolist(), values.weighted[name].tolist()) for name in values.raw}
-    return [
-        {name: {"raw": raw[i], "weighted": weighted[i]} for name, (raw, weighted) in columns.items()}
-        for i in range(values.total.shape[0])
-    ]
-
-
 def _start(problem: PromptProblem) -> Hypothesis:
     """The prefix as the first hypothesis. Raises UsageError where it is not read back as it is written."""
-    tokenizer = problem.lm.tokenizer
-    (ids,) = tokenizer.encode([problem.prefix])
-    if tokenizer.decode([ids]) != [problem.prefix]:
-        raise UsageError(
-            f"prefix={problem.prefix!r} is read back as {tokenizer.decode([ids])[0]!r} by {problem.lm.name}: "
-            "use a prefix that its tokenizer keeps"
-        )
+    ids = problem.prefix_ids()
     nll, scored = prompt_nll(problem.lm, [ids])
-    return Hypothesis(tuple(ids), problem.prefix, float(nll[0]), int(scored[0]), float("inf"), {})
+    return Hypothesis(ids, problem.prefix, float(nll[0]), int(scored[0]), float("inf"), {})
 
 
 def _context(problem: PromptProblem, beam: Sequence[Hypothesis]) -> Tensor:

@@ -1,5 +1,6 @@
 """Candidates for the next token: only those whose text is read back as the very same tokens."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,17 @@ def propose(
     return [candidate for candidates in chosen for candidate in candidates[:count]]
 
 
+def evenly(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
+    """At most `count` candidates, as many of one prompt as of another if there are enough, the first of each."""
+    seen: Counter[int] = Counter()
+    ranks = []
+    for candidate in candidates:
+        ranks.append(seen[candidate.row])
+        seen[candidate.row] += 1
+    first = sorted(range(len(candidates)), key=ranks.__getitem__)[:count]
+    return [candidates[place] for place in sorted(first)]
+
+
 def closings(
     prompts: Sequence[tuple[int, ...]], texts: Sequence[str], tokenizer: WordTokenizer
 ) -> list[Candidate]:
@@ -68,11 +80,18 @@ def closings(
 def _surviving(
     row: int, prompt: tuple[int, ...], tokens: list[int], tokenizer: WordTokenizer
 ) -> list[Candidate]:
-    extended = [(*prompt, token) for token in tokens]
-    texts = tokenizer.decode(extended)
+    kept = survivors([(*prompt, token) for token in tokens], tokenizer)
+    return [Candidate(row, ids[-1], ids, text) for ids, text in kept]
+
+
+def survivors(
+    prompts: Sequence[tuple[int, ...]], tokenizer: WordTokenizer
+) -> list[tuple[tuple[int, ...], str]]:
+    """The prompts of one line whose text is read back as the very same tokens, in their order, with that text."""
+    texts = tokenizer.decode(prompts)
     encoded = tokenizer.encode(texts)
     return [
-        Candidate(row, ids[-1], ids, text)
-        for ids, text, back in zip(extended, texts, encoded, strict=True)
+        (ids, text)
+        for ids, text, back in zip(prompts, texts, encoded, strict=True)
         if tuple(back) == ids and text.splitlines() == [text]
     ]

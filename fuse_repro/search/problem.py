@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from fuse_repro.errors import UsageError
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import MultiObjectiveLoss
 
@@ -22,14 +23,25 @@ class PromptProblem:
     prefix: str
     targets: Mapping[str, Tensor]
 
+    def prefix_ids(self) -> tuple[int, ...]:
+        """The prefix's content tokens. Raises UsageError where it is not read back as it is written."""
+        tokenizer = self.lm.tokenizer
+        (ids,) = tokenizer.encode([self.prefix])
+        if tokenizer.decode([ids]) != [self.prefix]:
+            raise UsageError(
+                f"prefix={self.prefix!r} is read back as {tokenizer.decode([ids])[0]!r} by {self.lm.name}: "
+                "use a prefix that its tokenizer keeps"
+            )
+        return tuple(ids)
+
 
 @dataclass(frozen=True)
 class Hypothesis:
     """A prompt on the way.
 
     ids: its content tokens in the primary model. nll: their summed negative log-likelihood, in nats, over
-    `scored` tokens. objective: the weighted loss; terms: name -> raw and weighted value. parent: index
-    in the previous step's beam. finished: the search will not extend it any more.
+    `scored` tokens (0 where the objective does not ask for it). objective: the weighted loss; terms: name ->
+    raw and weighted value. parent: index in the previous step's beam. finished: the search will not extend it any more.
     """
 
     ids: tuple[int, ...]
@@ -44,10 +56,12 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The best hypothesis and the beam after every step, best first."""
+    """The best hypothesis, the beam after every step, best first, and what the search cost (see Counts)."""
 
     best: Hypothesis
     steps: Sequence[Sequence[Hypothesis]] = field(default_factory=tuple)
+    evaluations: int = 0
+    gradients: int = 0
 
 
 class StepListener(Protocol):
@@ -58,6 +72,11 @@ class StepListener(Protocol):
 
 class Optimizer(Protocol):
     """A discrete search over prompts."""
+
+    @property
+    def uses_gradients(self) -> bool:
+        """Whether terms need adapters that carry their gradients."""
+        ...
 
     def search(self, problem: PromptProblem, on_step: StepListener | None = None) -> SearchResult:
         """Minimise the problem's objective. Raises UsageError where no candidate is left."""

@@ -52,6 +52,9 @@ class GridSweeper(PointSweeper):
             raise UsageError(
                 f"the grid is empty: {', '.join(empty)} has no value; give KEY=A,B,C or sweep=NAME"
             )
+        if self.config is not None and self.config.get("dry_run"):
+            self.launcher.print_costs(jobs)
+            return None
         self.launcher.plan(jobs)
         size = self.max_batch_size or len(jobs)
         for begin in range(0, len(jobs), size):

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.progress import track
 from fuse_repro.run_directory import resume_policy
@@ -52,6 +52,19 @@ class PointLauncher(Launcher):
         points = [self._planned[tuple(overrides)] for overrides in job_overrides]
         self.sweep.add(points)
         return points
+
+    def print_costs(self, job_overrides: Sequence[Sequence[str]]) -> None:
+        """Say what the points would cost; nothing is run or written."""
+        from fuse_repro.runners.dry_run import print_costs
+        from fuse_repro.runners.local_models import with_models_dir
+
+        points = [
+            compose_point(self._loader, self._config, overrides, self._axes, self.sweep.directory)
+            for overrides in track(job_overrides, "composing the points")
+        ]
+        distinct = {point.id: point.config for point in points}.values()
+        configs = [OmegaConf.create(dict(config or {})) for config in distinct]
+        print_costs([with_models_dir(config) for config in configs])
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the points that are to be run; a failed one raises only when its return value is asked for."""

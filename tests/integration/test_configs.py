@@ -11,7 +11,10 @@ from fuse_repro.cli import main
 from fuse_repro.runners.assemble import build
 
 CONF = schema.config_folder()
-EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+EXPERIMENTS = sorted(
+    path.relative_to(CONF / "experiment").with_suffix("").as_posix()
+    for path in (CONF / "experiment").rglob("*.yaml")
+)
 PARTS = [
     (path.parent.name, path.stem)
     for group in ("adapter", "corpus", "optimizer")

@@ -1,12 +1,13 @@
-"""CLIP: pooling at the end-of-text token, agreement with transformers, images."""
+"""CLIP and SigLIP: pooling, agreement with transformers, images."""
 
 import pytest
 import torch
 from PIL import Image
-from tiny_models import tiny_clip
+from tiny_models import save_model, tiny_clip, tiny_siglip
 
 from fuse_repro.errors import UsageError
 from fuse_repro.models.clip import ClipDualEncoder
+from fuse_repro.models.siglip import SiglipDualEncoder
 
 
 def test_a_short_text_in_a_batch_is_not_the_empty_text():
@@ -24,8 +25,9 @@ def test_a_short_text_in_a_batch_is_not_the_empty_text():
     assert (batch[0] - alone[1]).norm() > 1e-2
 
 
-def test_images_equal_those_of_transformers():
-    clip = tiny_clip()
+@pytest.mark.parametrize("build", [tiny_clip, tiny_siglip])
+def test_images_equal_those_of_transformers(build):
+    clip = build()
     images = [Image.new("RGB", (40, 30), color) for color in ("red", "navy", "white")]
     pixels = clip.image_processor(images, return_tensors="pt")["pixel_values"]
     expected = clip.model.get_image_features(pixel_values=pixels).pooler_output
@@ -53,3 +55,11 @@ def test_loads_what_transformers_saves(tmp_path):
     loaded = ClipDualEncoder.load("clip", "path", path=tmp_path)
     assert loaded.fingerprint == clip.fingerprint
     torch.testing.assert_close(loaded.encode(["a cat"]), clip.encode(["a cat"]))
+
+
+def test_siglip_loads_what_transformers_saves(tmp_path):
+    siglip = tiny_siglip()
+    loaded = SiglipDualEncoder.load("siglip", "path", path=save_model(siglip, tmp_path))
+    assert loaded.fingerprint == siglip.fingerprint
+    torch.testing.assert_close(loaded.encode(["a cat"]), siglip.encode(["a cat"]))
+    assert loaded.encode_images([Image.new("RGB", (40, 30))]).shape == (1, 32)

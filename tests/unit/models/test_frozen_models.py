@@ -10,6 +10,7 @@ from tiny_models import (
     tiny_gpt2,
     tiny_llama,
     tiny_opt,
+    tiny_siglip,
 )
 from tiny_tokenizers import byte_level_bpe
 
@@ -17,7 +18,16 @@ from fuse_repro.errors import UsageError
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.words import WordTokenizer
 
-BUILDERS = [tiny_gpt2, tiny_llama, tiny_gemma3, tiny_opt, tiny_bert_encoder, tiny_clip, tiny_conse]
+BUILDERS = [
+    tiny_gpt2,
+    tiny_llama,
+    tiny_gemma3,
+    tiny_opt,
+    tiny_bert_encoder,
+    tiny_clip,
+    tiny_siglip,
+    tiny_conse,
+]
 
 
 @pytest.fixture(params=BUILDERS, ids=lambda builder: builder.__name__)

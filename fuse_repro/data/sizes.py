@@ -1,0 +1,120 @@
+"""How large a data set is: counted where it is there, as published where it is not."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from inspect import signature
+from statistics import fmean
+from typing import Any, cast
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from fuse_repro.data.downloaded import DataSource
+from fuse_repro.data.images import PhotoData
+from fuse_repro.data.prompt_task import TaskSource
+from fuse_repro.errors import UsageError, require
+
+TOKENS_PER_WORD, SPECIAL = 1.4, 2
+
+
+@dataclass(frozen=True)
+class TaskSize:
+    """tasks: how many of this size; dev, test: items of each; tokens: of a text, without its prompt."""
+
+    name: str
+    tasks: int
+    dev: float
+    test: float
+    tokens: float
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """items: photographs. tasks: of a prompt transfer. origin: where the numbers come from, and what is missing."""
+
+    origin: str
+    items: int = 0
+    tasks: tuple[TaskSize, ...] = ()
+
+
+PUBLISHED_PHOTOGRAPHS = {  # data set, sentiment or split -> photographs, as their papers count them
+    ("CocoData", "test"): 5000,
+    ("CocoData", "val"): 5000,
+    ("CocoData", "restval"): 30504,
+    ("CocoData", "train"): 82783,
+    ("NoCapsData", "val"): 4500,
+    ("NoCapsData", "test"): 10600,
+    ("SentiCapData", "positive"): 673,
+    ("SentiCapData", "negative"): 503,
+}
+PUBLISHED_TASKS = {
+    "LamaFacts": TaskSize("lama", 41, 200, 830, 8),
+    "sst2": TaskSize("sst2", 1, 32, 1821, 30),
+    "agnews": TaskSize("agnews", 1, 64, 7600, 60),
+    "dbpedia": TaskSize("dbpedia", 1, 224, 5000, 75),
+}
+
+
+def photographs(node: DictConfig) -> DataSize:
+    """How many photographs a data set has."""
+    counted, missing = _counted(OmegaConf.to_yaml(node, resolve=True), _photographs_of)
+    if counted is not None:
+        return DataSize(f"{counted:,} photographs, counted", counted)
+    key = (node._target_.rpartition(".")[2], node.get("sentiment") or node.get("split"))
+    known = [count for count in (PUBLISHED_PHOTOGRAPHS.get(key), node.get("limit")) if count is not None]
+    count = min(known, default=1)
+    how = "as published" if known else "for one photograph"
+    return DataSize(f"{count:,} photographs, {how}; {missing}", count)
+
+
+def tasks(node: DictConfig) -> DataSize:
+    """The size of every task of a prompt transfer."""
+    counted, missing = _counted(OmegaConf.to_yaml(node, resolve=True), _tasks_of)
+    if counted is not None:
+        return DataSize(f"{len(counted)} tasks, counted", tasks=counted)
+    name = str(node.get("name") or node._target_.rpartition(".")[2])
+    size = PUBLISHED_TASKS.get(name)
+    how = f"{size.tasks} tasks, as published" if size else "1 task of no known size"
+    return DataSize(f"{how}; {missing}", tasks=(size or TaskSize(name, 1, 0, 0, 0),))
+
+
+def _photographs_of(data: PhotoData) -> int:
+    data.setup("predict")
+    return len(data.items)
+
+
+def _tasks_of(source: TaskSource) -> tuple[TaskSize, ...]:
+    return tuple(
+        TaskSize(
+            task.name,
+            1,
+            len(task.splits["dev"]),
+            len(task.splits["test"]),
+            fmean(TOKENS_PER_WORD * len(item.text.split()) + SPECIAL for item in task.splits["test"]),
+        )
+        for task in source.tasks()
+    )
+
+
+@lru_cache  # the points of a grid mostly read the same data
+def _counted(config: str, count: Callable[[Any], Any]) -> tuple[Any, str]:
+    """What `count` finds in the data set of a config; or None, and why it is not there."""
+    node = cast(DictConfig, OmegaConf.create(config))
+    maker = get_object(node._target_)
+    known = set(signature(maker).parameters)
+    strange = sorted({str(key) for key in node} - known - {"_target_"})
+    require(not strange, f"{node._target_}: keys", strange, f"of {', '.join(sorted(known))}")
+    if missing := sorted(OmegaConf.missing_keys(node)):
+        source = getattr(sys.modules[maker.__module__], "SOURCE", None)
+        site = node.get("site") or (source.site if isinstance(source, DataSource) else None)
+        return None, f"{', '.join(missing)} is not set" + (f": it is had from {site}" if site else "")
+    try:
+        return count(instantiate(node)), ""
+    except (InstantiationException, UsageError) as error:
+        cause = error if isinstance(error, UsageError) else error.__cause__
+        if not isinstance(cause, UsageError):
+            raise
+        return None, str(cause)

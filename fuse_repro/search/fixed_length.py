@@ -1,0 +1,69 @@
+"""What searches over prompts of a fixed number of tokens share: the start, the budget, the result."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from fuse_repro.errors import require
+from fuse_repro.search.metering import counting
+from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
+from fuse_repro.search.projection import STARTS, starting_prompts
+from fuse_repro.search.trials import Prompt, Trials
+
+
+@dataclass(frozen=True)
+class FixedLengthSearch(ABC):
+    """Settings that such searches have in common.
+
+    tokens: after the prefix. start: what they are at first: "likely" (drawn from the language model) or "random".
+    steps: at the most. max_evaluations: of the objective (null: no bound). seed: of every random choice.
+    """
+
+    tokens: int = 8
+    start: str = "likely"
+    steps: int = 100
+    max_evaluations: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._at_least_one("tokens", "steps")
+        require(self.start in STARTS, "optimizer.start", self.start, f"one of {', '.join(STARTS)}")
+        good = self.max_evaluations is None or self.max_evaluations >= 1
+        require(good, "optimizer.max_evaluations", self.max_evaluations, "at least 1, or null for no bound")
+
+    @abstractmethod
+    def walk(
+        self, problem: PromptProblem, trials: Trials, generator: torch.Generator
+    ) -> Iterator[Hypothesis]:
+        """The prompt after every step, until the budget is spent."""
+
+    @property
+    @abstractmethod
+    def uses_gradients(self) -> bool:
+        """Whether terms need adapters that carry their gradients."""
+
+    def search(self, problem: PromptProblem, on_step: StepListener | None = None) -> SearchResult:
+        """Minimise the objective; the best prompt ever evaluated is the result.
+
+        Steps that change nothing are left out of the result; `on_step` sees them too.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        steps: list[tuple[Hypothesis, ...]] = []
+        with counting(problem.objective) as counts:
+            trials = Trials(problem, counts, self.max_evaluations)
+            for current in islice(self.walk(problem, trials, generator), self.steps):
+                if not steps or current.ids != steps[-1][0].ids:
+                    steps.append((current,))
+                if on_step is not None:
+                    on_step([current])
+        return SearchResult(trials.best, tuple(steps), counts.evaluations, counts.gradients)
+
+    def _start(self, problem: PromptProblem, count: int, generator: torch.Generator) -> list[Prompt]:
+        return starting_prompts(problem, count, self.tokens, self.start, generator)
+
+    def _at_least_one(self, *names: str) -> None:
+        for name in names:
+            require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")

@@ -1,0 +1,59 @@
+"""Greedy coordinate gradient (Zou et al. 2023, arXiv 2307.15043, Algorithm 1)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fuse_repro.search.fixed_length import FixedLengthSearch
+from fuse_repro.search.problem import Hypothesis, PromptProblem
+from fuse_repro.search.substitution import substitutions
+from fuse_repro.search.trials import Trials
+from fuse_repro.words import WordTokenizer
+
+
+@dataclass(frozen=True)
+class GCG(FixedLengthSearch):
+    """Exchanges one token at a time for one that the gradient favours.
+
+    Every step takes the gradient by all tokens, draws `candidates` prompts, each with a token changed at a place drawn
+    uniformly to one drawn uniformly from the `top_k` of that place, and goes on from the best of them, be it
+    better or not. Paper: 512 candidates, top_k 256, 500 steps.
+    """
+
+    candidates: int = 64
+    top_k: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least_one("candidates", "top_k")
+
+    @property
+    def uses_gradients(self) -> bool:
+        """Always."""
+        return True
+
+    def walk(
+        self, problem: PromptProblem, trials: Trials, generator: torch.Generator
+    ) -> Iterator[Hypothesis]:
+        """The best candidate of every step, after the prompt at the start."""
+        (current,) = self._start(problem, 1, generator)
+        places = range(len(current) - self.tokens, len(current))
+        while (gradients := trials.differentiate([current])) is not None:
+            yield trials.known(current)
+            promising = best_tokens(gradients.scores(0, places), problem.lm.tokenizer, self.top_k)
+            drawn = substitutions(current, promising, problem.lm.tokenizer, self.candidates, generator)
+            found = trials.evaluate(drawn)
+            if not found:
+                return
+            current = min(found, key=lambda h: h.objective).ids
+        yield trials.known(current)
+
+
+def best_tokens(scores: Tensor, tokenizer: WordTokenizer, count: int) -> Tensor:
+    """The tokens of least predicted objective at every place, special ones left out: [n, V] -> [n, count]."""
+    allowed = scores.clone()
+    special = sorted(tokenizer.special_ids)
+    allowed[:, special] = torch.inf
+    return allowed.topk(min(count, scores.shape[1] - len(special)), largest=False).indices.cpu()

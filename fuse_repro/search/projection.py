@@ -1,0 +1,76 @@
+"""From scores or vectors to whole prompts that survive decode -> encode, one token after another."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from fuse_repro.errors import UsageError, require
+from fuse_repro.models.causal_lm import CausalLM, NextToken
+from fuse_repro.search.candidates import propose
+from fuse_repro.search.problem import PromptProblem
+
+Prompt = tuple[int, ...]
+STARTS = ("likely", "random")
+TINY = 1e-9
+
+
+def grow(
+    prompts: Sequence[Prompt], lm: CausalLM, tokens: int, score: Callable[[int, list[Prompt]], Tensor]
+) -> list[Prompt]:
+    """Every prompt with `tokens` more tokens: each the best-scored one that survives after those before it.
+
+    score: the number of the token (from 0) and the B prompts so far -> [B, V].
+    """
+    grown = list(prompts)
+    for place in range(tokens):
+        found = propose(score(place, grown), grown, lm.tokenizer, 1)
+        if len(found) < len(grown):
+            raise UsageError(
+                f"a prompt of {lm.name} cannot go on: no next token survives decode -> encode; change prefix"
+            )
+        grown = [candidate.ids for candidate in found]
+    return grown
+
+
+def starting_prompts(
+    problem: PromptProblem, count: int, tokens: int, start: str, generator: torch.Generator
+) -> list[Prompt]:
+    """The prefix with random tokens after it: "random" ones, each as probable, or "likely" ones.
+
+    The latter are drawn from the language model, token after token.
+    """
+    require(start in STARTS, "optimizer.start", start, f"one of {', '.join(STARTS)}")
+    lm, prefix = problem.lm, problem.prefix_ids()
+    state: NextToken | None = None
+
+    def score(place: int, prompts: list[Prompt]) -> Tensor:
+        nonlocal state
+        uniform = torch.rand(count, lm.tokenizer.vocab_size, generator=generator).to(lm.device)
+        if start == "random":
+            return uniform
+        if state is None:
+            state = lm.start(
+                torch.tensor([[*lm.tokenizer.prefix_ids, *p] for p in prompts], device=lm.device)
+            )
+        else:
+            rows = torch.arange(count, device=lm.device)
+            state = state.advance(rows, torch.tensor([p[-1] for p in prompts], device=lm.device))
+        gumbel = -(-uniform.clamp(TINY, 1 - TINY).log()).clamp_min(TINY).log()
+        return state.log_probs + gumbel  # the largest is a draw from p (Gumbel 1954)
+
+    return grow([prefix] * count, lm, tokens, score)
+
+
+def project(problem: PromptProblem, vectors: Tensor) -> list[Prompt]:
+    """The prefix with the tokens nearest to vectors [B, n, d] after it, by cosine (PEZ, arXiv 2302.03668)."""
+    table = problem.lm.embedding_table()
+    lengths = table.float().norm(dim=1).clamp_min(TINY)
+    unit = normalize(vectors.float(), dim=-1).to(table)
+
+    def score(place: int, prompts: list[Prompt]) -> Tensor:
+        return (unit[:, place] @ table.T).float() / lengths
+
+    prefix = problem.prefix_ids()
+    return grow([prefix] * len(vectors), problem.lm, vectors.shape[1], score)

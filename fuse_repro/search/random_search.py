@@ -1,0 +1,71 @@
+"""Random search: what gradients have to beat."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from fuse_repro.errors import require
+from fuse_repro.search.fixed_length import FixedLengthSearch
+from fuse_repro.search.problem import Hypothesis, PromptProblem
+from fuse_repro.search.projection import project
+from fuse_repro.search.substitution import substitutions
+from fuse_repro.search.trials import Prompt, Trials
+
+NEIGHBOURHOODS = ("l0", "l2")
+
+
+@dataclass(frozen=True)
+class RandomSearch(FixedLengthSearch):
+    """Goes to the best of `candidates` random neighbours of the best prompt so far, if it is better.
+
+    neighbourhood: "l0" changes `replace` random tokens to random ones; "l2" moves every token's embedding by
+    Gaussian noise of `radius` times the embeddings' mean length, and takes the tokens nearest to that.
+    """
+
+    steps: int = 1000
+    candidates: int = 8
+    neighbourhood: str = "l0"
+    replace: int = 1
+    radius: float = 3.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least_one("candidates", "replace")
+        known = f"one of {', '.join(NEIGHBOURHOODS)}"
+        require(self.neighbourhood in NEIGHBOURHOODS, "optimizer.neighbourhood", self.neighbourhood, known)
+        fits = f"at most optimizer.tokens={self.tokens}"
+        require(self.replace <= self.tokens, "optimizer.replace", self.replace, fits)
+        require(self.radius > 0, "optimizer.radius", self.radius, "above 0")
+
+    @property
+    def uses_gradients(self) -> bool:
+        """Never."""
+        return False
+
+    def walk(
+        self, problem: PromptProblem, trials: Trials, generator: torch.Generator
+    ) -> Iterator[Hypothesis]:
+        """The best prompt so far, after every step."""
+        neighbours = self._replaced if self.neighbourhood == "l0" else self._moved
+        (current,) = trials.evaluate(self._start(problem, 1, generator))
+        yield current
+        while not trials.spent:
+            found = trials.evaluate(neighbours(problem, current.ids, generator))
+            current = min([current, *found], key=lambda h: h.objective)
+            yield current
+
+    def _replaced(self, problem: PromptProblem, prompt: Prompt, generator: torch.Generator) -> list[Prompt]:
+        """Prompts with `replace` of the tokens changed."""
+        tokenizer = problem.lm.tokenizer
+        tokens = torch.tensor([t for t in range(tokenizer.vocab_size) if t not in tokenizer.special_ids])
+        choices = tokens.expand(self.tokens, -1)
+        return substitutions(prompt, choices, tokenizer, self.candidates, generator, self.replace)
+
+    def _moved(self, problem: PromptProblem, prompt: Prompt, generator: torch.Generator) -> list[Prompt]:
+        """Prompts of the tokens nearest to the embeddings with noise."""
+        lm = problem.lm
+        vectors = lm.embed(torch.tensor(prompt[-self.tokens :], device=lm.device)).float()
+        noise = torch.randn(self.candidates, *vectors.shape, generator=generator).to(lm.device)
+        length = lm.embedding_table().float().norm(dim=1).mean() / vectors.shape[1] ** 0.5
+        return project(problem, vectors + self.radius * length * noise)

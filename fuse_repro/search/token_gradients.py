@@ -1,0 +1,131 @@
+"""The objective's gradient by every token of whole prompts, the language model's own and through adapters."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fuse_repro.adapters.alignment import Alignment
+from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.errors import UsageError
+from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.objectives import LossValues, PromptBatch
+from fuse_repro.objectives.secondary_fluency import tied_scale
+from fuse_repro.search.gradient import carried_terms
+from fuse_repro.search.problem import PromptProblem
+from fuse_repro.search.proposal import fluency_weight
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A language model's likelihood of B prompts of S tokens, as its own tokens say it.
+
+    nll: [B], summed, in nats; scored: [B], over how many tokens. embeddings: [B, S, d], its gradient by what is read.
+    log_probs: [B, S, V], of what stands at every place; label: [B, S, d], the gradient by what is predicted, where
+    input and output embeddings are tied (else zero). Both are zero at a first token that is not scored.
+    """
+
+    nll: Tensor
+    scored: Tensor
+    embeddings: Tensor
+    log_probs: Tensor
+    label: Tensor
+
+
+@dataclass(frozen=True)
+class TokenGradients:
+    """The objective of B prompts of S tokens, and its gradients.
+
+    embeddings: [B, S, d], by the primary model's embeddings, those of other models pulled back.
+    """
+
+    values: LossValues
+    nll: Tensor
+    scored: Tensor
+    embeddings: Tensor
+    reading: Reading | None
+    fluency: float
+    traces: Sequence[tuple[EmbeddingMap, Tensor, Alignment]]
+    table: Tensor
+
+    def scores(self, row: int, positions: Sequence[int]) -> Tensor:
+        """First-order change with each of V tokens in place of one, up to a constant per position: [n, V].
+
+        The gradient by a one-hot choice among tokens (GCG, arXiv 2307.15043, section 2.2). A token's own likelihood
+        is linear in that choice, so log p(token) is its exact share.
+        """
+        total = torch.zeros(len(positions), len(self.table), device=self.table.device)
+        if self.reading is not None:
+            share = self.fluency / self.scored[row]
+            read = self.reading.embeddings[row, positions].to(self.table)
+            total = total + share * ((read @ self.table.T).float() - self.reading.log_probs[row, positions])
+        for adapter, gradient, alignment in self.traces:
+            pulled = [adapter.pull_token(gradient, alignment, position)[row] for position in positions]
+            total = total + adapter.score_tokens(torch.stack(pulled).float())
+        return total
+
+
+def token_gradients(problem: PromptProblem, prompts: Sequence[Sequence[int]]) -> TokenGradients:
+    """Gradients of B prompts of equally many tokens, in one forward and one backward pass of every model.
+
+    Raises UsageError where no term of the objective has a gradient.
+    """
+    lm, fluency = problem.lm, fluency_weight(problem)
+    ids = torch.tensor([list(prompt) for prompt in prompts], device=lm.device)
+    reading = read(lm, ids) if fluency > 0 else None
+    terms = carried_terms(problem)
+    if reading is None and not terms:
+        raise UsageError("no term of the objective has a gradient: give one an adapter, or use random search")
+    nll = ids.new_zeros(len(ids), dtype=torch.float32) if reading is None else reading.nll
+    scored = torch.ones_like(ids[:, 0]) if reading is None else reading.scored
+    adapters = list(dict.fromkeys(term.adapter for term in terms.values()))
+    embeddings = lm.embed(ids).detach().requires_grad_(True)
+    with ExitStack() as stack, torch.enable_grad():
+        seen = [stack.enter_context(adapter.watching()) for adapter in adapters]
+        batch = PromptBatch(lm.tokenizer.decode(ids.tolist()), problem.targets, nll, scored, embeddings)
+        values = problem.objective(batch)
+        found = [
+            (adapter, *trace) for adapter, traces in zip(adapters, seen, strict=True) for trace in traces
+        ]
+        gradients: Sequence[Tensor] = (torch.zeros_like(embeddings),)
+        if found:
+            wanted = [embeddings, *(target for _, target, _ in found)]
+            gradients = torch.autograd.grad(torch.stack([values.weighted[n] for n in terms]).sum(), wanted)
+    total = gradients[0].float()
+    if reading is not None:
+        total = total + fluency / scored[:, None, None] * (reading.embeddings + reading.label)
+    pairs = zip(gradients[1:], found, strict=True)
+    traces = [(adapter, gradient, alignment) for gradient, (adapter, _, alignment) in pairs]
+    table = lm.embedding_table()
+    return TokenGradients(_detached(values), nll, scored, total, reading, fluency, traces, table)
+
+
+def read(lm: CausalLM, ids: Tensor) -> Reading:
+    """How likely prompts [B, S] are, and the gradients of that; special tokens in front are context."""
+    around = torch.tensor(lm.tokenizer.prefix_ids, dtype=torch.long, device=lm.device)
+    content = lm.embed(ids).detach().requires_grad_(True)
+    with torch.enable_grad():
+        whole = torch.cat([lm.embed(around).expand(len(ids), -1, -1).to(content), content], dim=1)
+        output = lm.model(inputs_embeds=whole, use_cache=False, output_hidden_states=True)
+        logits = output.logits[..., : lm.tokenizer.vocab_size].float()
+        # The state before a token predicts it; without anything in front, the first token is not scored.
+        first = max(0, 1 - len(around))
+        begin = len(around) + first - 1
+        log_probs = logits[:, begin:-1].log_softmax(-1)
+        picked = log_probs.gather(-1, ids[:, first:, None]).squeeze(-1)
+        nll = -picked.sum(1)
+        (gradient,) = torch.autograd.grad(nll.sum(), content)
+    scale = tied_scale(lm)
+    label = torch.zeros_like(gradient, dtype=torch.float32)
+    if scale is not None:
+        label[:, first:] = -output.hidden_states[-1].detach()[:, begin:-1].float() / scale
+    before = log_probs.detach().new_zeros(len(ids), first, log_probs.shape[-1])
+    scored = torch.full_like(ids[:, 0], ids.shape[1] - first)
+    return Reading(nll.detach(), scored, gradient.float(), torch.cat([before, log_probs.detach()], 1), label)
+
+
+def _detached(values: LossValues) -> LossValues:
+    raw, weighted = ({n: v.detach() for n, v in column.items()} for column in (values.raw, values.weighted))
+    return LossValues(values.total.detach(), raw, weighted)

@@ -1,0 +1,105 @@
+"""docs/extending.md does what it says: its files are made from its code blocks, and its commands are run."""
+
+import csv
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_models import save_model, tiny_clip, tiny_llama, tiny_opt
+
+from fuse_repro.cli import main
+from fuse_repro.run_directory import read_json, read_records
+
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+BLOCKS = re.findall(
+    r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+)
+COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+SEARCH = ["optimizer.candidates=8", "optimizer.beam=2", "optimizer.max_new_tokens=2"]
+TASK = [
+    "task=sst2",
+    "task.path=task",
+    "task.files={train: train.tsv, dev: dev.tsv, test: test.tsv}",
+    "task.words=[a,the]",
+    "tuning.max_steps=2",
+    "methods.relative.holdout=10",
+]
+
+
+@pytest.fixture(scope="module")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    save_model(tiny_llama(), folder / "smollm2_135m")
+    save_model(tiny_opt(), folder / "opt_125m")
+    save_model(tiny_clip(), folder / "clip_vit_b32")
+    return folder
+
+
+@pytest.fixture
+def reader(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of someone who has copied the page's files, and has photographs and a task of their own."""
+    for kind, text in BLOCKS:
+        if kind in ("python", "yaml"):
+            path = tmp_path / text.splitlines()[0].removeprefix("# ")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            monkeypatch.delitem(sys.modules, path.stem, raising=False)
+    with (photos / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "caption"), ("red.png", "A white ball.")])
+    for split in ("train", "dev", "test"):
+        rows = [f"{split} {number}\t{number % 2}" for number in range(4)]
+        (tmp_path / "task").mkdir(exist_ok=True)
+        (tmp_path / "task" / f"{split}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_the_page_has_a_file_and_a_command_for_each_kind() -> None:
+    kinds = [text.splitlines()[0] for kind, text in BLOCKS if kind == "yaml"]
+    assert [line.split("/")[1] for line in kinds] == ["model", "adapter", "optimizer", "dataset"]
+    assert sum(kind == "python" for kind, _ in BLOCKS) == 3  # a model of a known kind needs none
+    for option in (
+        "models.lm=opt_125m",
+        "adapter=matching_mean",
+        "optimizer=first_better",
+        "dataset=csv_photos",
+    ):
+        assert any(option in command for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_its_commands_run(command: str, reader: Path, models_dir: Path) -> None:
+    program, *arguments = shlex.split(command)
+    assert program == "fuse-repro"
+    small = [f"models_dir={models_dir}", "trainer=cpu", "corpus.size=2000", "logger=none"]
+    small += [f"cache_dir={reader / 'cache'}", "output_dir=run"]
+    if "experiment=caption" in arguments:
+        small += ["model@models.vision=clip_vit_b32", "runner.metrics=false"]
+        small += ["optimizer.max_evaluations=20"] if "optimizer=first_better" in arguments else SEARCH
+    else:
+        small += TASK
+    assert main([*arguments, *small]) == 0
+    records = read_records(reader / "run")
+    assert {record["status"] for record in records} == {"done"}
+    chosen = read_json(reader / "run" / "manifest.json")["config"]
+    if "optimizer=first_better" in arguments:
+        assert max(record["evaluations"] for record in records) == 20
+    if "dataset=csv_photos" in arguments:
+        assert [record["references"] for record in records] == [["A white ball."]]
+    if "model@models.lm=opt_125m" in arguments:
+        assert chosen["models"]["lm"]["path"].endswith("opt_125m")
+    if "+adapter@methods.mine=matching_mean" in arguments:
+        assert any(record["method"] == "mine" for record in records)
+
+
+def test_its_mistakes_are_one_line(
+    reader: Path, models_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ["--config-dir", "my_conf", "experiment=caption", "dataset.path=photos", f"models_dir={models_dir}"]
+    assert main([*own, "adapter=matching_mean", "adapter.scale=0", "output_dir=run"]) == 1
+    assert "adapter.scale=0 is not allowed: above 0" in capsys.readouterr().err
+    assert main([*own, "dataset=csv_photos", "output_dir=other"]) == 1
+    assert "dataset.path='photos' is not allowed: a .csv file that exists" in capsys.readouterr().err
