@@ -79,7 +79,7 @@ def test_mistakes_in_the_command_are_one_line(
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("adapter.max_tokens=0", "adapter.max_tokens=0 is not allowed: a whole number of at least 1"),
+        ("adapter.rank=0", "adapter.rank=0 is not allowed"),
         ("objective.image.weight=-1", "objective.image.weight=-1 is not allowed: at least 0"),
         ("optimizer.candidates=0", "optimizer.candidates=0"),
         ("optimizer.stop=eos", "one of sentence_end, never"),
@@ -217,7 +217,7 @@ def test_models_of_one_name_with_other_weights_do_not_mix(
     code, printed = run(capsys, *common)
     assert code == 1
     assert "begun with other weights of lm" in printed
-    assert len(list((tmp_path / "cache" / "adapters").glob("*.safetensors"))) == 1
+    assert len(list((tmp_path / "cache" / "adapters").glob("lookup-*.safetensors"))) == 1
 
 
 def test_without_a_gradient_no_adapter_is_fitted(

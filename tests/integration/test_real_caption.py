@@ -12,8 +12,8 @@ from fuse_repro.adapters import FuseConfig, RandomConfig
 from fuse_repro.cli import main
 from fuse_repro.objectives import MultiObjectiveLoss, PromptBatch, TextMatchTerm
 from fuse_repro.runners.assemble import build
-from fuse_repro.search.autodan import _start
-from fuse_repro.search.gradient import slot_gradient
+from fuse_repro.search.gradient import OpenPrompt, slot_gradients
+from fuse_repro.search.linearisation import Linearisation
 from fuse_repro.search.problem import PromptProblem
 from fuse_repro.weights import cache_folder
 
@@ -65,8 +65,10 @@ def test_the_fitted_map_ranks_candidates_and_a_random_one_does_not() -> None:
         for target in ("A man rides a horse.", "A plate of food on a table.", "A train at the station."):
             targets = {"text": term.target(target)}
             problem = PromptProblem(lm, MultiObjectiveLoss({"text": term}), "An image of", targets)
-            gradient = slot_gradient(problem, [_start(problem)], "auto")[0]
-            predicted = lm.embedding_table()[tokens] @ gradient
+            prompt, at_mask = OpenPrompt("An image of"), Linearisation("dummy")
+            found = slot_gradients(problem, prompt, at_mask, torch.zeros(lm.tokenizer.vocab_size))
+            assert found is not None
+            predicted = found.scores()[tokens]
             true = term(PromptBatch(texts, targets))
             ranks = torch.stack([predicted, true]).argsort(1).argsort(1).double()
             values.append(float(torch.corrcoef(ranks)[0, 1]))

@@ -35,6 +35,7 @@ def test_a_sweep_of_captions(
         "hydra.launcher.in_process=true",
     ]
     assert main(["-m", *tiny_overrides, *own, *grid]) == 1
+    capsys.readouterr()
     assert main(["report", str(directory)]) == 0
     page = directory / "report.html"
     assert capsys.readouterr().out == f"{page}\n"

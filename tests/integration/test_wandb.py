@@ -5,10 +5,12 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from PIL import Image
 from vanishing_server import VanishingServer
 
@@ -18,7 +20,7 @@ from fuse_repro.run_directory import RunDirectory, read_json, read_records
 
 
 @pytest.fixture(autouse=True)
-def wandb_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def wandb_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No settings or credentials but the test's own."""
     for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
@@ -26,6 +28,8 @@ def wandb_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
+    yield
+    wandb.teardown()  # its service would go on with this test's server
 
 
 class Shown:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import numpy
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuse_repro.report.intervals import Interval, bootstrap_interval
@@ -101,6 +101,7 @@ def test_scatter_plots_count_their_points() -> None:
     assert "<li>" not in path
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # of a busy machine
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=12), st.floats(0.1, 10))
 def test_names_are_spread_without_changing_their_order(heights: list[float], apart: float) -> None:
     heights.sort()
