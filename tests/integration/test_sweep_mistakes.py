@@ -22,7 +22,7 @@ QUICK = ["hydra.launcher.in_process=true", "runner.count=1"]
         ("seed=range(0,0)", "the grid is empty: seed=range(0,0) has no value; give KEY=A,B,C or sweep=NAME"),
         ("seed=interval(0,1)", "does not support sweep type"),
         ("sweep=anchor", "did you mean anchors?"),
-        ("sweep=anchors", "methods.relative.anchors is no key of this run"),
+        ("sweep=anchors", "methods.relative.anchor_selection is no key of this run"),
         ("hydra/launcher=lsf", "hydra/launcher is one of local, slurm"),
         ("hydra.launcher.workers=0", "hydra.launcher.workers=0 is not allowed: at least 1"),
         ("hydra.launcher.workers=2", "in_process=True is not allowed: true only with one worker"),
