@@ -1,10 +1,9 @@
 """MS-COCO captions (Chen et al. 2015): Karpathy's split, which FUSE's Table 1 uses, or the original annotations."""
 
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from fuse_repro.data.downloaded import DataSource, image_path
+from fuse_repro.data.downloaded import DataSource, captions_by_image, image_path
 from fuse_repro.data.images import ImageItem, PhotoData
 from fuse_repro.errors import require
 
@@ -68,10 +67,8 @@ def _original(folder: Path, split: str) -> list[ImageItem]:
     value = SOURCE.read(path)
     images, annotations = SOURCE.rows(value, path, "images", "annotations")
     licences = {row.get("id"): row.get("name") for row in value.get("licenses", [])}
-    captions: dict[Any, list[str]] = defaultdict(list)
     try:
-        for row in sorted(annotations, key=lambda row: int(row["id"])):
-            captions[row["image_id"]].append(row["caption"].strip())
+        captions = captions_by_image(annotations)
         return [
             ImageItem(
                 str(row["id"]),

@@ -1,7 +1,8 @@
 """What the readers of published data sets share: files that the user downloads, and one message where they are not."""
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,17 @@ class DataSource:
         return UsageError(
             f"{self.name}: {what}; it is had from {self.site}, and its folder must hold {self.layout}"
         )
+
+
+def captions_by_image(annotations: Sequence[Mapping[str, Any]]) -> dict[Any, list[str]]:
+    """Image number -> its captions, in the order of their own numbers (COCO's format).
+
+    Raises KeyError, TypeError or AttributeError for an annotation that is not in the format.
+    """
+    captions: dict[Any, list[str]] = defaultdict(list)
+    for row in sorted(annotations, key=lambda row: int(row["id"])):
+        captions[row["image_id"]].append(row["caption"].strip())
+    return captions
 
 
 def image_path(folder: str | Path, *places: str) -> Path:

@@ -1,10 +1,8 @@
 """NoCaps (Agrawal et al. 2019): captions of Open Images photographs by how near they are to COCO's objects."""
 
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
-from fuse_repro.data.downloaded import DataSource, image_path
+from fuse_repro.data.downloaded import DataSource, captions_by_image, image_path
 from fuse_repro.data.images import ImageItem, PhotoData
 from fuse_repro.errors import require
 
@@ -61,10 +59,8 @@ def _read(folder: Path, split: str) -> list[tuple[ImageItem, str | None]]:
     value = SOURCE.read(path)
     (images,) = SOURCE.rows(value, path, "images")
     (annotations,) = SOURCE.rows(value, path, "annotations") if split == "val" else ([],)
-    captions: dict[Any, list[str]] = defaultdict(list)
     try:
-        for row in sorted(annotations, key=lambda row: int(row["id"])):
-            captions[row["image_id"]].append(row["caption"].strip())
+        captions = captions_by_image(annotations)
         return [
             (
                 ImageItem(

@@ -1,7 +1,6 @@
 """How well predicted changes of an objective rank candidates by the true ones; lower objectives are better."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from torchmetrics.functional import spearman_corrcoef
 
 from fuse_repro.errors import UsageError, require
+from fuse_repro.metrics.statistics import Interval
 
 BEST_SHARE = 0.01  # which share of the candidates counts as the true best
 RESAMPLES = 2000
@@ -65,16 +65,6 @@ def fidelity(predicted: Tensor, true: Tensor, ks: Sequence[int], pool: int) -> d
         "recall": {str(k): recall_at(predicted, true, size) for k, size in sizes.items()},
         "regret": {str(k): regret_at(predicted, true, size) for k, size in sizes.items()},
     }
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95% bootstrap interval, over so many values."""
-
-    mean: float
-    low: float
-    high: float
-    count: int
 
 
 def grouped_mean(

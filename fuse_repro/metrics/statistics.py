@@ -1,4 +1,4 @@
-"""Paired comparison of two runs over the same items, for ablation tables."""
+"""Means with bootstrap intervals: of one set of values, and of two runs over the same items."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,31 @@ import numpy
 from fuse_repro.errors import UsageError, require
 
 BLOCK = 1_000_000
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean of `count` values with its 95% interval; from a single value there is none, and low = mean = high."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def bootstrap_interval(values: Sequence[float]) -> Interval:
+    """Mean and percentile bootstrap interval (Efron and Tibshirani 1993, ch. 13) of at least one value.
+
+    From few values, such as three seeds, the interval is too narrow; it never reaches beyond the values themselves.
+    """
+    array = numpy.asarray(values, dtype=numpy.float64)
+    mean = float(array.mean())
+    if len(array) == 1:
+        return Interval(mean, mean, mean, 1)
+    means = _bootstrap_means(array, RESAMPLES, numpy.random.default_rng(0))
+    low, high = numpy.quantile(means, [0.025, 0.975])
+    return Interval(mean, float(low), float(high), len(array))
 
 
 @dataclass(frozen=True)

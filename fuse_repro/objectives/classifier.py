@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.adapters.word_table import WordTable, word_table
-from fuse_repro.errors import UsageError, require
+from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.classifier import TextClassifier
 from fuse_repro.models.text_encoder import TextEncoder
@@ -50,13 +50,7 @@ class ClassifierTerm(nn.Module):
         """The classifier's log-probabilities of all labels for the batch's texts: [B, C]."""
         if batch.embeddings is None:
             return self.classifier.encode(batch.texts)
-        if self.adapter is None:
-            raise UsageError(
-                f"the term {self.name!r} has no adapter to carry its gradient: "
-                "give one, or set optimizer.gradient_weight=0"
-            )
-        alignment = batch.align(self.adapter)
-        embeddings = self.adapter.embed(batch.embeddings, alignment)
+        embeddings, alignment = batch.carried(self.adapter, self.name)
         values: Tensor = self.classifier(embeddings, alignment.target_mask)
         return values
 

@@ -52,13 +52,8 @@ class EmbeddingMatchTerm(nn.Module):
         """The encoder's unit embeddings of the batch's texts: [B, e]."""
         if batch.embeddings is None:
             return self.encoder.encode(batch.texts)
-        if self.adapter is None:
-            raise UsageError(
-                f"the term {self.name!r} has no adapter to carry its gradient: "
-                "give one, or set optimizer.gradient_weight=0"
-            )
-        alignment = batch.align(self.adapter)
-        values: Tensor = self.encoder(self.adapter.embed(batch.embeddings, alignment), alignment.target_mask)
+        embeddings, alignment = batch.carried(self.adapter, self.name)
+        values: Tensor = self.encoder(embeddings, alignment.target_mask)
         return values
 
     def word_table(

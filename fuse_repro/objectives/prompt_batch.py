@@ -86,3 +86,18 @@ class PromptBatch:
     def align(self, adapter: EmbeddingMap) -> Alignment:
         """The words of the texts, the open token's included, in the adapter's two models."""
         return adapter.align(self.texts) if self.slot is None else self.slot.align(adapter)
+
+    def carried(self, adapter: EmbeddingMap | None, term: str) -> tuple[Tensor, Alignment]:
+        """The texts' embeddings in the adapter's target, [B, S_t, d_t], through which gradients come back.
+
+        term: whose adapter it is, for the message. Raises UsageError where that has none. Only for a batch
+        with embeddings.
+        """
+        assert self.embeddings is not None
+        if adapter is None:
+            raise UsageError(
+                f"the term {term!r} has no adapter to carry its gradient: "
+                "give one, or set optimizer.gradient_weight=0"
+            )
+        alignment = self.align(adapter)
+        return adapter.embed(self.embeddings, alignment), alignment

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.adapters.token_pieces import LEAD, token_pieces
-from fuse_repro.errors import UsageError, require
+from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives.fluency import prompt_nll
@@ -61,13 +61,7 @@ class SecondaryFluencyTerm(nn.Module):
         if batch.embeddings is None:
             nll, scored = shared_prefix_nll(self.lm, self.lm.tokenizer.encode(batch.texts))
             return nll / scored.clamp(min=1)
-        if self.adapter is None:
-            raise UsageError(
-                f"the term {self.name!r} has no adapter to carry its gradient: "
-                "give one, or set optimizer.gradient_weight=0"
-            )
-        alignment = batch.align(self.adapter)
-        embeddings = self.adapter.embed(batch.embeddings, alignment)
+        embeddings, alignment = batch.carried(self.adapter, self.name)
         rows = (
             part.split(ROWS_WITH_GRADIENT)
             for part in (embeddings, alignment.target_ids, alignment.target_mask)

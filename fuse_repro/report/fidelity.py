@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fuse_repro.report.intervals import Interval
+from fuse_repro.metrics.statistics import Interval
 from fuse_repro.report.markup import MISSING, Html, element, folded, join, number, table
 from fuse_repro.report.plots import line_plot
 from fuse_repro.report.summary import tile

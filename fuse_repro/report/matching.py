@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from fuse_repro.report.intervals import bootstrap_interval
+from fuse_repro.metrics.statistics import bootstrap_interval
 from fuse_repro.report.markup import Html, element
 from fuse_repro.report.plots import line_plot, scatter_plot
 

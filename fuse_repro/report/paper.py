@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fuse_repro.errors import UsageError, require
-from fuse_repro.report.intervals import Interval, bootstrap_interval
+from fuse_repro.metrics.statistics import Interval, bootstrap_interval
 from fuse_repro.report.markup import MISSING, Html, element, number, table
 from fuse_repro.report.measures import Measure, measures
 from fuse_repro.report.paper_values import CELLS

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from statistics import fmean
 from typing import Any
 
+from fuse_repro.metrics.statistics import Interval
 from fuse_repro.report.charts import MUTED, PLACEHOLDERS, finished_svg, in_page_colours, placeholder
-from fuse_repro.report.intervals import Interval
 from fuse_repro.report.markup import Html, element, escape, join, number
 from fuse_repro.report.series_style import dash, legend, marker
 

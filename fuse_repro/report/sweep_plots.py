@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
 from typing import Any
 
-from fuse_repro.report.intervals import Interval, bootstrap_interval
+from fuse_repro.metrics.statistics import Interval, bootstrap_interval
 from fuse_repro.report.markup import Html, element, folded
 from fuse_repro.report.plots import bar_plot, line_plot
 from fuse_repro.report.sweep_data import Point, Sweep, is_number, is_seed

@@ -1,20 +1,26 @@
 """From the config groups to models, adapters and the objective."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fuse_repro.adapters import EmbeddingMap
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import MultiObjectiveLoss
+from fuse_repro.run_directory import RunDirectory
+from fuse_repro.search import Optimizer
+from fuse_repro.weights import cache_folder
 
 PRIMARY = "lm"
 
@@ -93,3 +99,50 @@ def build_objective(
             parts = {"name": name, "encoder": models[role], "adapter": adapters.get(role)}
         terms[name] = build(DictConfig(settings), **parts)
     return MultiObjectiveLoss(terms, weights)
+
+
+@dataclass(frozen=True)
+class PromptSearchParts:
+    """What a run that searches for prompts is made of.
+
+    lm: the primary model; models: all of them by role, the primary too; adapters: role -> map, none where the
+    optimizer uses no gradients; fit_seconds: what fitting them took.
+    """
+
+    data: LightningDataModule
+    trainer: Trainer
+    optimizer: Optimizer
+    lm: CausalLM
+    models: dict[str, FrozenModel]
+    adapters: dict[str, EmbeddingMap]
+    fit_seconds: float
+
+
+def prepare_search(
+    config: DictConfig,
+    directory: RunDirectory,
+    check: Callable[[Mapping[str, FrozenModel]], None] = lambda models: None,
+) -> PromptSearchParts:
+    """Everything that a search needs, with the run directory opened.
+
+    Everything that can be checked without a model is checked before one is loaded; `check` sees the models
+    before the directory is opened. Raises UsageError for settings or data that cannot be used.
+    """
+    optimizer, adapter, corpus = build(config.optimizer), build(config.adapter), build(config.corpus)
+    term_weights(config.objective)
+    data = build(config.dataset)
+    data.setup("predict")
+    trainer = build_trainer(config.trainer)
+    device = trainer.strategy.root_device
+    models = load_models(config, device)
+    lm = models[PRIMARY]
+    require(isinstance(lm, CausalLM), "models.lm", lm.name, "a causal language model, such as smollm2_135m")
+    check(models)
+    files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
+    directory.open(device=str(device), weights=files)
+    begun = time.perf_counter()
+    adapters = {}
+    if optimizer.uses_gradients:
+        adapters = fit_adapters(models, adapter, corpus.words(), cache_folder(config.cache_dir))
+    fit_seconds = time.perf_counter() - begun
+    return PromptSearchParts(data, trainer, optimizer, cast(CausalLM, lm), models, adapters, fit_seconds)

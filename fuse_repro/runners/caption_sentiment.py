@@ -1,9 +1,8 @@
 """Captions of the same photographs without and with a sentiment (FUSE, section 4.3 and Figure 3)."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean
+from functools import partial
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,25 +11,15 @@ from torch import nn
 from fuse_repro.adapters import EmbeddingMap
 from fuse_repro.data.images import ImageItem
 from fuse_repro.errors import UsageError, require
-from fuse_repro.metrics.captions import MetricsUnavailable, caption_metrics
 from fuse_repro.metrics.sentiment import LABELS, sentiment_accuracy
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import MultiObjectiveLoss
 from fuse_repro.run_directory import RunDirectory
-from fuse_repro.runners.assemble import (
-    PRIMARY,
-    build,
-    build_objective,
-    build_trainer,
-    fit_adapters,
-    load_models,
-    term_weights,
-)
-from fuse_repro.runners.extra_metrics import check_extra_metrics, extra_metrics
-from fuse_repro.runners.prompt_search import PromptSearchModule, summarise
+from fuse_repro.runners.assemble import build_objective, prepare_search, term_weights
+from fuse_repro.runners.prompt_search import PromptSearchModule, summarise, timing
+from fuse_repro.runners.record_metrics import check_extra_metrics, extra_metrics, reference_metrics
 from fuse_repro.search import SearchResult
-from fuse_repro.weights import cache_folder
 
 NONE = "none"
 TERM = "sentiment"
@@ -41,7 +30,6 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
 
     Raises UsageError for settings or data that cannot be used, and where no photograph could be captioned.
     """
-    optimizer, adapter, corpus = build(config.optimizer), build(config.adapter), build(config.corpus)
     sentiments = checked_sentiments(config.runner.sentiments)
     require(
         TERM in term_weights(config.objective),
@@ -49,36 +37,18 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         list(config.objective),
         f"one with a term {TERM!r} of a weight above 0, such as objective=caption_sentiment",
     )
-    data = build(config.dataset)
-    data.setup("predict")
-    trainer = build_trainer(config.trainer)
-    device = trainer.strategy.root_device
-    models = load_models(config, device)
-    lm = models[PRIMARY]
-    require(isinstance(lm, CausalLM), "models.lm", lm.name, "a causal language model, such as smollm2_135m")
-    check_extra_metrics(config.runner, models)
-    files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
-    directory.open(device=str(device), weights=files)
-    begun = time.perf_counter()
-    adapters = {}
-    if optimizer.uses_gradients:
-        adapters = fit_adapters(models, adapter, corpus.words(), cache_folder(config.cache_dir))
-    fit_seconds = time.perf_counter() - begun
+    parts = prepare_search(config, directory, partial(check_extra_metrics, config.runner))
     module = SentimentSearchModule(
-        cast(CausalLM, lm),
-        models,
-        objectives(config.objective, sentiments, models, adapters),
-        optimizer,
+        parts.lm,
+        parts.models,
+        objectives(config.objective, sentiments, parts.models, parts.adapters),
+        parts.optimizer,
         config.runner.prefix,
         directory,
     )
-    trainer.predict(module, datamodule=data, return_predictions=False)
-    timing = {
-        "adapter_seconds": fit_seconds,
-        "seconds_per_item": fmean(module.seconds) if module.seconds else None,
-        "items_timed": len(module.seconds),
-    }
-    return results(directory.records(), config.runner, models) | {"timing": timing}
+    parts.trainer.predict(module, datamodule=parts.data, return_predictions=False)
+    found = results(directory.records(), config.runner, parts.models)
+    return found | {"timing": timing(parts.fit_seconds, module.seconds)}
 
 
 class SentimentSearchModule(PromptSearchModule):
@@ -148,7 +118,7 @@ def results(
     found: dict[str, Any] = {}
     for sentiment in dict.fromkeys(record["sentiment"] for record in done):
         rows = [record for record in done if record["sentiment"] == sentiment]
-        metrics, note = _caption_metrics(rows, runner)
+        metrics, note = reference_metrics(rows, runner, "image_id")
         found[sentiment] = {
             **summarise(rows),
             "metrics": metrics,
@@ -164,17 +134,3 @@ def results(
         "prefix_policy": runner.metrics_prefix,
         "sentiments": found,
     }
-
-
-def _caption_metrics(
-    rows: Sequence[Mapping[str, Any]], runner: DictConfig
-) -> tuple[dict[str, Any] | None, str | None]:
-    """The caption metrics, or None and why there are none."""
-    references = {row["image_id"]: row["references"] for row in rows if row["references"]}
-    if not runner.metrics or not references:
-        return None, None if runner.metrics else "switched off (runner.metrics=false)"
-    captions = {row["image_id"]: row["text"] for row in rows}
-    try:
-        return caption_metrics(captions, references, runner.metrics_prefix, runner.prefix), None
-    except MetricsUnavailable as error:
-        return None, str(error)

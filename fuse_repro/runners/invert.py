@@ -1,8 +1,6 @@
 """The inversion run: from texts' embeddings to prompts that have them (with a language model's fluency)."""
 
-import time
-from statistics import fmean
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig
 from torch import Tensor
@@ -10,20 +8,10 @@ from torch import Tensor
 from fuse_repro.data.texts import TextItem
 from fuse_repro.errors import UsageError, require
 from fuse_repro.metrics.inversion import inversion_metrics
-from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import TextMatchTerm
 from fuse_repro.run_directory import RunDirectory
-from fuse_repro.runners.assemble import (
-    PRIMARY,
-    build,
-    build_objective,
-    build_trainer,
-    fit_adapters,
-    load_models,
-    term_weights,
-)
-from fuse_repro.runners.prompt_search import PromptSearchModule, mean_targets, summarise
-from fuse_repro.weights import cache_folder
+from fuse_repro.runners.assemble import build_objective, prepare_search
+from fuse_repro.runners.prompt_search import PromptSearchModule, mean_targets, summarise, timing
 
 
 class PromptInversionModule(PromptSearchModule):
@@ -44,22 +32,8 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
 
     Raises UsageError for settings or data that cannot be used, and where no prompt was found at all.
     """
-    optimizer, adapter, corpus = build(config.optimizer), build(config.adapter), build(config.corpus)
-    term_weights(config.objective)
-    data = build(config.dataset)
-    trainer = build_trainer(config.trainer)
-    device = trainer.strategy.root_device
-    models = load_models(config, device)
-    lm = models[PRIMARY]
-    require(isinstance(lm, CausalLM), "models.lm", lm.name, "a causal language model, such as smollm2_135m")
-    files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
-    directory.open(device=str(device), weights=files)
-    begun = time.perf_counter()
-    adapters = {}
-    if optimizer.uses_gradients:
-        adapters = fit_adapters(models, adapter, corpus.words(), cache_folder(config.cache_dir))
-    fit_seconds = time.perf_counter() - begun
-    objective = build_objective(config.objective, models, adapters)
+    parts = prepare_search(config, directory)
+    objective = build_objective(config.objective, parts.models, parts.adapters)
     require(
         any(isinstance(term, TextMatchTerm) for term in objective.terms.values()),
         "objective",
@@ -67,15 +41,10 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "one with a TextMatchTerm of a weight above 0, such as objective=invert",
     )
     module = PromptInversionModule(
-        cast(CausalLM, lm), models, objective, optimizer, config.runner.prefix, directory
+        parts.lm, parts.models, objective, parts.optimizer, config.runner.prefix, directory
     )
-    trainer.predict(module, datamodule=data, return_predictions=False)
-    timing = {
-        "adapter_seconds": fit_seconds,
-        "seconds_per_item": fmean(module.seconds) if module.seconds else None,
-        "items_timed": len(module.seconds),
-    }
-    return _results(directory) | {"timing": timing}
+    parts.trainer.predict(module, datamodule=parts.data, return_predictions=False)
+    return _results(directory) | {"timing": timing(parts.fit_seconds, module.seconds)}
 
 
 def _results(directory: RunDirectory) -> dict[str, Any]:

@@ -139,3 +139,9 @@ def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
             },
         }
     return summary
+
+
+def timing(fit_seconds: float, seconds: Sequence[float]) -> dict[str, Any]:
+    """What fitting the adapters took, and the mean time of the items that were searched for in this start."""
+    mean = fmean(seconds) if seconds else None
+    return {"adapter_seconds": fit_seconds, "seconds_per_item": mean, "items_timed": len(seconds)}

@@ -1,6 +1,6 @@
 """Random search: what gradients have to beat."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from fuse_repro.search.substitution import substitutions
 from fuse_repro.search.trials import Prompt, Trials
 
 NEIGHBOURHOODS = ("l0", "l2")
+Neighbours = Callable[[Prompt], list[Prompt]]
 
 
 @dataclass(frozen=True)
@@ -47,25 +48,33 @@ class RandomSearch(FixedLengthSearch):
         self, problem: PromptProblem, trials: Trials, generator: torch.Generator
     ) -> Iterator[Hypothesis]:
         """The best prompt so far, after every step."""
-        neighbours = self._replaced if self.neighbourhood == "l0" else self._moved
+        neighbours = (self._replacing if self.neighbourhood == "l0" else self._moving)(problem, generator)
         (current,) = trials.evaluate(self._start(problem, 1, generator))
         yield current
         while not trials.spent:
-            found = trials.evaluate(neighbours(problem, current.ids, generator))
+            found = trials.evaluate(neighbours(current.ids))
             current = min([current, *found], key=lambda h: h.objective)
             yield current
 
-    def _replaced(self, problem: PromptProblem, prompt: Prompt, generator: torch.Generator) -> list[Prompt]:
+    def _replacing(self, problem: PromptProblem, generator: torch.Generator) -> Neighbours:
         """Prompts with `replace` of the tokens changed."""
         tokenizer = problem.lm.tokenizer
         tokens = torch.tensor([t for t in range(tokenizer.vocab_size) if t not in tokenizer.special_ids])
         choices = tokens.expand(self.tokens, -1)
-        return substitutions(prompt, choices, tokenizer, self.candidates, generator, self.replace)
 
-    def _moved(self, problem: PromptProblem, prompt: Prompt, generator: torch.Generator) -> list[Prompt]:
+        def neighbours(prompt: Prompt) -> list[Prompt]:
+            return substitutions(prompt, choices, tokenizer, self.candidates, generator, self.replace)
+
+        return neighbours
+
+    def _moving(self, problem: PromptProblem, generator: torch.Generator) -> Neighbours:
         """Prompts of the tokens nearest to the embeddings with noise."""
         lm = problem.lm
-        vectors = lm.embed(torch.tensor(prompt[-self.tokens :], device=lm.device)).float()
-        noise = torch.randn(self.candidates, *vectors.shape, generator=generator).to(lm.device)
-        length = lm.embedding_table().float().norm(dim=1).mean() / vectors.shape[1] ** 0.5
-        return project(problem, vectors + self.radius * length * noise)
+        length = lm.embedding_table().float().norm(dim=1).mean() / lm.embedding_size**0.5
+
+        def neighbours(prompt: Prompt) -> list[Prompt]:
+            vectors = lm.embed(torch.tensor(prompt[-self.tokens :], device=lm.device)).float()
+            noise = torch.randn(self.candidates, *vectors.shape, generator=generator).to(lm.device)
+            return project(problem, vectors + self.radius * length * noise)
+
+        return neighbours

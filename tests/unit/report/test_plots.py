@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuse_repro.report.intervals import Interval, bootstrap_interval
+from fuse_repro.metrics.statistics import Interval, bootstrap_interval
 from fuse_repro.report.plots import bar_plot, line_plot, scatter_plot, spread
 from fuse_repro.report.series_style import dash, legend, marker
 

@@ -1,4 +1,4 @@
-"""Caption metrics that need more than captions and references: CLIPScore by a model, SPICE by a parser."""
+"""Caption metrics of a run's records: against references, CLIPScore by a model, SPICE by a parser."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +8,27 @@ from omegaconf import DictConfig
 
 from fuse_repro.data.photo import load_image
 from fuse_repro.errors import require
-from fuse_repro.metrics.captions import MetricsUnavailable
+from fuse_repro.metrics.captions import MetricsUnavailable, caption_metrics
 from fuse_repro.metrics.clip_score import clip_scores
 from fuse_repro.metrics.spice import spice
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.text_encoder import DualEncoder
 
 IMAGES = 32
+
+
+def reference_metrics(
+    rows: Sequence[Mapping[str, Any]], runner: DictConfig, key: str = "id"
+) -> tuple[dict[str, Any] | None, str | None]:
+    """The caption metrics of records that are done, by their `key`, or None and why there are none."""
+    references = {row[key]: row["references"] for row in rows if row["references"]}
+    if not runner.metrics or not references:
+        return None, None if runner.metrics else "switched off (runner.metrics=false)"
+    captions = {row[key]: row["text"] for row in rows}
+    try:
+        return caption_metrics(captions, references, runner.metrics_prefix, runner.prefix), None
+    except MetricsUnavailable as error:
+        return None, str(error)
 
 
 def check_extra_metrics(runner: DictConfig, models: Mapping[str, FrozenModel]) -> None:
