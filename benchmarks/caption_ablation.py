@@ -6,7 +6,8 @@
     python benchmarks/caption_ablation.py outputs/ablation
 
 where COMMON is
-    experiment=caption dataset.path=$FUSE_REPRO_DATA/coco/images.jsonl
+    experiment=fuse_paper_defaults linearisation@optimizer.linearisation=dummy
+    dataset.path=$FUSE_REPRO_DATA/coco/images.jsonl
     optimizer.candidates=64 optimizer.beam=3 optimizer.max_new_tokens=12
 """
 
