@@ -8,7 +8,7 @@ from torch import Tensor
 WELL_CONDITIONED = 1e-6  # smallest to largest pivot; below, a zero eigenvalue and a rounding error look alike
 WELL_ROUNDED = 3e-3  # the same for a matrix rounded to single precision
 REFINEMENTS = 8
-PRECISE = 1e-13  # residual to right-hand side
+PRECISE = 1e-13  # residual to right-hand side, after a last correction as good as the one before
 
 
 def solve_gram(gram: Tensor, right: Tensor, ridge: float = 0.0) -> Tensor:
@@ -53,12 +53,17 @@ def refined(
     pivots = factors.diagonal(dim1=1, dim2=2)
     if bool(failed.any()) or float((pivots.amin(1) / pivots.amax(1)).min()) < WELL_ROUNDED:
         return None
-    solution, residual = torch.zeros_like(right), right
+
+    def correction(residual: Tensor) -> Tensor:
+        return torch.cholesky_solve(residual.unsqueeze(-1), factors).squeeze(-1)
+
+    solution, residual = correction(right), right
     for _ in range(REFINEMENTS):
-        solution = solution + torch.cholesky_solve(residual.unsqueeze(-1), factors).squeeze(-1)
         before, residual = residual.norm(), right - apply(solution)
-        if float(residual.norm()) <= PRECISE * float(right.norm()):
-            return solution
-        if not residual.norm() < 0.5 * before:
+        gain = float(residual.norm() / before)
+        if not gain < 0.5:
             return None
+        solution = solution + correction(residual)
+        if gain * float(residual.norm()) <= PRECISE * float(right.norm()):
+            return solution
     return None

@@ -42,6 +42,11 @@ class MatchProblem:
         """[m, K], the weighted sum of the masked unit representations: all that eq. 7 depends on."""
         return weighted_sum({name: r * self.mask for name, r in self.references.items()}, self.weights)
 
+    def to(self, dtype: torch.dtype) -> MatchProblem:
+        """The same problem in another precision."""
+        references = {name: r.to(dtype) for name, r in self.references.items()}
+        return replace(self, references=references, space=self.space.to(dtype))
+
     def objective(self) -> nn.Module:
         """Eq. 7 as the shared loss, lower is better: RelativeBatch -> LossValues of [m]."""
         # The shared loss stands a floor above; it knows nothing of maps, so the import waits until its use.
@@ -61,8 +66,14 @@ class MatchProblem:
 def match_problem(
     references: dict[str, Tensor], weights: dict[str, float], space: AnchorSpace, k: int | None
 ) -> MatchProblem:
-    """The problem with the mask that belongs to its references."""
-    return MatchProblem(references, weights, space, top_mask(weighted_sum(references, weights), k))
+    """The problem with the mask that belongs to its references, without the anchors that no row keeps."""
+    mask = top_mask(weighted_sum(references, weights), k)
+    kept = mask.any(0)
+    if not kept.all():
+        mask = mask[:, kept]
+        references = {name: r[:, kept] for name, r in references.items()}
+        space = replace(space, directions=space.directions[kept])
+    return MatchProblem(references, weights, space, mask)
 
 
 def weighted_sum(relative: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
@@ -104,7 +115,7 @@ def solve_adam(
     """
     from fuse_repro.objectives.relative_match import RelativeBatch
 
-    problem = _compact(problem)
+    problem = problem.to(torch.float32)
     objective = problem.objective()
     generator = torch.Generator().manual_seed(config.seed)
     size = (len(problem.mask), problem.space.centre.shape[0])
@@ -130,12 +141,3 @@ def solve_adam(
             loss.backward()
             optimizer.step()
     return Solution(chosen, torch.tensor(curve), step_chosen, scores)
-
-
-def _compact(problem: MatchProblem) -> MatchProblem:
-    """The same problem in float32, without the anchors that no row's mask keeps."""
-    kept = problem.mask.any(0).nonzero().flatten()
-    space = problem.space.to(torch.float32)
-    references = {name: r[:, kept].to(torch.float32) for name, r in problem.references.items()}
-    space = replace(space, directions=space.directions[kept])
-    return MatchProblem(references, problem.weights, space, problem.mask[:, kept])

@@ -23,6 +23,7 @@ from torch.nn.functional import normalize
 from fuse_repro.adapters.least_squares import refined, solve_gram
 
 ROWS = 5  # of a prompt whose Gram matrices are made together
+STRIP = 128  # columns of a Gram matrix that are made together
 NO_SPREAD = 1e-12  # smallest to largest variance; a direction below has no anchors but rounding errors
 
 
@@ -125,8 +126,10 @@ def _solve_masked(
     The Gram matrices, which are nearly all of the work, are made in single precision, and the solutions
     brought to double precision by iterative refinement; where that does not converge, all is done in double.
     """
-    kept = mask.any(0).nonzero().flatten()
-    mask, anchors = mask[:, kept], directions[kept].double()
+    kept = mask.any(0)
+    if not kept.all():
+        mask, directions = mask[:, kept], directions[kept]
+    anchors = directions.double()
     counts = mask.sum(1, keepdim=True) / anchors.shape[1]  # a Gram matrix of unit rows has this mean diagonal
     quick = masked_grams(anchors.float(), mask)
     exact: Tensor | None = None
@@ -157,11 +160,22 @@ def masked_grams(directions: Tensor, mask: Tensor) -> Tensor:
     grams = directions.new_zeros(rows, size, size)
     for keeper, group in enumerate(groups, 1):
         if len(group) > 0:
-            product = group.T @ group
+            product = symmetric_product(group)
             for row in range(rows):
                 if keeper >> row & 1:
                     grams[row] += product
     return grams
+
+
+def symmetric_product(rows: Tensor) -> Tensor:
+    """A^T A of A [n, d], strip by strip of its upper triangle; the lower one is a copy."""
+    size = rows.shape[1]
+    product = rows.new_empty(size, size)
+    for start in range(0, size, STRIP):
+        strip = rows[:, start : start + STRIP].T @ rows[:, start:]
+        product[start : start + STRIP, start:] = strip
+        product[start:, start : start + STRIP] = strip.T
+    return product
 
 
 def rescale(prompt: Tensor, mean: float, std: float) -> Tensor:

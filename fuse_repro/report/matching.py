@@ -37,7 +37,7 @@ def matching_section(done: Sequence[Record]) -> Html | None:
 
 
 def _ends(cells: Cells) -> Html | None:
-    """Precision@1 on the test split against the loss that was reached, a point for every task and seed."""
+    """Precision@1 of every cell against the loss that was reached, a point for every task and seed."""
     points = {
         method: [(record["matching"]["loss"], 100 * record["accuracy"]) for record in records]
         for method, records in cells.items()

@@ -18,15 +18,15 @@ def outcome(run_dir: Path) -> Table | None:
     """
     results = read_json(run_dir / RESULTS)
     if results.get("runner") == "transfer":
-        return _methods(results["methods"])
+        return _methods(results["methods"], results.get("split", "test"))
     if results.get("runner") == "captions":
         return _captions([record for record in read_records(run_dir) if record["status"] == "done"])
     return None
 
 
-def _methods(methods: Mapping[str, Mapping[str, Any]]) -> Table:
+def _methods(methods: Mapping[str, Mapping[str, Any]], split: str) -> Table:
     tasks = list(dict.fromkeys(task for row in methods.values() for task in row["tasks"]))
-    table = Table("method", title="precision@1 on the test split, in %")
+    table = Table("method", title=f"precision@1 on the {split} split, in %")
     for heading in ("mean", "95% interval", *tasks):
         table.add_column(heading, justify="right")
     for name, row in methods.items():

@@ -25,7 +25,7 @@ def transfer_body(records: Sequence[Record], results: Mapping[str, Any]) -> Html
     return join(
         [
             element("section", element("div", *tiles, class_="tiles"), aria_label="Summary"),
-            _methods(methods, done) if methods else None,
+            _methods(methods, results.get("split", "test"), done) if methods else None,
             matching_section(done),
             _failures(failed) if failed else None,
             _cells(done),
@@ -33,7 +33,7 @@ def transfer_body(records: Sequence[Record], results: Mapping[str, Any]) -> Html
     )
 
 
-def _methods(methods: Mapping[str, Any], done: Sequence[Record]) -> Html:
+def _methods(methods: Mapping[str, Any], split: str, done: Sequence[Record]) -> Html:
     tasks = list(dict.fromkeys(record["task"] for record in done))
     labels = {record["task"]: record.get("label") or record["task"] for record in done}
     ranked = sorted(methods.items(), key=lambda pair: -pair[1]["mean_over_relations"])
@@ -48,8 +48,8 @@ def _methods(methods: Mapping[str, Any], done: Sequence[Record]) -> Html:
     ]
     head = ["method", "mean", "95% interval", *(labels[task] for task in tasks)]
     note = (
-        "Precision@1 on the test split, percent. The mean counts every task once; intervals resample tasks and seeds "
-        "(2,000 bootstrap samples)."
+        f"Precision@1 on the {split} split, percent. The mean counts every task once; intervals resample tasks "
+        "and seeds (2,000 bootstrap samples)."
     )
     return element(
         "section",

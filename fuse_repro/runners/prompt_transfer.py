@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from fuse_repro.data.prompt_task import PromptTask
+from fuse_repro.data.prompt_task import SPLITS, PromptTask
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.observers import Observers
@@ -23,7 +23,7 @@ from fuse_repro.run_directory import RunDirectory
 from fuse_repro.runners.assemble import build, build_trainer
 from fuse_repro.runners.matching_trace import dev_accuracy, matching_trace
 from fuse_repro.runners.prompt_tuning import TuningSettings, tuned_prompt
-from fuse_repro.tasks import Exams, answerable
+from fuse_repro.tasks import Evaluation, Exams, answerable
 from fuse_repro.weights import cache_folder
 
 BASELINES = ("random", "manual", "direct_tuning", "source_manual", "source_tuned")
@@ -49,11 +49,12 @@ class Setting:
 
 Notes = dict[str, Any]
 Method = Callable[[PromptTask, int], tuple[FrozenModel, SoftPrompt | str, Notes]]
+Ask = Callable[[FrozenModel, SoftPrompt | str, PromptTask], Evaluation]
 Move = Callable[[PromptTask, Sequence[Tensor]], tuple[Tensor, Notes]]
 
 
 def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
-    """Fill the table tasks x seeds x methods with precision@1 on the test split.
+    """Fill the table tasks x seeds x methods with precision@1 on one split, the test split unless told.
 
     A cell that cannot be filled becomes a failed record and the others go on; one that has a record already
     is passed over. Raises UsageError for settings or data that cannot be used, and where every cell failed.
@@ -75,14 +76,16 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     words = build(config.corpus).words()
     methods |= {name: _transfer(chosen, setting, words) for name, chosen in settings.items()}
     begun = time.perf_counter()
-    _fill(directory, tasks, list(config.runner.seeds), methods, setting.exams)
-    return _results(directory.records(), time.perf_counter() - begun)
+    ask = partial(setting.exams.ask, split=config.runner.split)
+    _fill(directory, tasks, list(config.runner.seeds), methods, ask)
+    return _results(directory.records(), config.runner.split, time.perf_counter() - begun)
 
 
 def _check(config: DictConfig, settings: Mapping[str, Any]) -> None:
     runner = config.runner
     unknown = sorted(set(runner.baselines) - set(BASELINES))
     require(not unknown, "runner.baselines", unknown, f"any of {', '.join(BASELINES)}")
+    require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
     require(bool(runner.seeds), "runner.seeds", list(runner.seeds), "at least one seed")
     for key, roles in (("sources", runner.sources), ("target", [runner.target])):
         missing = sorted(set(roles) - set(config.models))
@@ -172,7 +175,7 @@ def _fill(
     tasks: Sequence[PromptTask],
     seeds: Sequence[int],
     methods: Mapping[str, Method],
-    exams: Exams,
+    ask: Ask,
 ) -> None:
     known = directory.known()
     cells = [(task, seed, name) for task in tasks for seed in seeds for name in methods]
@@ -181,14 +184,14 @@ def _fill(
             key = f"{task.name}/{seed}/{name}"
             if key not in known:
                 cell = {"id": key, "task": task.name, "label": task.label, "seed": seed, "method": name}
-                directory.append(cell | _cell(methods[name], exams, task, seed))
+                directory.append(cell | _cell(methods[name], ask, task, seed))
             advance(1)
 
 
-def _cell(method: Method, exams: Exams, task: PromptTask, seed: int) -> dict[str, Any]:
+def _cell(method: Method, ask: Ask, task: PromptTask, seed: int) -> dict[str, Any]:
     try:
         model, prompt, notes = method(task, seed)
-        found = exams.ask(model, prompt, task)
+        found = ask(model, prompt, task)
     except UsageError as error:
         return {"status": "failed", "error": first_line(error)}
     return {
@@ -203,7 +206,7 @@ def _cell(method: Method, exams: Exams, task: PromptTask, seed: int) -> dict[str
     }
 
 
-def _results(records: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+def _results(records: list[dict[str, Any]], split: str, seconds: float) -> dict[str, Any]:
     """Per method: mean precision@1 over tasks and seeds with a bootstrap interval over both."""
     done = [record for record in records if record["status"] == "done"]
     if not done:
@@ -211,6 +214,7 @@ def _results(records: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
     names = dict.fromkeys(record["method"] for record in done)
     return {
         "runner": "transfer",
+        "split": split,
         "items": {"done": len(done), "failed": len(records) - len(done)},
         "methods": {name: _summary([r for r in done if r["method"] == name]) for name in names},
         "timing": {"seconds": seconds},

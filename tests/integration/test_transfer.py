@@ -43,6 +43,37 @@ def test_every_method_fills_its_column(transfer_overrides: list[str], tmp_path: 
     assert "Precision@1" in page
 
 
+def test_figure_2_follows_dev_along_the_search(transfer_overrides: list[str], tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    arguments = ["experiment=transfer_figure2", *transfer_overrides, *TABLE[:3], "~task.relations"]
+    arguments += ["methods.relative_paper.check_every=5", "runner.split=dev", f"output_dir={directory}"]
+    assert main(arguments) == 0
+    traced = [row for row in records(directory) if row["method"] == "relative_paper"]
+    assert traced
+    for row in traced:
+        steps = [step for step, _, _ in row["matching"]["scores"]]
+        assert steps == [0, 5, 10, 15, 20]
+        assert row["matching"]["scores"][-1][2] == row["accuracy"]  # the last step is the prompt, both on dev
+    page = (directory / "report.html").read_text()
+    assert "precision@1 on dev, percent, along the search" in page
+    assert "Precision@1 on the dev split" in page
+
+
+def test_figure_3_has_every_place_of_equation_6(transfer_overrides: list[str], tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    arguments = [
+        "experiment=transfer_figure3",
+        *transfer_overrides,
+        "~task.relations",
+        "methods.paper_in_loop.steps=5",
+    ]
+    arguments += [f"methods.{name}.k=20" for name in ("paper_off", "paper_after", "paper_in_loop")]
+    arguments += [f"methods.{name}.holdout=10" for name in ("relative", "relative_after")]
+    assert main([*arguments, f"output_dir={directory}"]) == 0
+    done = {row["method"] for row in records(directory) if row["status"] == "done"}
+    assert {"paper_off", "paper_after", "paper_in_loop", "relative", "relative_after"} <= done
+
+
 def test_the_same_run_twice_goes_on_and_changes_nothing(
     transfer_overrides: list[str], tmp_path: Path
 ) -> None:
@@ -97,6 +128,7 @@ def test_two_sources(transfer_overrides: list[str], tiny_models_folder: Path, tm
     [
         ("runner.baselines=[oracle]", "any of random, manual"),
         ("runner.seeds=[]", "at least one seed"),
+        ("runner.split=valid", "one of train, dev, test"),
         ("runner.sources=[teacher]", "roles in models"),
         ("task.words=[a,surfboards]", "with an answer of several tokens"),
         ("methods.relative.k=0", "adapter.k=0"),
