@@ -69,7 +69,8 @@ def calibrate(
     """Every setting of the grid KS x RIDGES x FRAMES, best recall first, ties by cosine.
 
     `config.holdout` anchors, drawn with `config.seed`, are left out; their source embeddings, with noise of
-    `config.holdout_noise`, are transferred by the closed form as if they were prompts. Uses no labels and
+    `config.holdout_noise`, are transferred by the closed form as if they were prompts. A source that is the
+    target itself gets no noise: what stands off its words there means the same here. Uses no labels and
     neither prompts nor data of any task.
 
     Raises UsageError where fewer than `holdout` anchors would remain.
@@ -119,15 +120,18 @@ def _pairs(
     """(kept, held-out) embeddings per model, on the target's device; the sources' held-out ones have noise."""
     device = models[-1].device
     pairs = []
-    for place, (known, prompt) in enumerate(
-        zip(kept.embeddings(models), held.embeddings(models), strict=True)
-    ):
-        if place < len(models) - 1:
-            generator = torch.Generator().manual_seed(config.seed)
-            noise = torch.randn(prompt.shape, generator=generator).to(prompt)
-            prompt = prompt + config.holdout_noise * known.std() * noise
-        pairs.append((known.to(device), prompt.to(device)))
+    noises = (*_noises(models[:-1], models[-1], config), 0.0)
+    embeddings = zip(kept.embeddings(models), held.embeddings(models), strict=True)
+    for share, (known, prompt) in zip(noises, embeddings, strict=True):
+        generator = torch.Generator().manual_seed(config.seed)
+        noise = torch.randn(prompt.shape, generator=generator).to(prompt)
+        pairs.append((known.to(device), (prompt + share * known.std() * noise).to(device)))
     return pairs
+
+
+def _noises(sources: Sequence[FrozenModel], target: FrozenModel, config: RelativeConfig) -> list[float]:
+    """What every source's held-out anchors are moved by, in standard deviations of its embeddings."""
+    return [0.0 if own.fingerprint == target.fingerprint else config.holdout_noise for own in sources]
 
 
 def _measure(
@@ -174,7 +178,7 @@ def _inputs(
         "target": target.fingerprint,
         "anchors": store.words_digest(anchors.words),
         "grid": [KS, RIDGES, FRAMES],
-        "holdout": [config.holdout, config.holdout_noise, config.seed],
+        "holdout": [config.holdout, _noises(sources, target, config), config.seed],
     }
 
 

@@ -42,7 +42,8 @@ class RelativeConfig(AnchorSettings):
     calibrate: choose k, centre, whiten, ridge and length by held-out anchors instead; see `calibrate`.
     holdout: anchors held out for that.
     holdout_noise: normal noise on them, in standard deviations of the source's embedding values: tuned prompts are no
-        words. Those tuned from words at a low rate end at 0.2 to 0.25 from the nearest one.
+        words. Those tuned from words at a low rate end at 0.2 to 0.25 from the nearest one. None on a source that
+        is the target itself.
     """
 
     k: int | None = None

@@ -158,3 +158,12 @@ def test_length_stretches_rows_from_the_centre(source: FrozenModel, target: Froz
     torch.testing.assert_close(half.weight, 0.5 * whole.weight)
     with pytest.raises(UsageError, match=r"adapter\.length=0"):
         RelativeConfig(length=0.0)
+
+
+def test_a_models_own_prompt_is_no_noisy_word(source: FrozenModel) -> None:
+    """What tuning found away from words comes back whole, however much noise other models' prompts are given."""
+    transfer = replace(CONFIG, holdout_noise=0.5).fit(source, source, ())
+    table = source.embedding_table()
+    prompt = table.mean() + table.std() * torch.randn(5, 16, generator=torch.Generator().manual_seed(7))
+    moved = transfer.transfer(prompt)
+    assert float((moved - prompt).norm() / prompt.norm()) < 0.01
