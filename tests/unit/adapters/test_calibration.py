@@ -59,7 +59,7 @@ def test_the_table_holds_the_whole_grid_best_first(source: FrozenModel, target: 
     settings = {(row.k, row.ridge, (row.centre, row.whiten)) for row in table}
     assert settings == set(product((20, 60, None), RIDGES, FRAMES))
     assert len(table) == len(settings)
-    ranks = [(row.recall, row.cosine) for row in table]
+    ranks = [(row.cosine, row.recall) for row in table]
     assert ranks == sorted(ranks, reverse=True)
 
 
