@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fuse_repro.adapters.relative_objective import RelativeBatch, matching_objective
 from fuse_repro.adapters.relative_space import AnchorSpace, closed_form, encode, rescale, top_mask
+from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.progress import track
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from fuse_repro.adapters.relative_config import RelativeConfig
 
 Finish = Callable[[Tensor], Tensor]
@@ -47,17 +47,12 @@ class MatchProblem:
         references = {name: r.to(dtype) for name, r in self.references.items()}
         return replace(self, references=references, space=self.space.to(dtype))
 
-    def objective(self) -> nn.Module:
+    def objective(self) -> MultiObjectiveLoss:
         """Eq. 7 as the shared loss, lower is better: RelativeBatch -> LossValues of [m]."""
-        # The shared loss stands a floor above; it knows nothing of maps, so the import waits until its use.
-        from fuse_repro.objectives.relative_match import matching_objective
-
         return matching_objective(self.references, self.mask, self.weights)
 
     def losses(self, vectors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Matching loss of target vectors [m, d]: weighted sum [m], and every source's own [m]."""
-        from fuse_repro.objectives.relative_match import RelativeBatch
-
         with torch.no_grad():
             values = self.objective()(RelativeBatch(encode(vectors, self.space)))
         return values.total, values.raw
@@ -113,8 +108,6 @@ def solve_adam(
         loop. The start depends on config.seed only.
     finish: turns vectors [m, d_t] into the prompt that `score` is given, every `check_every` steps and at the end.
     """
-    from fuse_repro.objectives.relative_match import RelativeBatch
-
     problem = problem.to(torch.float32)
     objective = problem.objective()
     generator = torch.Generator().manual_seed(config.seed)

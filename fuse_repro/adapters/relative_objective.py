@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from fuse_repro.errors import require
-from fuse_repro.objectives.loss import MultiObjectiveLoss
+from fuse_repro.loss import MultiObjectiveLoss
 
 
 @dataclass(frozen=True)

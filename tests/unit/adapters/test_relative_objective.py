@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
+from fuse_repro.adapters.relative_objective import RelativeBatch, RelativeMatchTerm, matching_objective
 from fuse_repro.errors import UsageError
-from fuse_repro.objectives.relative_match import RelativeBatch, RelativeMatchTerm, matching_objective
 
 ROWS, ANCHORS = 4, 30
 
