@@ -108,12 +108,13 @@ def _batch(
         [known[: len(before.ids)], known.new_zeros(1, known.shape[1]), known[len(before.ids) :]]
     )
     rows = len(points)
+    open_word = prompt.before != "" and not prompt.before[-1].isspace()  # else whatever comes starts one
 
     def vectors(model: FrozenModel) -> Tensor:
         return linearisation.vector(model, lm, log_probs).expand(rows, -1)
 
     slot = OpenSlot(
-        tokens=[_with_slot(before, point.joins, after) for point in points],
+        tokens=[_with_slot(before, point.joins and open_word, after) for point in points],
         before=[prompt.before] * rows,
         fillers=[point.filler for point in points],
         position=len(before.ids),

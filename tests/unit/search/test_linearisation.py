@@ -83,12 +83,14 @@ def test_several_points_average_what_each_says(problem: PromptProblem) -> None:
     assert (found.scores(True) - mean).abs().max() > 1e-6
 
 
-def test_values_are_the_objective_of_the_texts_read(problem: PromptProblem) -> None:
+@pytest.mark.parametrize("before", ["An image of", "An image of ", "An image of a cat. \n", ""])
+def test_values_are_the_objective_of_the_texts_read(problem: PromptProblem, before: str) -> None:
+    """Also where the prompt ends with a space, so that no token can join its last word."""
     several = Linearisation("random", count=3, joining=2)
     log_probs = next_token(problem)
-    texts = [PROMPT.before + point.filler for point in several.points(problem.lm, log_probs)]
+    texts = [before + point.filler for point in several.points(problem.lm, log_probs)]
     term = problem.objective.terms["text"]
-    found = slot_gradients(problem, PROMPT, several, log_probs)
+    found = slot_gradients(problem, OpenPrompt(before), several, log_probs)
     own = 1 - term.encoder.encode(texts) @ problem.targets["text"]
     torch.testing.assert_close(found.values, own, atol=1e-5, rtol=1e-5)
 
