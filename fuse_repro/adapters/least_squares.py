@@ -37,7 +37,8 @@ def refined(
 ) -> Tensor | None:
     """Solutions [m, d], in float64, of m systems whose matrices are known in single precision; None if it fails.
 
-    Iterative refinement: the rounded matrices' factors solve for the residuals of the true ones.
+    Iterative refinement: the rounded matrices' factors, in single precision themselves, solve for the residuals
+    of the true ones.
 
     Args:
         grams: [m, d, d], float32, as in `solve_gram`.
@@ -45,7 +46,7 @@ def refined(
         right: [m, d].
         ridge: relative to the mean diagonal, as in `solve_gram`.
     """
-    grams, right = grams.double(), right.double()
+    right = right.double()
     lift = ridge * grams.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
     factors, failed = torch.linalg.cholesky_ex(
         grams + lift * torch.eye(grams.shape[-1], dtype=grams.dtype, device=grams.device)
@@ -55,7 +56,7 @@ def refined(
         return None
 
     def correction(residual: Tensor) -> Tensor:
-        return torch.cholesky_solve(residual.unsqueeze(-1), factors).squeeze(-1)
+        return torch.cholesky_solve(residual.unsqueeze(-1).to(factors), factors).squeeze(-1).double()
 
     solution, residual = correction(right), right
     for _ in range(REFINEMENTS):

@@ -160,21 +160,19 @@ def masked_grams(directions: Tensor, mask: Tensor) -> Tensor:
     grams = directions.new_zeros(rows, size, size)
     for keeper, group in enumerate(groups, 1):
         if len(group) > 0:
-            product = symmetric_product(group)
+            product = lower_product(group)
             for row in range(rows):
                 if keeper >> row & 1:
                     grams[row] += product
-    return grams
+    return grams.tril() + grams.tril(-1).mT
 
 
-def symmetric_product(rows: Tensor) -> Tensor:
-    """A^T A of A [n, d], strip by strip of its upper triangle; the lower one is a copy."""
+def lower_product(rows: Tensor) -> Tensor:
+    """The lower triangle of A^T A, of A [n, d], strip by strip; what stands above it means nothing."""
     size = rows.shape[1]
-    product = rows.new_empty(size, size)
+    product = rows.new_zeros(size, size)
     for start in range(0, size, STRIP):
-        strip = rows[:, start : start + STRIP].T @ rows[:, start:]
-        product[start : start + STRIP, start:] = strip
-        product[start:, start : start + STRIP] = strip.T
+        product[start:, start : start + STRIP] = rows[:, start:].T @ rows[:, start : start + STRIP]
     return product
 
 
