@@ -92,12 +92,13 @@ def main() -> None:
         optimizer = build(composed.optimizer)
         prefix = composed.runner.prefix
         runs[arm] = PromptSearchModule(models[PRIMARY], models, objective, optimizer, prefix, directory)
+    known = {arm: module.directory.known() for arm, module in runs.items()}
     items = build(first.dataset).items[options.skip : options.skip + options.limit]
     for item in items:
         if time.process_time() > 60 * options.cpu_minutes:
             break
         for arm, module in runs.items():
-            if item.id in module.directory.known():
+            if item.id in known[arm]:
                 continue
             begun = time.process_time()
             module.predict_step(item, 0)

@@ -149,8 +149,8 @@ def disturb(process: subprocess.Popen, root: Path, draw: random.Random) -> dict[
                 del chosen[key]
             elif status.get("state") == "done":  # too quick for us: another point in its place
                 del chosen[key]
-                left = [name for name, state in state_of(root).items() if state not in ("done", "running")]
-                if left := sorted(set(left) - set(chosen)):
+                idle = {name for name, state in state_of(root).items() if state not in ("done", "running")}
+                if left := sorted(idle - chosen.keys()):
                     chosen[draw.choice(left)] = way
         time.sleep(0.02)
     return dict(struck)

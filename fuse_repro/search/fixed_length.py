@@ -41,9 +41,9 @@ class FixedLengthSearch(ABC):
         """The prompt after every step, until the budget is spent."""
 
     @property
-    @abstractmethod
     def uses_gradients(self) -> bool:
-        """Whether terms need adapters that carry their gradients."""
+        """Whether terms need adapters that carry their gradients; they do unless a search says otherwise."""
+        return True
 
     def search(self, problem: PromptProblem, on_step: StepListener | None = None) -> SearchResult:
         """Minimise the objective; the best prompt ever evaluated is the result.

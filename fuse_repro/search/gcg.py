@@ -29,11 +29,6 @@ class GCG(FixedLengthSearch):
         super().__post_init__()
         self._at_least_one("candidates", "top_k")
 
-    @property
-    def uses_gradients(self) -> bool:
-        """Always."""
-        return True
-
     def walk(
         self, problem: PromptProblem, trials: Trials, generator: torch.Generator
     ) -> Iterator[Hypothesis]:

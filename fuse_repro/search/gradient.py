@@ -108,7 +108,7 @@ def _batch(
         [known[: len(before.ids)], known.new_zeros(1, known.shape[1]), known[len(before.ids) :]]
     )
     rows = len(points)
-    open_word = prompt.before != "" and not prompt.before[-1].isspace()  # else whatever comes starts one
+    open_word = not prompt.before[-1:].isspace()  # else whatever comes starts one
 
     def vectors(model: FrozenModel) -> Tensor:
         return linearisation.vector(model, lm, log_probs).expand(rows, -1)

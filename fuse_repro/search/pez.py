@@ -35,11 +35,6 @@ class PEZ(FixedLengthSearch):
         require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "above 0")
         require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "at least 0")
 
-    @property
-    def uses_gradients(self) -> bool:
-        """Always."""
-        return True
-
     def walk(
         self, problem: PromptProblem, trials: Trials, generator: torch.Generator
     ) -> Iterator[Hypothesis]:
