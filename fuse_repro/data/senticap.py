@@ -9,17 +9,17 @@ from fuse_repro.data.downloaded import DataSource, image_path
 from fuse_repro.data.images import ImageItem, PhotoData
 from fuse_repro.errors import require
 
-SPLITS = ("train", "val", "test")
-SENTIMENTS = {"positive": ("positive", "1"), "negative": ("negative", "0", "-1")}
-FILES = ("senticap_dataset.json", "senticap.csv")
+ALL = "all"
+SPLITS = ("train", "val", "test", ALL)
+SENTIMENTS = {"positive": "1", "negative": "0"}
+FILES = ("senticap_dataset.json", "senticap_dataset.csv")
 SOURCE = DataSource(
     "SentiCap",
     "http://users.cecs.anu.edu.au/~u4534172/senticap.html (the photographs are COCO's val2014, cocodataset.org)",
-    "senticap_dataset.json, or senticap.csv with the columns filename, split, sentiment and caption; and the "
-    "photographs in val2014/ (or images/)",
+    "senticap_dataset.json, or senticap_dataset.csv, which has no splits; and the photographs in val2014/ (or images/)",
 )
 
-Row = tuple[str, str, str, str]  # file name, split, sentiment as written, caption
+Row = tuple[str, str, str, str]  # file name, split ("" if none is known), 1 or 0, caption
 
 
 class SentiCapData(PhotoData):
@@ -28,7 +28,7 @@ class SentiCapData(PhotoData):
     Args:
         path: the data set's folder; see `SOURCE` for its layout.
         sentiment: positive or negative: whose captions are the references. Photographs without any are left out.
-        split: train, val or test.
+        split: train, val, test or all; the .csv, which its authors' reader writes, knows no other than all.
         limit: only the first so many photographs; None for all.
 
     Raises:
@@ -44,8 +44,11 @@ class SentiCapData(PhotoData):
         require(limit is None or limit >= 1, "limit", limit, "a whole number from 1 on, or null for all")
         folder = Path(path).expanduser()
         captions: dict[str, list[str]] = defaultdict(list)
-        for name, of, written, caption in _rows(SOURCE.file(folder, *FILES)):
-            if of == split and written in SENTIMENTS[sentiment]:
+        source = SOURCE.file(folder, *FILES)
+        known = source.suffix == ".json" or split == ALL
+        require(known, "dataset.split", split, f"all for {source.name}; senticap_dataset.json has the splits")
+        for name, of, positive, caption in _rows(source):
+            if split in (of, ALL) and positive == SENTIMENTS[sentiment]:
                 captions[name].append(caption)
         require(bool(captions), "dataset.split", split, f"a split with {sentiment} captions")
         self._items = tuple(
@@ -79,7 +82,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     try:
         with path.open(encoding="utf-8", newline="") as lines:
             for row in csv.DictReader(lines):
-                yield row["filename"], row["split"], row["sentiment"].strip().lower(), row["caption"].strip()
+                yield row["filename"], "", row["is_positive_sentiment"].strip(), row["caption"].strip()
     except (OSError, UnicodeDecodeError, KeyError, AttributeError, csv.Error) as err:
         raise SOURCE.wrong(f"{path} cannot be read ({err})") from err
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from fuse_repro.data.downloaded import DataSource
 from fuse_repro.data.images import PhotoData
 from fuse_repro.data.prompt_task import TaskSource
+from fuse_repro.data.texts import TextData
 from fuse_repro.errors import UsageError, require
 
 TOKENS_PER_WORD, SPECIAL = 1.4, 2
@@ -33,7 +34,7 @@ class TaskSize:
 
 @dataclass(frozen=True)
 class DataSize:
-    """items: photographs. tasks: of a prompt transfer. origin: where the numbers come from, and what is missing."""
+    """items: photographs or texts. tasks: of a transfer. origin: where the numbers come from, and what is missing."""
 
     origin: str
     items: int = 0
@@ -58,16 +59,16 @@ PUBLISHED_TASKS = {
 }
 
 
-def photographs(node: DictConfig) -> DataSize:
-    """How many photographs a data set has."""
-    counted, missing = _counted(OmegaConf.to_yaml(node, resolve=True), _photographs_of)
+def items(node: DictConfig, what: str) -> DataSize:
+    """How many photographs or texts, which `what` calls them, a data set has."""
+    counted, missing = _counted(OmegaConf.to_yaml(node, resolve=True), _items_of)
     if counted is not None:
-        return DataSize(f"{counted:,} photographs, counted", counted)
+        return DataSize(f"{what}: {counted:,}, counted", counted)
     key = (node._target_.rpartition(".")[2], node.get("sentiment") or node.get("split"))
     known = [count for count in (PUBLISHED_PHOTOGRAPHS.get(key), node.get("limit")) if count is not None]
     count = min(known, default=1)
-    how = "as published" if known else "for one photograph"
-    return DataSize(f"{count:,} photographs, {how}; {missing}", count)
+    how = "as published" if known else "for one alone"
+    return DataSize(f"{what}: {count:,}, {how}; {missing}", count)
 
 
 def tasks(node: DictConfig) -> DataSize:
@@ -81,7 +82,7 @@ def tasks(node: DictConfig) -> DataSize:
     return DataSize(f"{how}; {missing}", tasks=(size or TaskSize(name, 1, 0, 0, 0),))
 
 
-def _photographs_of(data: PhotoData) -> int:
+def _items_of(data: PhotoData | TextData) -> int:
     data.setup("predict")
     return len(data.items)
 

@@ -11,7 +11,8 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.models.sizes import BYTES, ModelSize, model_size
 from fuse_repro.report.paper import check_cell
 from fuse_repro.runners.assemble import build
-from fuse_repro.runners.costs import Work, work_of
+from fuse_repro.runners.costs import work_of
+from fuse_repro.runners.work import Work
 
 PARTS = ("optimizer", "adapter", "tuning", "corpus")
 ASSUMPTIONS = (

@@ -1,6 +1,5 @@
 """Readers of published caption data sets: formats, splits, limits, and what is said where files are missing."""
 
-import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -121,17 +120,16 @@ def senticap_json(folder: Path) -> None:
 
 
 def senticap_csv(folder: Path) -> None:
-    with (folder / "senticap.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["filename", "split", "sentiment", "caption"])
-        for number, split, mood, text in ROWS:
-            rows.writerow([COCO_NAME.format(number), split, ("Negative", "positive")[mood], text])
+    """As the authors' reader writes it."""
+    with (folder / "senticap_dataset.csv").open("w") as file:
+        file.write("filename,is_positive_sentiment,caption\n")
+        for number, _, mood, text in ROWS:
+            file.write(f'{COCO_NAME.format(number)},{mood},"{text}"\n')
 
 
-@pytest.mark.parametrize("make", [senticap_json, senticap_csv])
-def test_senticap_by_sentiment(make: Callable[[Path], None], tmp_path: Path) -> None:
+def test_senticap_by_sentiment(tmp_path: Path) -> None:
     photo(tmp_path / "val2014" / COCO_NAME.format(1))
-    make(tmp_path)
+    senticap_json(tmp_path)
     positive, negative = SentiCapData(tmp_path), SentiCapData(tmp_path, sentiment="negative")
     assert [(item.id, item.references) for item in positive.items] == [("1", ("a lovely cat", "a cute cat"))]
     assert [(item.id, item.references) for item in negative.items] == [
@@ -143,13 +141,34 @@ def test_senticap_by_sentiment(make: Callable[[Path], None], tmp_path: Path) -> 
     assert len(SentiCapData(tmp_path, sentiment="negative", limit=1).items) == 1
 
 
+@pytest.mark.parametrize("make", [senticap_json, senticap_csv])
+def test_all_of_senticap_reads_alike_from_both_files(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path)
+    for sentiment, mood in (("positive", 1), ("negative", 0)):
+        found = {
+            item.id: item.references
+            for item in SentiCapData(tmp_path, sentiment=sentiment, split="all").items
+        }
+        expected: dict[str, tuple[str, ...]] = {}
+        for number, _, own, text in ROWS:
+            if own == mood:
+                expected[str(number)] = (*expected.get(str(number), ()), text)
+        assert found == expected
+
+
+def test_the_csv_of_senticap_has_no_splits(tmp_path: Path) -> None:
+    senticap_csv(tmp_path)
+    with pytest.raises(UsageError, match=r"split='test' is not allowed: all for senticap_dataset\.csv"):
+        SentiCapData(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("reader", "site", "file"),
     [
         (CocoData, "cocodataset.org", "dataset_coco.json"),
         (lambda path: CocoData(path, split="val2017"), "cocodataset.org", "captions_val2017.json"),
         (NoCapsData, "nocaps.org", "nocaps_val_4500_captions.json"),
-        (SentiCapData, "senticap.html", "senticap_dataset.json or senticap.csv"),
+        (SentiCapData, "senticap.html", "senticap_dataset.json or senticap_dataset.csv"),
     ],
 )
 def test_a_missing_data_set_is_one_clear_message(
