@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fuse_repro.metrics.statistics import Interval
-from fuse_repro.report.markup import MISSING, Html, element, folded, join, number, table
+from fuse_repro.report.markup import Html, element, folded, join, mean_cell, table
 from fuse_repro.report.plots import line_plot
 from fuse_repro.report.summary import tile
 
@@ -56,17 +56,8 @@ def _methods(methods: Rows) -> Html:
 def _table(methods: Rows) -> Html:
     ranked = sorted(methods.items(), key=lambda pair: -pair[1]["spearman"]["mean"])
     numbers = list(ranked[0][1])
-    rows = [[name, *(_value(row.get(key)) for key in numbers)] for name, row in ranked]
+    rows = [[name, *(mean_cell(row.get(key)) for key in numbers)] for name, row in ranked]
     return element("div", table(["method", *numbers], rows, class_="contents"), class_="scroll")
-
-
-def _value(found: Mapping[str, float] | None) -> Html | str:
-    """The mean, and its interval below it."""
-    if found is None:
-        return MISSING
-    limits = f"{number(found['low'], 2)} to {number(found['high'], 2)}"
-    interval = element("span", limits, class_="hint", style="display:block;white-space:nowrap")
-    return join([element("b", number(found["mean"], 2)), interval])
 
 
 def _lengths(by_length: Mapping[str, Rows], methods: Rows) -> Html:
@@ -111,7 +102,7 @@ def _classes(by_class: Mapping[str, Mapping[str, Mapping[str, float]]], methods:
     """Rank correlation within classes of words: tokens in the source model x tokens in the target model."""
     names = sorted({name for classes in by_class.values() for name in classes})
     ranked = sorted(by_class, key=lambda name: -methods[name]["spearman"]["mean"])
-    rows = [[method, *(_value(by_class[method].get(name)) for name in names)] for method in ranked]
+    rows = [[method, *(mean_cell(by_class[method].get(name)) for name in names)] for method in ranked]
     note = (
         "Rank correlation among candidates whose word has so many tokens in the source x in the target model."
     )
@@ -129,34 +120,4 @@ def _failures(failed: Sequence[Record]) -> Html:
     rows = [[record["id"], record.get("error", "")] for record in failed]
     return element(
         "section", element("h2", "Failed prompts"), table(["prompt", "error"], rows), class_="card failed"
-    )
-
-
-def is_maps(records: Sequence[Record]) -> bool:
-    """Whether these are records of a table maps x tasks."""
-    return bool(records) and records[0].get("kind") == "map"
-
-
-def maps_body(records: Sequence[Record]) -> Html:
-    """The table: one row per map, one column per task."""
-    note = (
-        "Captions: mean objective, lower is better, and CIDEr, with the same candidates per prompt for every map. "
-        "Transfer: precision@1 of soft prompts on the target model, in percent. 95% bootstrap intervals."
-    )
-    rows = []
-    for record in sorted(records, key=lambda row: (row.get("objective") or {}).get("mean", float("inf"))):
-        scores = record.get("metrics") or {}
-        rows.append(
-            [
-                record["map"],
-                _value(record.get("objective")),
-                number(scores.get("CIDEr")),
-                _value({key: 100 * value for key, value in record.get("precision", {}).items()} or None),
-                record.get("error", ""),
-            ]
-        )
-    head = ["map", "captions: objective", "captions: CIDEr", "transfer: precision@1", "note"]
-    listing = element("div", table(head, rows, class_="contents"), class_="scroll")
-    return element(
-        "section", element("h3", "Maps and tasks"), element("p", note, class_="hint"), listing, class_="card"
     )

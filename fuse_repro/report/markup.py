@@ -3,7 +3,7 @@
 import html
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 VOID = frozenset({"br", "img", "link", "meta"})
@@ -61,6 +61,15 @@ def number(value: object, digits: int = 3) -> str:
         return MISSING
     text = str(value) if isinstance(value, int) else f"{value:.{digits}f}"
     return text.replace("-", "−")
+
+
+def mean_cell(found: Mapping[str, float] | None, digits: int = 2) -> Html | str:
+    """`mean` with the interval from `low` to `high` below it, for a cell of a table."""
+    if found is None:
+        return MISSING
+    limits = f"{number(found['low'], digits)} to {number(found['high'], digits)}"
+    interval = element("span", limits, class_="hint", style="display:block;white-space:nowrap")
+    return join([element("b", number(found["mean"], digits)), interval])
 
 
 def moment(value: object) -> str:

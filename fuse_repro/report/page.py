@@ -5,7 +5,8 @@ from pathlib import Path
 from fuse_repro.progress import track
 from fuse_repro.report.cards import card
 from fuse_repro.report.document import REPORT, document
-from fuse_repro.report.fidelity import fidelity_body, is_fidelity, is_maps, maps_body
+from fuse_repro.report.fidelity import fidelity_body, is_fidelity
+from fuse_repro.report.maps import is_maps, maps_body
 from fuse_repro.report.markup import Html, element, join
 from fuse_repro.report.measures import measures
 from fuse_repro.report.paper import paper_section

@@ -1,6 +1,7 @@
 """The table maps x tasks as one command, on tiny models."""
 
 import json
+import re
 from pathlib import Path
 
 from fuse_repro.cli import main
@@ -32,7 +33,11 @@ def test_every_map_on_both_tasks(
         assert row["objective"]["mean"] == captions["objective"]["mean"]
         assert row["precision"]["mean"] == transfer["methods"][row["map"]]["mean_over_relations"]
         assert (directory / "captions" / row["map"] / "report.html").exists()
-    assert "Maps and tasks" in (directory / "report.html").read_text()
+    page = (directory / "report.html").read_text()
+    assert "Maps and tasks" in page
+    for link in re.findall(r'href="([^"#:]+)"', page):
+        assert (directory / link).exists(), link
+    assert all(f'href="captions/{name}/report.html"' in page for name in MAPS)
     before = (directory / "records.jsonl").read_bytes()
     assert main(arguments) == 0
     assert (directory / "records.jsonl").read_bytes() == before
