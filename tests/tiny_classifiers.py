@@ -5,6 +5,7 @@ from tiny_models import PADDED_ROWS, tiny_bert_encoder
 from tiny_tokenizers import metaspace_unigram, wordpiece
 
 from fuse_repro.models.classifier import EmbeddingClassifier, SequenceClassifier
+from fuse_repro.models.head_fitting import two_layers
 from fuse_repro.words import WordTokenizer
 
 LABELS = ("negative", "neutral", "positive")
@@ -44,10 +45,12 @@ def tiny_bert_classifier(seed: int = 0) -> SequenceClassifier:
 
 
 def tiny_head(seed: int = 0) -> EmbeddingClassifier:
-    """A linear head on the tiny BERT encoder."""
+    """A small head on the tiny BERT encoder."""
     generator = torch.Generator().manual_seed(seed)
-    weight, bias = torch.randn(3, 32, generator=generator), torch.randn(3, generator=generator)
-    return EmbeddingClassifier(tiny_bert_encoder(seed), weight, bias, LABELS, name="tiny_head")
+    weight, bias = torch.randn(8, 32, generator=generator), torch.randn(8, generator=generator)
+    out, last_bias = torch.randn(3, 8, generator=generator), torch.randn(3, generator=generator)
+    head = two_layers(weight, bias, out, last_bias)
+    return EmbeddingClassifier(tiny_bert_encoder(seed), head, LABELS, name="tiny_head")
 
 
 def _classifier(

@@ -131,12 +131,11 @@ class SequenceClassifier(TextClassifier):
 
 
 class EmbeddingClassifier(TextClassifier):
-    """A linear head on the unit embedding of a text encoder.
+    """A small head on the unit embedding of a text encoder.
 
     Args:
         text: the text encoder.
-        weight: [C, e].
-        bias: [C].
+        head: from unit embeddings [B, e] to logits [B, C], float32: a linear layer, or more of them.
         labels: their names.
         name: for messages, records and cache keys.
 
@@ -144,20 +143,16 @@ class EmbeddingClassifier(TextClassifier):
         UsageError: a head that does not fit the encoder or the labels.
     """
 
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(
-        self, text: TextEncoder, weight: Tensor, bias: Tensor, labels: Sequence[str], *, name: str
-    ) -> None:
+    def __init__(self, text: TextEncoder, head: nn.Module, labels: Sequence[str], *, name: str) -> None:
         super().__init__(
             text.model, text.tokenizer, labels, name=name, pooling=text.pooling, weights=text.weights
         )
-        fits = tuple(weight.shape) == (len(labels), text.output_size) and len(bias) == len(labels)
-        require(fits, f"{name}: head shape", tuple(weight.shape), f"({len(labels)}, {text.output_size})")
+        layers = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
+        shape = (layers[0].in_features, layers[-1].out_features) if layers else None
+        wanted = (text.output_size, len(labels))
+        require(shape == wanted, f"{name}: head from and to", shape, f"{wanted}, embedding size and labels")
         self._text = (text,)
-        self.register_buffer("weight", weight.to(text.device))
-        self.register_buffer("bias", bias.to(text.device))
+        self.head = head.to(text.device).requires_grad_(False).eval()
 
     @property
     def word_encoder(self) -> TextEncoder:
@@ -171,20 +166,17 @@ class EmbeddingClassifier(TextClassifier):
         stands alone.
         """
         if not context:
-            return self._head(words).log_softmax(-1).expand(len(texts), -1, -1)
+            return self.head(words.float()).log_softmax(-1).expand(len(texts), -1, -1)
         around = len(self.tokenizer.prefix_ids) + len(self.tokenizer.suffix_ids)
         lengths = [len(ids) + around for ids in self.tokenizer.encode(texts)]
         rows = [
-            self._head(normalize(length * text + WORD_TOKENS * words, dim=1))
+            self.head(normalize((length * text + WORD_TOKENS * words).float(), dim=1))
             for length, text in zip(lengths, self.word_encoder.encode(texts), strict=True)
         ]
         return torch.stack(rows).log_softmax(-1)
 
-    def _head(self, unit: Tensor) -> Tensor:
-        """Logits [B, C] of unit embeddings [B, e]."""
-        return unit.to(self.weight) @ self.weight.T + self.bias
-
     def _pool(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:
         """Whole texts [B, S, d], special tokens included, to logits [B, C]."""
         pooled: Tensor = super()._pool(embeddings, lengths)
-        return self._head(normalize(pooled.float(), dim=-1))
+        logits: Tensor = self.head(normalize(pooled.float(), dim=-1))
+        return logits

@@ -4,13 +4,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
-from tiny_models import tiny_bert_encoder
 
-from fuse_repro.data.sentiment_lexicon import LABELS, labelled_file, lexicon_examples, polarities
+from fuse_repro.data.sentiment_lexicon import labelled_file, lexicon_examples, polarities
 from fuse_repro.errors import UsageError
-from fuse_repro.models.classifier import EmbeddingClassifier
-from fuse_repro.models.sentiment_head import fit_head
 
 WORDS = {"great": 0.8, "moving": 0.4, "beautiful": 0.9, "terrible": -1.0, "boring": -0.6, "long": 0.0}
 NOUNS = ("cat", "table", "kite")
@@ -29,22 +25,6 @@ def test_sentences_carry_the_label_of_their_words() -> None:
         assert {(value > 0) - (value < 0) for value in turned} <= {signs[label] * (-1 if negated else 1)}
     assert sum(", but " in text for text, _ in examples) > 30
     assert {("great", "positive"), ("boring", "negative")} <= set(examples)
-
-
-def test_a_head_learns_them_and_topics_tell_nothing() -> None:
-    encoder = tiny_bert_encoder()
-    examples = lexicon_examples(WORDS, NOUNS, count=60)
-    weight, bias = fit_head(encoder, examples, penalty=1e-6)
-    again = fit_head(encoder, examples, penalty=1e-6)
-    assert torch.equal(weight, again[0])
-    model = EmbeddingClassifier(encoder, weight, bias, LABELS, name="head")
-    texts = [text for text, _ in examples]
-    wanted = torch.tensor([LABELS.index(label) for _, label in examples])
-    assert (model.encode(texts).argmax(1) == wanted).float().mean() > 0.6
-    flat = EmbeddingClassifier(encoder, *fit_head(encoder, examples, penalty=100.0), LABELS, name="head")
-    torch.testing.assert_close(
-        flat.encode(texts).exp(), torch.full((len(texts), 3), 1 / 3), atol=0.02, rtol=0
-    )
 
 
 def test_a_file_of_labelled_texts(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_equal_to_transformers_on_its_own_tokens(classifier: TextClassifier) -> 
         if isinstance(classifier, EmbeddingClassifier):
             hidden = classifier.model(input_ids=ids).last_hidden_state.mean(1)
             unit = torch.nn.functional.normalize(hidden, dim=-1)
-            logits = unit @ classifier.weight.T + classifier.bias
+            logits = classifier.head(unit)
         else:
             logits = classifier.model(input_ids=ids).logits
         torch.testing.assert_close(
@@ -144,8 +144,8 @@ def test_labels() -> None:
         model.index("happy")
     with pytest.raises(UsageError, match="at least two names"):
         SequenceClassifier(model.model, model.tokenizer, ["one"], name="x")
-    with pytest.raises(UsageError, match=r"head shape=\(3, 31\)"):
-        EmbeddingClassifier(tiny_bert_encoder(), torch.zeros(3, 31), torch.zeros(3), LABELS, name="x")
+    with pytest.raises(UsageError, match=r"head from and to=\(31, 3\) is not allowed: \(32, 3\)"):
+        EmbeddingClassifier(tiny_bert_encoder(), torch.nn.Linear(31, 3), LABELS, name="x")
 
 
 @pytest.mark.parametrize("build", [tiny_roberta_classifier, tiny_bert_classifier])
@@ -169,5 +169,5 @@ def test_word_estimates_of_a_head_are_pooling_arithmetic() -> None:
     text = model.word_encoder.encode(["a man"])[0]
     length = len(model.tokenizer.encode(["a man"])[0]) + 2
     joined = torch.nn.functional.normalize(length * text + 2 * words[1], dim=0)
-    expected = (joined @ model.weight.T + model.bias).log_softmax(-1)
+    expected = model.head(joined).log_softmax(-1)
     torch.testing.assert_close(inside[0, 1], expected)
