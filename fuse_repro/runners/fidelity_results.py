@@ -34,7 +34,10 @@ def summary(records: Sequence[Record], ks: Sequence[int]) -> dict[str, Any]:
 
 
 def methods_table(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-    """method -> number -> mean, low, high, count; every group counts once, sentences are resampled."""
+    """method -> number -> mean, low, high, count; every group counts once, sentences are resampled.
+
+    Of records of several runs, which may have other k, the numbers that all of a method's records have.
+    """
     names = dict.fromkeys(name for record in records for name in record["methods"])
     table: dict[str, dict[str, Any]] = {}
     for name in names:
@@ -42,8 +45,9 @@ def methods_table(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
         rows = [flat(record["methods"][name]) for record in own]
         groups = [group_of(record) for record in own]
         clusters = [f"{record['corpus']}/{record['source']}" for record in own]
-        found = grouped_means(numpy.array([list(row.values()) for row in rows]), groups, clusters)
-        table[name] = {number: vars(interval) for number, interval in zip(rows[0], found, strict=True)}
+        numbers = [number for number in rows[0] if all(number in row for row in rows)]
+        found = grouped_means(numpy.array([[row[key] for key in numbers] for row in rows]), groups, clusters)
+        table[name] = {number: vars(interval) for number, interval in zip(numbers, found, strict=True)}
     return table
 
 
