@@ -1,12 +1,12 @@
 """128 candidates of the default against 512 of the FUSE paper's, paired over photographs.
 
-    fuse-repro experiment=caption COMMON output_dir=outputs/fidelity_search/default
-    fuse-repro experiment=fuse_paper_defaults COMMON output_dir=outputs/fidelity_search/paper
-    python benchmarks/fidelity_search.py outputs/fidelity_search
+    fuse-repro experiment=caption COMMON output_dir=outputs/search_full/default
+    fuse-repro experiment=fuse_paper_defaults COMMON output_dir=outputs/search_full/paper
+    ... and any other arm, such as one with optimizer.candidates=128, then
+    python benchmarks/fidelity_search.py outputs/search_full
 
 where COMMON is
-    dataset.path=$FUSE_REPRO_DATA/coco/images.jsonl dataset.limit=30 optimizer.beam=1 optimizer.max_new_tokens=6
-    optimizer.stop=never
+    dataset.path=$FUSE_REPRO_DATA/coco/images.jsonl dataset.limit=30 optimizer.beam=3 optimizer.max_new_tokens=10
 """
 
 import sys
