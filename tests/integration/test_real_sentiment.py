@@ -1,4 +1,4 @@
-"""The embedded sentiment classifier, fitted from the published lexicon."""
+"""The embedded sentiment classifier, fitted from the published lexicon and a few of the published reviews."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.weights
 def sentiment() -> EmbeddingClassifier:
     with initialize_config_dir(str(schema.config_folder()), version_base=None):
         overrides = ["+model@model=sentiment_minilm", "+cache_dir=null", "+dtype=float32"]
-        return instantiate(compose(config_name=None, overrides=overrides).model)
+        return instantiate(compose(config_name=None, overrides=[*overrides, "model.reviews=1000"]).model)
 
 
 def test_it_orders_captions_by_sentiment(sentiment: EmbeddingClassifier) -> None:
