@@ -57,9 +57,8 @@ def difference(records: list[dict], first: str, second: str, number: str) -> dic
 
 def main(folders: list[Path]) -> None:
     every = [r for folder in folders for r in read_records(folder) if r["status"] == "done"]
-    records = list(
-        {r["id"]: r for r in reversed(every)}.values()
-    )  # a prompt that several runs measured counts once
+    # A prompt that several runs measured counts once: as the first of them has it.
+    records = list({r["id"]: r for r in reversed(every)}.values())
     whole = methods_table(records)
     lengths = sorted({r["length"] for r in records})
     objectives = sorted({(r["pair"], r["objective"], r["place"]) for r in records})

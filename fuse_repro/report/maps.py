@@ -54,5 +54,4 @@ def _lost(own: Mapping[str, float], best: Mapping[str, float]) -> Mapping[str, f
     shared = sorted(own.keys() & best.keys())
     if not shared:
         return None
-    found = paired_difference([own[item] for item in shared], [best[item] for item in shared])
-    return {"mean": found.mean, "low": found.low, "high": found.high}
+    return vars(paired_difference([own[item] for item in shared], [best[item] for item in shared]))

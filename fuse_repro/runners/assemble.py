@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -37,6 +37,12 @@ def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
                 f"{node.get('_target_')} cannot be made from these values: {error.__cause__}"
             ) from error
         raise
+
+
+def part_values(config: DictConfig, part: str) -> dict[str, Any]:
+    """The resolved config of one part of a run that has several, which stand below its runner."""
+    values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    return values | {"runner": values["runner"][part]}
 
 
 def build_trainer(node: DictConfig) -> Trainer:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from fuse_repro.runners.assemble import part_values
 from fuse_repro.runners.search_costs import caption_work, fidelity_work, inversion_work
 from fuse_repro.runners.transfer_costs import transfer_work
 from fuse_repro.runners.work import Counted
@@ -30,14 +30,13 @@ def work_of(config: DictConfig) -> Counted | None:
 
 def _both_tasks(config: DictConfig) -> Counted:
     """Captions by every map, and one transfer of them all."""
-    photographs, captions = caption_work(_with_runner(config, "captions"))
-    tasks, transfers = transfer_work(_with_runner(config, "transfer"))
+    photographs, captions = caption_work(_part(config, "captions"))
+    tasks, transfers = transfer_work(_part(config, "transfer"))
     data = replace(tasks, origin=f"{photographs.origin}; {tasks.origin}", items=photographs.items)
     repeated = [replace(work, passes=work.passes * len(config.methods)) for work in captions]
     return data, [*repeated, *transfers]
 
 
-def _with_runner(config: DictConfig, part: str) -> DictConfig:
+def _part(config: DictConfig, name: str) -> DictConfig:
     """The config that a part of the run is given."""
-    values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    return OmegaConf.create(values | {"runner": values["runner"][part]})
+    return OmegaConf.create(part_values(config, name))

@@ -1,7 +1,7 @@
 """Every map on both tasks: captions through its gradients at equal budget, and soft prompts moved through it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -10,7 +10,7 @@ from fuse_repro.metrics.fidelity import grouped_mean
 from fuse_repro.report.page import build_report
 from fuse_repro.run_directory import RESULTS, STATUS, RunDirectory, read_json, read_records
 from fuse_repro.runners import caption, prompt_transfer
-from fuse_repro.runners.assemble import build, build_trainer
+from fuse_repro.runners.assemble import build, build_trainer, part_values
 
 Run = Callable[[DictConfig, RunDirectory], dict]
 
@@ -26,26 +26,22 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         build(node)
     device = str(build_trainer(config.trainer).strategy.root_device)
     directory.open(device=device, weights={})
-    moved, reason = _part(config, directory, "transfer", config.runner.transfer, None, prompt_transfer.run)
+    moved, reason = _part(config, directory, "transfer", None, prompt_transfer.run)
     known = directory.known()
     for name, node in config.methods.items():
         if name not in known:
-            captions, error = _part(
-                config, directory, f"captions/{name}", config.runner.captions, node, caption.run
-            )
+            adapter = OmegaConf.to_container(node, resolve=True)
+            captions, error = _part(config, directory, f"captions/{name}", adapter, caption.run)
             directory.append(_record(name, directory, captions, moved, error or reason))
     records = directory.records()
     return {"runner": "maps", "items": _counts(records), "maps": {r["id"]: r for r in records}}
 
 
 def _part(
-    config: DictConfig, directory: RunDirectory, place: str, runner: DictConfig, adapter: Any, work: Run
+    config: DictConfig, directory: RunDirectory, place: str, adapter: Any, work: Run
 ) -> tuple[dict[str, Any] | None, str | None]:
-    """The results of one part, or None and why there are none."""
-    resolved = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    resolved |= {"runner": OmegaConf.to_container(runner, resolve=True), "adapter": adapter}
-    if adapter is not None:
-        resolved["adapter"] = OmegaConf.to_container(adapter, resolve=True)
+    """The results of one part, whose runner `place` begins with; or None and why there are none."""
+    resolved = part_values(config, place.partition("/")[0]) | {"adapter": adapter}
     own, part = OmegaConf.create(resolved), RunDirectory(directory.path / place, resolved)
     done = (part.path / STATUS).exists() and read_json(part.path / STATUS).get("state") == "done"
     if done and (part.path / RESULTS).exists():

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from fuse_repro.data import sizes
 from fuse_repro.data.sizes import DataSize
-from fuse_repro.runners.work import AND_BACK, SPECIAL, Counted, Work
+from fuse_repro.runners.work import AND_BACK, Counted, Work
 
 
 def caption_work(config: DictConfig) -> Counted:
@@ -29,9 +29,9 @@ def fidelity_work(config: DictConfig) -> Counted:
     runner = config.runner
     captions = runner.prompts * len(runner.lengths) * len(runner.places)
     corpora = 1 if runner.texts is None else 2
-    prefix = len(runner.prefix.split()) + SPECIAL + 1
+    prefix = len(runner.prefix.split()) + sizes.SPECIAL + 1
     tokens = prefix + fmean(runner.lengths) * sizes.TOKENS_PER_WORD
-    points = sum(points_of(node) for node in runner.points.values())
+    points = sum(_points_of(node) for node in runner.points.values())
     work = [Work("lm", "next tokens", captions * corpora, tokens)]
     for term in config.objective.values():
         if term.weight > 0:
@@ -45,7 +45,7 @@ def _searches(config: DictConfig, items: int) -> Iterator[Work]:
     """One search per item and sentiment."""
     search = _search(config.optimizer)
     sentiments = list(config.runner.get("sentiments") or ["none"])
-    length = len(config.runner.prefix.split()) + SPECIAL + search.tokens
+    length = len(config.runner.prefix.split()) + sizes.SPECIAL + search.tokens
     yield Work("lm", "next tokens", items * len(sentiments) * search.lm_tokens, 1)
     for name, term in config.objective.items():
         if term.model == "lm" or term.weight <= 0:
@@ -76,7 +76,7 @@ def _search(optimizer: DictConfig) -> Search:
     limit = optimizer.get("max_evaluations") or math.inf
     if "beam" in optimizer:
         prompts = optimizer.max_new_tokens * optimizer.beam
-        gradients = prompts * points_of(optimizer.linearisation) if optimizer.gradient_weight > 0 else 0
+        gradients = prompts * _points_of(optimizer.linearisation) if optimizer.gradient_weight > 0 else 0
         evaluations = min(prompts * optimizer.candidates, limit)
         return Search(optimizer.max_new_tokens / 2, prompts, evaluations, gradients)
     evaluations = min(optimizer.steps * optimizer.get("candidates", 1), limit)
@@ -84,7 +84,7 @@ def _search(optimizer: DictConfig) -> Search:
     return Search(optimizer.tokens, evaluations * optimizer.tokens, evaluations, gradients)
 
 
-def points_of(settings: DictConfig) -> int:
+def _points_of(settings: DictConfig) -> int:
     """At how many points a `linearisation` takes a prompt's gradient."""
     many = settings.kind in ("random", "likely")
     return int(settings.get("count", 0) + settings.get("joining", 0)) if many else 1

@@ -6,7 +6,6 @@ from fuse_repro.data.sizes import DataSize
 from fuse_repro.models.sizes import ModelSize
 
 AND_BACK = 2  # a forward and a backward pass; weights are frozen, so back costs as much as forth
-SPECIAL = 2  # tokens put around a text
 
 
 @dataclass(frozen=True)
