@@ -5,6 +5,7 @@ whole; records.jsonl only grows, so a killed run keeps what it had. Where an ite
 record counts. Records hold no times: two runs with one seed write the same bytes.
 """
 
+import json
 import os
 import socket
 import traceback
@@ -67,14 +68,15 @@ class RunDirectory:
         self.observers.opened(read_json(self.path / MANIFEST))
 
     def append(self, record: Mapping) -> None:
-        """Add one record as one line of strict JSON (NaN becomes null), on disk when this returns.
+        """Add one record as one line of strict JSON (NaN and infinities become null), on disk when this returns.
 
-        An item that failed again just as it did before is not written again.
+        An item that failed again just as it did before is not written again. Observers are given what was written.
         """
-        if strict_json(record) == self._failed.get(record.get("id")):
-            self.observers.record(record)
+        text = strict_json(record)
+        if text == self._failed.get(record.get("id")):
+            self.observers.record(json.loads(text))
             return
-        line = strict_json(record).encode() + b"\n"
+        line = text.encode() + b"\n"
         with writing(self.path / RECORDS), (self.path / RECORDS).open("ab") as file:
             before = file.tell()
             try:
@@ -84,7 +86,7 @@ class RunDirectory:
             except OSError:
                 os.truncate(file.fileno(), before)
                 raise
-        self.observers.record(record)
+        self.observers.record(json.loads(text))
 
     def records(self) -> list[dict]:
         """The last record of every item, in the order in which the items were begun.

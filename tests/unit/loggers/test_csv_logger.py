@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fuse_repro.loggers import csv_loggers, no_loggers
@@ -62,6 +62,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from("pqrs"), scalars, min_size=1), min_size=1, max_size=5))
+@example([{"p": None}, {"p": float("inf")}])
 def test_any_values_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]) -> None:
     path = tmp_path_factory.mktemp("run")
     run_in(path, *[{"id": str(place)} | row for place, row in enumerate(rows)])
