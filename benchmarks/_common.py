@@ -11,8 +11,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from fuse_repro import schema
-from fuse_repro.provenance import machine
 from fuse_repro.runners.assemble import build
+from fuse_repro.runs.provenance import machine
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -12,7 +12,7 @@ from _common import report
 from relative_closed_form import load
 
 from fuse_repro.adapters import RelativeConfig, shared_anchors
-from fuse_repro.adapters.calibration import CalibrationRow, calibrated
+from fuse_repro.adapters.relative.calibration import CalibrationRow, calibrated
 from fuse_repro.weights import cache_folder
 
 PAIRS = (("smollm2", "gemma"), ("gemma", "smollm2"))

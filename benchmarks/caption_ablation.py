@@ -18,7 +18,7 @@ from pathlib import Path
 from _common import report
 
 from fuse_repro.metrics.statistics import paired_difference
-from fuse_repro.run_directory import read_json, read_records
+from fuse_repro.runs.directory import read_json, read_records
 
 ARMS = {"fuse": "FUSE gradient + LM", "random": "random gradient + LM", "lm": "LM alone"}
 

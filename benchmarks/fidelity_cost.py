@@ -11,8 +11,8 @@ import time
 import torch
 from _common import config, load, report, seconds
 
+from fuse_repro.alignment.words import Tokenized
 from fuse_repro.runners.assemble import build
-from fuse_repro.words import Tokenized
 
 MAPS = ("fuse", "fuse_pair", "ridge", "procrustes", "relative", "projector", "lookup", "random")
 VARIANTS = {"lookup, rank 128": ["adapter.rank=128"], "lookup, float16": ["adapter.dtype=float16"]}

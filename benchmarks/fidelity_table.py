@@ -17,8 +17,8 @@ from typing import Any
 from _common import report
 
 from fuse_repro.metrics.fidelity import flat, grouped_mean
-from fuse_repro.run_directory import read_records
-from fuse_repro.runners.fidelity_results import group_of, methods_table
+from fuse_repro.runners.fidelity.results import group_of, methods_table
+from fuse_repro.runs.directory import read_records
 
 PAPER, DEFAULT = "fuse@paper", "default"
 NUMBERS = ("spearman", "recall@128", "recall@512", "regret@128", "regret@512")

@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 import torch
 from _common import report
 
-from fuse_repro.adapters.fuse_fit import BLOCK
-from fuse_repro.t_algebra import TLeastSquares, t_pinv, t_product
+from fuse_repro.adapters.fuse.fit import BLOCK
+from fuse_repro.algebra.t_product import TLeastSquares, t_pinv, t_product
 
 WORDS, D_I, D_J, LENGTHS = 16384, 576, 384, (1, 2, 3, 4)
 

@@ -19,9 +19,9 @@ from omegaconf import OmegaConf
 
 from fuse_repro.metrics.captions import MetricsUnavailable, caption_metrics
 from fuse_repro.metrics.statistics import paired_difference
-from fuse_repro.run_directory import RunDirectory
 from fuse_repro.runners.assemble import PRIMARY, build, build_objective, fit_adapters, load_models
-from fuse_repro.runners.prompt_search import PromptSearchModule
+from fuse_repro.runners.search.module import PromptSearchModule
+from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.weights import cache_folder
 
 TOKENS = 8

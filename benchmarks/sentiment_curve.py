@@ -17,7 +17,7 @@ from _common import report
 
 from fuse_repro.metrics.sentiment import JUDGE, sentiment_accuracy
 from fuse_repro.metrics.statistics import paired_difference
-from fuse_repro.run_directory import read_json, read_records
+from fuse_repro.runs.directory import read_json, read_records
 
 
 def main(folder: Path) -> None:

@@ -24,7 +24,7 @@ from drills import CONFIGS
 from PIL import Image, ImageDraw
 from tiny_models import save_model, tiny_clip, tiny_gpt2
 
-from fuse_repro.run_directory import RECORDS, STATUS, read_json, read_records
+from fuse_repro.runs.directory import RECORDS, STATUS, read_json, read_records
 from fuse_repro.sweeps.slurm_queue import read_jobs
 from fuse_repro.sweeps.sweep import Sweep, read_sweep
 

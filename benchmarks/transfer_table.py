@@ -22,7 +22,7 @@ from typing import Any
 from _common import report
 
 from fuse_repro.metrics.statistics import paired_difference
-from fuse_repro.run_directory import MANIFEST, RESULTS, read_json, read_records
+from fuse_repro.runs.directory import MANIFEST, RESULTS, read_json, read_records
 
 REFERENCE = "relative_paper"
 

@@ -45,7 +45,13 @@ def _run(arguments: Sequence[str]) -> int:
     from fuse_repro import schema
     from fuse_repro.errors import SweepIncomplete, UsageError
     from fuse_repro.help import explain
-    from fuse_repro.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, sigterm_raises, told_to_stop
+    from fuse_repro.runs.signals import (
+        EXIT_INTERRUPTED,
+        EXIT_TERMINATED,
+        Terminated,
+        sigterm_raises,
+        told_to_stop,
+    )
 
     schema.register()
     sweeping = bool({"-m", "--multirun"} & set(arguments))

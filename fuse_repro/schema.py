@@ -19,7 +19,7 @@ class Root:
     models_dir: a folder with one of weights for every model, by its name; null reads each from where its config says.
     dry_run: say what the run would cost, and run nothing.
     dry_run_tflops: what the device is taken to compute, in 10^12 operations per second.
-    paper_cell: the paper's result that this run reproduces, as named in fuse_repro/report/paper_values.py.
+    paper_cell: the paper's result that this run reproduces, as named in fuse_repro/data/paper_values.py.
     """
 
     name: str = "run"
@@ -59,7 +59,7 @@ def register() -> None:
 
 def _paper_cell(sources: Sequence[str], target: str, task: str | None = None) -> str | None:
     """`${paper_cell:SOURCES,TARGET,TASK}`: the cell of a prompt transfer, or null where the paper has none."""
-    from fuse_repro.report.paper_values import CELLS
+    from fuse_repro.data.paper_values import CELLS
 
     name = "/".join(["transfer", *([task] if task else []), "+".join(sources), target])
     return name if name in CELLS else None

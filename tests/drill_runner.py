@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from fuse_repro.errors import UsageError
-from fuse_repro.run_directory import RunDirectory
+from fuse_repro.runs.directory import RunDirectory
 
 
 def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:

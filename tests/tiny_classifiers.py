@@ -4,9 +4,9 @@ import torch
 from tiny_models import PADDED_ROWS, tiny_bert_encoder
 from tiny_tokenizers import metaspace_unigram, wordpiece
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.models.classifier import EmbeddingClassifier, SequenceClassifier
 from fuse_repro.models.head_fitting import two_layers
-from fuse_repro.words import WordTokenizer
 
 LABELS = ("negative", "neutral", "positive")
 SIZES = {

@@ -8,9 +8,9 @@ import transformers
 from tiny_tokenizers import byte_level_bpe, metaspace_bpe, metaspace_unigram, wordpiece
 from transformers import PreTrainedTokenizerFast
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.masked_lm import MaskedLM
-from fuse_repro.words import WordTokenizer
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from tiny_tokenizers import byte_level_bpe, clip_bpe, metaspace_bpe, wordpiece
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.clip import ClipDualEncoder
@@ -12,7 +13,6 @@ from fuse_repro.models.conse import ConseDualEncoder
 from fuse_repro.models.efficientnet_lite import EfficientNetLite
 from fuse_repro.models.siglip import SiglipDualEncoder
 from fuse_repro.models.text_encoder import TextEncoder
-from fuse_repro.words import WordTokenizer
 
 PADDED_ROWS = 7  # rows of the embedding tables that no token id reaches, as in many published models
 

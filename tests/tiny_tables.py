@@ -4,8 +4,8 @@ import torch
 from tiny_tokenizers import byte_level_bpe, clip_bpe, metaspace_bpe, metaspace_unigram, wordpiece
 from torch import Tensor, nn
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.words import WordTokenizer
 
 MERGES = 300
 TOKENIZERS = {

@@ -1,19 +1,19 @@
 """Maps between two models' embedding spaces."""
 
-from fuse_repro.adapters.alignment import Alignment
 from fuse_repro.adapters.anchors import Anchors, shared_anchors
 from fuse_repro.adapters.base import EmbeddingMap
-from fuse_repro.adapters.calibration import CalibrationRow, calibrate
 from fuse_repro.adapters.direct import DirectConfig
 from fuse_repro.adapters.discretise import DiscretiseConfig, DiscretisedMap
-from fuse_repro.adapters.fuse import FuseAdapterModule
-from fuse_repro.adapters.fuse_config import FuseConfig
+from fuse_repro.adapters.fuse.config import FuseConfig
+from fuse_repro.adapters.fuse.module import FuseAdapterModule
 from fuse_repro.adapters.linear import LinearMap, ProcrustesConfig, RidgeConfig
 from fuse_repro.adapters.lookup import LookupConfig, LookupMap
 from fuse_repro.adapters.projector import ProjectorConfig, ProjectorMap
 from fuse_repro.adapters.random_map import RandomConfig, RandomMap
-from fuse_repro.adapters.relative import RelativePromptTransfer, TransferResult
-from fuse_repro.adapters.relative_config import RelativeConfig
+from fuse_repro.adapters.relative.calibration import CalibrationRow, calibrate
+from fuse_repro.adapters.relative.config import RelativeConfig
+from fuse_repro.adapters.relative.module import RelativePromptTransfer, TransferResult
+from fuse_repro.alignment.pairs import Alignment
 
 __all__ = [
     "Alignment",

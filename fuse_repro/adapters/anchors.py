@@ -12,8 +12,8 @@ from torch import Tensor
 from fuse_repro.errors import UsageError, require
 
 if TYPE_CHECKING:
+    from fuse_repro.alignment.words import WordTokenizer
     from fuse_repro.models.base import FrozenModel
-    from fuse_repro.words import WordTokenizer
 
 SELECTIONS = ("all", "frequent", "random")
 

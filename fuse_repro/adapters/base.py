@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fuse_repro.adapters.alignment import Alignment, align, token_alignment
+from fuse_repro.alignment.pairs import Alignment, align, token_alignment
+from fuse_repro.alignment.words import Tokenized
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.words import Tokenized
 
 
 class EmbeddingMap(nn.Module, ABC):

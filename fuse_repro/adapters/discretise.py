@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from fuse_repro.adapters.alignment import Alignment
 from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.adapters.prompt_checks import check_prompt
+from fuse_repro.alignment.pairs import Alignment
+from fuse_repro.alignment.words import CARRIER
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.words import CARRIER
 
 TRIED = 64  # nearest tokens looked at for one that the target model can write
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fuse_repro.adapters.alignment import Alignment, WordPair
 from fuse_repro.adapters.anchors import Anchors, AnchorSettings
 from fuse_repro.adapters.base import EmbeddingMap
-from fuse_repro.adapters.least_squares import solve_gram
+from fuse_repro.adapters.fuse.pull import pull_words
 from fuse_repro.adapters.prompt_checks import check_prompt
-from fuse_repro.adapters.word_maps import pull_words
+from fuse_repro.algebra.least_squares import solve_gram
+from fuse_repro.alignment.pairs import Alignment, WordPair
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 

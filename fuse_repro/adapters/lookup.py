@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fuse_repro.adapters import store
-from fuse_repro.adapters.alignment import Alignment, pad_ids
 from fuse_repro.adapters.base import EmbeddingMap
-from fuse_repro.adapters.least_squares import solve_gram
 from fuse_repro.adapters.linear import pull_linear
 from fuse_repro.adapters.prompt_checks import check_prompt
-from fuse_repro.adapters.token_pieces import token_pieces
+from fuse_repro.algebra.least_squares import solve_gram
+from fuse_repro.alignment.pairs import Alignment, pad_ids
+from fuse_repro.alignment.token_pieces import token_pieces
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import track
+from fuse_repro.storage import tensors as store
 
 FORMAT = 1
 BLOCK = 4096

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, mse_loss
 
-from fuse_repro.adapters import store
-from fuse_repro.adapters.alignment import Alignment
 from fuse_repro.adapters.anchors import Anchors, AnchorSettings
 from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.adapters.linear import pull_linear
 from fuse_repro.adapters.prompt_checks import check_prompt
+from fuse_repro.alignment.pairs import Alignment
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import track
+from fuse_repro.storage import tensors as store
 
 FORMAT = 1
 SLOPE = 0.01  # of the leaky ReLU below zero

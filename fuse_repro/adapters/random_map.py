@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fuse_repro.adapters.alignment import Alignment, WordPair
 from fuse_repro.adapters.base import EmbeddingMap
-from fuse_repro.adapters.word_maps import pull_words, random_tensor_map
+from fuse_repro.adapters.fuse.pull import pull_words, random_tensor_map
+from fuse_repro.alignment.pairs import Alignment, WordPair
 from fuse_repro.models.base import FrozenModel
 
 

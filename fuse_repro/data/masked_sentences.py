@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.data.mini_corpus import Statement
-from fuse_repro.words import WordTokenizer
 
 IGNORED = -100
 ANSWERS_ALONE = 0.8  # how often a statement hides its answer and nothing else; otherwise tokens at random

@@ -8,7 +8,7 @@ from typing import Any
 
 from fuse_repro.loggers.csv_logger import CsvLogger
 from fuse_repro.loggers.wandb_settings import WandbSettings
-from fuse_repro.observers import Observer
+from fuse_repro.runs.observers import Observer
 
 __all__ = ["CsvLogger", "WandbSettings", "csv_loggers", "no_loggers", "wandb_loggers"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fuse_repro.loggers.flat import Scalar, columns, flat
-from fuse_repro.run_directory import read_records, write_text
+from fuse_repro.runs.directory import read_records, write_text
 
 METRICS = "metrics.csv"
 

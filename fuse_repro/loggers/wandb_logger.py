@@ -16,7 +16,7 @@ from fuse_repro.errors import first_line
 from fuse_repro.loggers.flat import flat, numbers
 from fuse_repro.loggers.wandb_content import MATCHING_STEP, STEP, item_curves, mean_curves, tables
 from fuse_repro.loggers.wandb_settings import WandbSettings
-from fuse_repro.run_directory import read_json, read_records
+from fuse_repro.runs.directory import read_json, read_records
 
 SWEEP = "sweep.json"
 ITEM = "item/index"

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import require
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.weights import WeightsEntry
-from fuse_repro.words import WordTokenizer
 
 WORD_TOKENS = 2  # how many tokens a new word weighs in a pooled embedding
 

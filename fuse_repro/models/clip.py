@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.models.text_encoder import DualEncoder
 from fuse_repro.weights import WeightsEntry
-from fuse_repro.words import WordTokenizer
 
 if TYPE_CHECKING:
     from PIL.Image import Image

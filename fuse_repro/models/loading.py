@@ -4,10 +4,10 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.weights import WeightsEntry, resolve
 from fuse_repro.weights.convert import quiet_transformers
-from fuse_repro.words import WordTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.weights import WeightsEntry
-from fuse_repro.words import WordTokenizer
 
 
 class MaskedLM(FrozenModel):

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.words import WordTokenizer
 
 EMBEDDINGS = ("own", "start", "kept")
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.batching import AutoBatch
 from fuse_repro.weights import WeightsEntry
-from fuse_repro.words import WordTokenizer
 
 if TYPE_CHECKING:
     from PIL.Image import Image

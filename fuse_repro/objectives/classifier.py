@@ -6,12 +6,12 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from fuse_repro.adapters.base import EmbeddingMap
-from fuse_repro.adapters.word_table import WordTable, word_table
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.classifier import TextClassifier
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.objectives.prompt_batch import PromptBatch
+from fuse_repro.objectives.word_table import WordTable, word_table
 
 
 class ClassifierTerm(nn.Module):

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from fuse_repro.adapters.base import EmbeddingMap
-from fuse_repro.adapters.word_table import WordTable, word_table
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.text_encoder import DualEncoder, TextEncoder
 from fuse_repro.objectives.prompt_batch import PromptBatch
+from fuse_repro.objectives.word_table import WordTable, word_table
 
 WORD_TOKENS = 2  # how many tokens a new word weighs in a pooled embedding
 

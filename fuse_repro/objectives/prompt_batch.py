@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from fuse_repro.adapters.alignment import Alignment, Fill
 from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.alignment.pairs import Alignment, Fill
+from fuse_repro.alignment.words import Tokenized, WordTokenizer
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.words import Tokenized, WordTokenizer
 
 NEUTRAL_WORD = "thing"
 DUMMIES = ("auto", "mask")  # any other text stands for itself

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fuse_repro.adapters.base import EmbeddingMap
-from fuse_repro.adapters.token_pieces import LEAD, token_pieces
+from fuse_repro.alignment.token_pieces import LEAD, token_pieces
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM

@@ -13,7 +13,7 @@ from fuse_repro.report.paper import paper_section
 from fuse_repro.report.sentiment import sentiment_table
 from fuse_repro.report.summary import banner, contents, header, tiles, title
 from fuse_repro.report.transfer import is_transfer, transfer_body
-from fuse_repro.run_directory import MANIFEST, RESULTS, STATUS, read_json, read_records, write_text
+from fuse_repro.runs.directory import MANIFEST, RESULTS, STATUS, read_json, read_records, write_text
 
 
 def build_report(run_dir: Path) -> Path:

@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from fuse_repro.data.paper_values import CELLS
 from fuse_repro.errors import UsageError, require
 from fuse_repro.metrics.statistics import Interval, bootstrap_interval
 from fuse_repro.report.markup import MISSING, Html, element, number, table
 from fuse_repro.report.measures import Measure, measures
-from fuse_repro.report.paper_values import CELLS
-from fuse_repro.run_directory import MANIFEST, RESULTS, STATUS, read_json, read_records
+from fuse_repro.runs.directory import MANIFEST, RESULTS, STATUS, read_json, read_records
 
 CAPTION_METRICS = ("BLEU-", "METEOR", "ROUGE-L", "CIDEr", "SPICE", "accuracy")
 

@@ -12,7 +12,7 @@ from fuse_repro.report.paper import paper_section
 from fuse_repro.report.summary import tile
 from fuse_repro.report.sweep_data import Point, Sweep, is_seed, read_sweep
 from fuse_repro.report.sweep_plots import plots
-from fuse_repro.run_directory import write_text
+from fuse_repro.runs.directory import write_text
 
 STATES = ("done", "running", "interrupted", "failed", "left")
 LINE = tuple[str, str]

@@ -8,8 +8,8 @@ from typing import Any
 
 from fuse_repro.errors import UsageError
 from fuse_repro.report.measures import Measure, measures
-from fuse_repro.run_directory import MANIFEST, RESULTS, STATUS, read_json, read_records
-from fuse_repro.run_state import NEW, run_state
+from fuse_repro.runs.directory import MANIFEST, RESULTS, STATUS, read_json, read_records
+from fuse_repro.runs.state import NEW, run_state
 
 SWEEP, FORMAT = "sweep.json", 1
 SEEDS = ("seed", "seeds")

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from fuse_repro.run_directory import RESULTS, read_json, read_records
+from fuse_repro.runs.directory import RESULTS, read_json, read_records
 
 SHOWN = 20
 

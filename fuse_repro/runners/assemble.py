@@ -18,7 +18,7 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import MultiObjectiveLoss
-from fuse_repro.run_directory import RunDirectory
+from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import Optimizer
 from fuse_repro.weights import cache_folder
 

@@ -12,14 +12,14 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.errors import UsageError, first_line
-from fuse_repro.provenance import seed_everything
 from fuse_repro.report.page import build_report
 from fuse_repro.report.paper import check_cell
 from fuse_repro.report.terminal import outcome
-from fuse_repro.run_directory import RunDirectory
 from fuse_repro.runners.local_models import with_models_dir
 from fuse_repro.runners.quiet import quiet_lightning
-from fuse_repro.signals import told_to_stop
+from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.runs.provenance import seed_everything
+from fuse_repro.runs.signals import told_to_stop
 
 Runner = Callable[[DictConfig, RunDirectory], dict]
 
@@ -33,7 +33,7 @@ def launch(config: DictConfig, output_dir: Path) -> bool:
     config = with_models_dir(config)
     try:
         if config.get("dry_run"):
-            from fuse_repro.runners.dry_run import print_costs  # loads Lightning
+            from fuse_repro.runners.costs.dry_run import print_costs  # loads Lightning
 
             print_costs([config])
             return True

@@ -8,9 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.metrics.fidelity import grouped_mean
 from fuse_repro.report.page import build_report
-from fuse_repro.run_directory import RESULTS, STATUS, RunDirectory, read_json, read_records
-from fuse_repro.runners import caption, prompt_transfer
 from fuse_repro.runners.assemble import build, build_trainer, part_values
+from fuse_repro.runners.search import caption
+from fuse_repro.runners.transfer import runner as prompt_transfer
+from fuse_repro.runs.directory import RESULTS, STATUS, RunDirectory, read_json, read_records
 
 Run = Callable[[DictConfig, RunDirectory], dict]
 

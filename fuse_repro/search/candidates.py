@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
-from fuse_repro.words import WordTokenizer
 
 SENTENCE_ENDS = (".", "!", "?")
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.search.fixed_length import FixedLengthSearch
 from fuse_repro.search.problem import Hypothesis, PromptProblem
 from fuse_repro.search.substitution import substitutions
 from fuse_repro.search.trials import Trials
-from fuse_repro.words import WordTokenizer
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fuse_repro.adapters.alignment import Alignment
 from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.alignment.pairs import Alignment
+from fuse_repro.alignment.words import Tokenized
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.objectives import OpenSlot, PromptBatch
 from fuse_repro.search.linearisation import Linearisation, Point
 from fuse_repro.search.problem import PromptProblem
-from fuse_repro.words import Tokenized
 
 EMPTY = Tokenized((), (), ())
 

@@ -11,11 +11,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from fuse_repro.adapters.token_pieces import starts_word, token_pieces, token_texts
+from fuse_repro.alignment.token_pieces import starts_word, token_pieces, token_texts
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
-from fuse_repro.words import WordTokenizer
 
 KINDS = ("dummy", "zero", "mean", "expected", "likely", "random")
 READABLE = 2  # letters that a random token has at least

@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from fuse_repro.adapters.token_pieces import starts_word, token_texts
+from fuse_repro.alignment.token_pieces import starts_word, token_texts
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import NextToken
@@ -20,7 +21,6 @@ from fuse_repro.search.linearisation import Linearisation
 from fuse_repro.search.problem import Hypothesis, PromptProblem
 from fuse_repro.search.scoring import GROUPS, combine
 from fuse_repro.weights import cache_folder
-from fuse_repro.words import WordTokenizer
 
 ZEROTH = ("none", "alone", "context")
 _tables: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()

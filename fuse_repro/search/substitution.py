@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
 from fuse_repro.search.candidates import survivors
-from fuse_repro.words import WordTokenizer
 
 Prompt = tuple[int, ...]
 DRAWS = 50  # rounds, since many do not survive

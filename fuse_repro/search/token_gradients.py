@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fuse_repro.adapters.alignment import Alignment
 from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.alignment.pairs import Alignment
 from fuse_repro.errors import UsageError
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import LossValues, PromptBatch

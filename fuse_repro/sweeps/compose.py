@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from fuse_repro.provenance import config_hash, plain
+from fuse_repro.runs.provenance import config_hash, plain
 from fuse_repro.sweeps.sweep import Point
 
 LENGTH = 12  # hex digits of a hash in a name: no clash among millions of points

@@ -12,8 +12,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.progress import track
-from fuse_repro.run_directory import resume_policy
-from fuse_repro.run_state import DONE, wanted
+from fuse_repro.runs.directory import resume_policy
+from fuse_repro.runs.state import DONE, wanted
 from fuse_repro.sweeps.compose import compose_point, sweep_identity, swept
 from fuse_repro.sweeps.sweep import Point, Sweep, open_sweep
 
@@ -55,7 +55,7 @@ class PointLauncher(Launcher):
 
     def print_costs(self, job_overrides: Sequence[Sequence[str]]) -> None:
         """Say what the points would cost; nothing is run or written."""
-        from fuse_repro.runners.dry_run import print_costs
+        from fuse_repro.runners.costs.dry_run import print_costs
         from fuse_repro.runners.local_models import with_models_dir
 
         points = [

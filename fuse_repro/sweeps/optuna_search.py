@@ -9,8 +9,8 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from omegaconf import MISSING
 
 from fuse_repro.errors import UsageError, require
-from fuse_repro.run_directory import RESULTS
-from fuse_repro.run_files import read_json
+from fuse_repro.runs.directory import RESULTS
+from fuse_repro.runs.files import read_json
 from fuse_repro.sweeps.grid import PointSweeper
 from fuse_repro.sweeps.outcome import conclude
 from fuse_repro.sweeps.sweep import Point

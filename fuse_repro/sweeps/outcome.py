@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fuse_repro.errors import SweepIncomplete, UsageError
-from fuse_repro.run_state import DONE, FAILED, RUNNING, RunState
+from fuse_repro.runs.state import DONE, FAILED, RUNNING, RunState
 from fuse_repro.sweeps.sweep import Point, Sweep
 
 

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from fuse_repro.errors import UsageError
-from fuse_repro.run_state import mark_killed, wanted
+from fuse_repro.runs.state import mark_killed, wanted
 from fuse_repro.sweeps.sweep import Point
 from fuse_repro.sweeps.worker import run_alone
 

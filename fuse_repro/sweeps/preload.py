@@ -5,8 +5,8 @@ from importlib import import_module
 
 USED_BY_RUNS = (
     "fuse_repro.runners.launch",
-    "fuse_repro.runners.caption",
-    "fuse_repro.runners.prompt_transfer",
+    "fuse_repro.runners.search.caption",
+    "fuse_repro.runners.transfer.runner",
     "transformers.modeling_utils",
     "matplotlib.figure",
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.progress import bar
-from fuse_repro.run_state import DONE, FAILED, mark_killed
+from fuse_repro.runs.state import DONE, FAILED, mark_killed
 from fuse_repro.sweeps.launcher import PointLauncher
 from fuse_repro.sweeps.outcome import say
 from fuse_repro.sweeps.pool import tail

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fuse_repro.run_state import wanted
-from fuse_repro.signals import ask_to_stop, told_to_stop
+from fuse_repro.runs.signals import ask_to_stop, told_to_stop
+from fuse_repro.runs.state import wanted
 from fuse_repro.sweeps.worker import run_point
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fuse_repro.errors import UsageError
-from fuse_repro.provenance import strict_json
-from fuse_repro.run_files import read_json, write_text
+from fuse_repro.runs.files import read_json, write_text
+from fuse_repro.runs.provenance import strict_json
 from fuse_repro.sweeps.sweep import Point
 
 JOBS = "slurm_jobs.json"

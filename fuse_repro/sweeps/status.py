@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fuse_repro.errors import UsageError
-from fuse_repro.run_directory import read_records
-from fuse_repro.run_state import FAILED, INTERRUPTED, NEW, RUNNING, RunState
+from fuse_repro.runs.directory import read_records
+from fuse_repro.runs.state import FAILED, INTERRUPTED, NEW, RUNNING, RunState
 from fuse_repro.sweeps.outcome import Counts
 from fuse_repro.sweeps.slurm_queue import PENDING, living_points, read_jobs
 from fuse_repro.sweeps.sweep import Sweep, read_sweep

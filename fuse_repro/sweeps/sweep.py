@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fuse_repro.errors import UsageError
-from fuse_repro.provenance import library_versions, strict_json
-from fuse_repro.run_directory import MANIFEST
-from fuse_repro.run_files import read_json, write_text
-from fuse_repro.run_state import RunState, run_state
+from fuse_repro.runs.directory import MANIFEST
+from fuse_repro.runs.files import read_json, write_text
+from fuse_repro.runs.provenance import library_versions, strict_json
+from fuse_repro.runs.state import RunState, run_state
 
 SWEEP = "sweep.json"
 FORMAT = 1

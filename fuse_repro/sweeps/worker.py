@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fuse_repro.signals import sigterm_raises, told_to_stop
+from fuse_repro.runs.signals import sigterm_raises, told_to_stop
 
 EXIT_FAILED = 1
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from fuse_repro.run_directory import read_records
+from fuse_repro.runs.directory import read_records
 from fuse_repro.sweeps.sweep import Sweep, read_sweep
 
 CONFIGS = Path(__file__).parents[1] / "drill"

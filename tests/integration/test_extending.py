@@ -10,7 +10,7 @@ import pytest
 from tiny_models import save_model, tiny_clip, tiny_llama, tiny_opt
 
 from fuse_repro.cli import main
-from fuse_repro.run_directory import read_json, read_records
+from fuse_repro.runs.directory import read_json, read_records
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 BLOCKS = re.findall(

@@ -8,7 +8,7 @@ from recipe_data import coco, lama, nocaps, senticap, sst2
 from recipe_models import save_recipe_models
 
 from fuse_repro.cli import main
-from fuse_repro.report.paper_values import CELLS
+from fuse_repro.data.paper_values import CELLS
 from fuse_repro.schema import config_folder
 
 RECIPES = sorted(

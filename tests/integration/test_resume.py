@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fuse_repro.cli import main
-from fuse_repro.run_directory import read_records
+from fuse_repro.runs.directory import read_records
 
 
 def test_a_photo_that_was_mended_is_captioned_by_the_same_command(

@@ -12,7 +12,7 @@ import pytest
 from drills import CONFIGS, drill, records, result, states, the_sweep
 
 from fuse_repro.cli import main
-from fuse_repro.run_directory import read_records
+from fuse_repro.runs.directory import read_records
 
 FAULTS = "runner.fault=none,exception,usage,exit,quiet_exit,kill,memory,item"
 

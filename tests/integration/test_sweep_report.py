@@ -10,7 +10,7 @@ from statistics import fmean
 import pytest
 
 from fuse_repro.cli import main
-from fuse_repro.run_directory import read_records
+from fuse_repro.runs.directory import read_records
 
 
 def browser_text(page: Path, scratch: Path) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from vanishing_server import VanishingServer
 
 from fuse_repro.cli import main
 from fuse_repro.loggers import wandb_loggers
-from fuse_repro.run_directory import RunDirectory, read_json, read_records
+from fuse_repro.runs.directory import RunDirectory, read_json, read_records
 
 
 @pytest.fixture(autouse=True)

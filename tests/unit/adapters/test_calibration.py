@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny_tables import related_model, table_model
 
-from fuse_repro.adapters import calibration
 from fuse_repro.adapters.anchors import Anchors, shared_anchors
-from fuse_repro.adapters.calibration import FRAMES, RIDGES, arrival, calibrate, calibrated
-from fuse_repro.adapters.relative_config import RelativeConfig
+from fuse_repro.adapters.relative import calibration
+from fuse_repro.adapters.relative.calibration import FRAMES, RIDGES, arrival, calibrate, calibrated
+from fuse_repro.adapters.relative.config import RelativeConfig
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 

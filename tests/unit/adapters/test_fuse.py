@@ -11,11 +11,11 @@ from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2
 from tiny_tokenizers import SENTENCES
 
 from fuse_repro.adapters import FuseAdapterModule, FuseConfig
-from fuse_repro.adapters.alignment import WordPair
-from fuse_repro.adapters.fuse_fit import fit_maps, group_words
+from fuse_repro.adapters.fuse.fit import fit_maps, group_words
+from fuse_repro.algebra.t_product import t_pinv, t_product, t_transpose
+from fuse_repro.alignment.pairs import WordPair
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.t_algebra import t_pinv, t_product, t_transpose
 
 WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
 TEXT = "An image of a zigzag surfboard next to a giraffe."

@@ -5,9 +5,9 @@ import torch
 from tiny_tables import related_model, table_model
 from torch.nn.functional import cosine_similarity
 
-from fuse_repro.adapters.alignment import Alignment
 from fuse_repro.adapters.anchors import Anchors, shared_anchors
 from fuse_repro.adapters.linear import LinearMap, ProcrustesConfig, RidgeConfig, pull_linear
+from fuse_repro.alignment.pairs import Alignment
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 

@@ -5,11 +5,11 @@ import torch
 from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2
 
 from fuse_repro.adapters import LookupConfig, LookupMap
-from fuse_repro.adapters.token_pieces import starts_word, token_pieces, token_texts
-from fuse_repro.adapters.word_table import word_table
+from fuse_repro.alignment.token_pieces import starts_word, token_pieces, token_texts
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.text_encoder import TextEncoder
+from fuse_repro.objectives.word_table import word_table
 
 Pair = tuple[FrozenModel, TextEncoder]
 

@@ -10,9 +10,9 @@ from tiny_tables import related_model, table_model
 from torch.nn.functional import cosine_similarity, normalize
 
 from fuse_repro.adapters.anchors import Anchors, shared_anchors
-from fuse_repro.adapters.relative import RelativePromptTransfer
-from fuse_repro.adapters.relative_config import RelativeConfig
-from fuse_repro.adapters.relative_space import (
+from fuse_repro.adapters.relative.config import RelativeConfig
+from fuse_repro.adapters.relative.module import RelativePromptTransfer
+from fuse_repro.adapters.relative.space import (
     anchor_space,
     closed_form,
     encode,

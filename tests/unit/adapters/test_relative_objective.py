@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from fuse_repro.adapters.relative_objective import RelativeBatch, RelativeMatchTerm, matching_objective
+from fuse_repro.adapters.relative.objective import RelativeBatch, RelativeMatchTerm, matching_objective
 from fuse_repro.errors import UsageError
 
 ROWS, ANCHORS = 4, 30

@@ -2,10 +2,10 @@
 
 import torch
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.data.masked_sentences import IGNORED, Items, batches, encode, hide
 from fuse_repro.data.mini_corpus import Statement
 from fuse_repro.models.mini_tokenizer import count_words, make_tokenizer
-from fuse_repro.words import WordTokenizer
 
 STATEMENTS = (
     Statement("The capital of Peru is", "Lima", "."),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fuse_repro.loggers import csv_loggers, no_loggers
 from fuse_repro.loggers.flat import flat, numbers
-from fuse_repro.run_directory import RunDirectory, read_records
+from fuse_repro.runs.directory import RunDirectory, read_records
 
 FIRST = {"id": "a", "status": "done", "terms": {"image": {"raw": 0.1, "weighted": 1.0}}, "steps": [1, 2]}
 FAILED = {"id": "b", "status": "failed", "error": 'a "quoted", text\nof two lines'}

@@ -7,7 +7,7 @@ import pytest
 
 from fuse_repro.errors import UsageError
 from fuse_repro.loggers import WandbSettings, wandb_loggers
-from fuse_repro.run_directory import RunDirectory
+from fuse_repro.runs.directory import RunDirectory
 
 
 class Listener:

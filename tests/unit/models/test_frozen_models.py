@@ -14,9 +14,9 @@ from tiny_models import (
 )
 from tiny_tokenizers import byte_level_bpe
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
 from fuse_repro.models.causal_lm import CausalLM
-from fuse_repro.words import WordTokenizer
 
 BUILDERS = [
     tiny_gpt2,

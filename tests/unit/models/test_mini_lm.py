@@ -7,10 +7,10 @@ import torch
 from tiny_masked_lms import tiny_lm
 from torch.nn.functional import normalize
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
 from fuse_repro.models.mini_lm import MiniLMSettings, teacher_table, untrained
 from fuse_repro.models.mini_tokenizer import KINDS, count_words, make_tokenizer
-from fuse_repro.words import WordTokenizer
 
 TEXTS = ("The capital of Peru is Lima .", "The capital of France is Paris .", "a dog , a cat and a table")
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from report_samples import HARMFUL
 
-from fuse_repro.run_directory import RunDirectory
+from fuse_repro.runs.directory import RunDirectory
 
 
 @pytest.fixture

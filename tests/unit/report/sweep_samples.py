@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fuse_repro.run_directory import RunDirectory
+from fuse_repro.runs.directory import RunDirectory
 
 
 def write_sweep(path: Path, points: Sequence[Mapping[str, Any]], **more: Any) -> Path:

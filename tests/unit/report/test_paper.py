@@ -6,11 +6,11 @@ import pytest
 from rich.console import Console
 from sweep_samples import caption, cell, run_at
 
+from fuse_repro.data.paper_values import CELLS, MODELS
 from fuse_repro.errors import UsageError
 from fuse_repro.report import main
 from fuse_repro.report.measures import measures
 from fuse_repro.report.paper import check_cell, collect, compare, print_comparison
-from fuse_repro.report.paper_values import CELLS, MODELS
 
 CELL = "transfer/bert_base/roberta_large"
 

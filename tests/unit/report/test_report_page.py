@@ -16,7 +16,7 @@ from report_samples import HARMFUL, done, failed
 
 from fuse_repro.errors import UsageError
 from fuse_repro.report import build_report, main
-from fuse_repro.run_directory import RunDirectory
+from fuse_repro.runs.directory import RunDirectory
 
 Make = Callable[..., RunDirectory]
 RESULTS = {

@@ -7,7 +7,7 @@ from tiny_models import tiny_gpt2
 
 from fuse_repro.data.images import ImageItem
 from fuse_repro.errors import UsageError
-from fuse_repro.runners.fidelity_prompts import Sentence, caption_sentences, choose, cut, text_sentences
+from fuse_repro.runners.fidelity.prompts import Sentence, caption_sentences, choose, cut, text_sentences
 
 SENTENCE = Sentence("s1", "captions", ("a", "cat", "on", "a", "table"), "A cat on a table.")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fuse_repro.runners.fidelity_results import methods_table
+from fuse_repro.runners.fidelity.results import methods_table
 
 
 def record(length: int, source: str, spearman: float, **recall: float) -> dict:

@@ -12,15 +12,15 @@ from tiny_masked_lms import tiny_lm
 
 from fuse_repro import schema
 from fuse_repro.adapters import RelativeConfig
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.data.mini_corpus import MiniCorpus, Statement
 from fuse_repro.data.prompt_task import Item, PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.masked_lm import MaskedLM
 from fuse_repro.models.mini_lm import MiniLMSettings, teacher_table
 from fuse_repro.runners.assemble import build
-from fuse_repro.runners.mini_lm_training import mini_lm, train
+from fuse_repro.runners.transfer.mini_lm_training import mini_lm, train
 from fuse_repro.tasks import evaluate
-from fuse_repro.words import WordTokenizer
 
 PAIRS = {"Peru": "Lima", "France": "Paris", "Japan": "Tokyo", "Chad": "sand", "Kenya": "tea", "Cuba": "salsa"}
 STATED = tuple(
@@ -86,7 +86,7 @@ def test_a_trained_model_is_found_again(tmp_path: Path, monkeypatch: pytest.Monk
     def fail(*arguments: Any) -> None:
         raise AssertionError("trained twice")
 
-    monkeypatch.setattr("fuse_repro.runners.mini_lm_training.train", fail)
+    monkeypatch.setattr("fuse_repro.runners.transfer.mini_lm_training.train", fail)
     again = mini_lm("mini", Reading(), quick, cache_dir=tmp_path)
     assert digest(again) == digest(first)
     with pytest.raises(AssertionError, match="trained twice"):

@@ -13,7 +13,7 @@ from tiny_masked_lms import ARCHITECTURES, tiny_lm
 from fuse_repro.data.prompt_task import Item, PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.runners.prompt_tuning import (
+from fuse_repro.runners.transfer.tuning import (
     LAST,
     TuningSettings,
     make_trainer,
@@ -22,7 +22,7 @@ from fuse_repro.runners.prompt_tuning import (
     tuning_module,
     tuning_result,
 )
-from fuse_repro.runners.prompt_tuning_module import EpochOrder
+from fuse_repro.runners.transfer.tuning_module import EpochOrder
 from fuse_repro.tasks import evaluate
 
 

@@ -6,7 +6,7 @@ from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2
 from tiny_tokenizers import SENTENCES
 
 from fuse_repro.adapters import FuseAdapterModule, LookupConfig
-from fuse_repro.adapters.token_pieces import starts_word, token_texts
+from fuse_repro.alignment.token_pieces import starts_word, token_texts
 from fuse_repro.errors import UsageError
 from fuse_repro.objectives import MultiObjectiveLoss, TextMatchTerm
 from fuse_repro.search import Linearisation, PromptProblem

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from fuse_repro import schema
-from fuse_repro.provenance import config_hash
+from fuse_repro.runs.provenance import config_hash
 from fuse_repro.sweeps.compose import sweep_identity
 
 CONF = schema.config_folder()

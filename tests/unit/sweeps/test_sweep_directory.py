@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fuse_repro.errors import UsageError
-from fuse_repro.run_state import RunState
+from fuse_repro.runs.state import RunState
 from fuse_repro.sweeps.outcome import Counts
 from fuse_repro.sweeps.pool import Slot, reason_of_death, tail
 from fuse_repro.sweeps.sweep import Point, open_sweep, read_sweep

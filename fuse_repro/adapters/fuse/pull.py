@@ -1,0 +1,50 @@
+"""The circulant arithmetic of one word's map, and its use on a batch of words.
+
+For a word of s source and t target tokens and a map T of depth n >= max(s, t), the t-product
+E_t = E_s * T reads E_t[b] = sum_a E_s[a] T[(b - a) mod n], so its vector-Jacobian product, the t-product with the
+t-transpose of T, is G_s[a] = sum_b G_t[b] T[(b - a) mod n]^T: s * t small matrix products and no
+Fourier transform (FUSE, section 4.2: "the sum of m^2 matrix multiplications").
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fuse_repro.alignment.pairs import WordPair
+
+
+def pull_words(
+    gradient: Tensor,
+    result: Tensor,
+    words: Sequence[WordPair],
+    tensor_map: Tensor,
+    permute_only: bool = False,
+) -> None:
+    """Pull the target gradients of `words`, all through one map, and write them into `result`.
+
+    gradient: [B, S_t, d_t]; result: [B, S_s, d_s]; tensor_map: [d_s, d_t, n] with n at least the token
+    counts of every word. `permute_only` transposes each face but leaves their order, which is not the
+    t-transpose: kept for comparison with the published code.
+    """
+    depth = tensor_map.shape[-1]
+    sign = -1 if permute_only else 1
+    rows = torch.tensor([word.row for word in words], device=gradient.device)
+    source_start = torch.tensor([word.source_start for word in words], device=gradient.device)
+    target_start = torch.tensor([word.target_start for word in words], device=gradient.device)
+    source_count = torch.tensor([word.source_count for word in words], device=gradient.device)
+    target_count = torch.tensor([word.target_count for word in words], device=gradient.device)
+    for b in range(int(target_count.max())):
+        has_b = target_count > b
+        g = gradient[rows[has_b], target_start[has_b] + b]
+        for a in range(int(source_count.max())):
+            has_a = source_count[has_b] > a
+            face = tensor_map[..., sign * (b - a) % depth]
+            where = (rows[has_b][has_a], source_start[has_b][has_a] + a)
+            result.index_put_(where, g[has_a] @ face.mT, accumulate=True)
+
+
+def random_tensor_map(sizes: tuple[int, int], depth: int, std: float, seed: int) -> Tensor:
+    """A map of independent normal entries [d_s, d_t, depth]; the same for the same arguments everywhere."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + depth)
+    return torch.randn(*sizes, depth, generator=generator) * std

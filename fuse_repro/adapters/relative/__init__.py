@@ -1,0 +1,1 @@
+"""Relative prompt transfer: its module, the matching problem, the anchors' frame, and its calibration."""

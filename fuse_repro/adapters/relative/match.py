@@ -1,0 +1,136 @@
+"""One problem of matching relative representations, and its two solvers (PTfer, sections 2.3 and 2.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from fuse_repro.adapters.relative.objective import RelativeBatch, matching_objective
+from fuse_repro.adapters.relative.space import AnchorSpace, closed_form, encode, rescale, top_mask
+from fuse_repro.loss import MultiObjectiveLoss
+from fuse_repro.progress import track
+
+if TYPE_CHECKING:
+    from fuse_repro.adapters.relative.config import RelativeConfig
+
+Finish = Callable[[Tensor], Tensor]
+Score = Callable[[Tensor], float]
+
+
+@dataclass(frozen=True)
+class MatchProblem:
+    """What the target prompt has to look like from the target's anchors.
+
+    references: source name -> [m, K], the source prompt's cosines to its anchors.
+    weights: source name -> weight in eq. 7.
+    space: the target's anchors.
+    mask: bool [m, K], the anchors that count. One mask serves all sources: the k anchors with the highest
+        weighted sum of unit representations; for one source these are its highest cosines (A.1).
+    """
+
+    references: dict[str, Tensor]
+    weights: dict[str, float]
+    space: AnchorSpace
+    mask: Tensor
+
+    @property
+    def summed(self) -> Tensor:
+        """[m, K], the weighted sum of the masked unit representations: all that eq. 7 depends on."""
+        return weighted_sum({name: r * self.mask for name, r in self.references.items()}, self.weights)
+
+    def to(self, dtype: torch.dtype) -> MatchProblem:
+        """The same problem in another precision."""
+        references = {name: r.to(dtype) for name, r in self.references.items()}
+        return replace(self, references=references, space=self.space.to(dtype))
+
+    def objective(self) -> MultiObjectiveLoss:
+        """Eq. 7 as the shared loss, lower is better: RelativeBatch -> LossValues of [m]."""
+        return matching_objective(self.references, self.mask, self.weights)
+
+    def losses(self, vectors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Matching loss of target vectors [m, d]: weighted sum [m], and every source's own [m]."""
+        with torch.no_grad():
+            values = self.objective()(RelativeBatch(encode(vectors, self.space)))
+        return values.total, values.raw
+
+
+def match_problem(
+    references: dict[str, Tensor], weights: dict[str, float], space: AnchorSpace, k: int | None
+) -> MatchProblem:
+    """The problem with the mask that belongs to its references, without the anchors that no row keeps."""
+    mask = top_mask(weighted_sum(references, weights), k)
+    kept = mask.any(0)
+    if not kept.all():
+        mask = mask[:, kept]
+        references = {name: r[:, kept] for name, r in references.items()}
+        space = replace(space, directions=space.directions[kept])
+    return MatchProblem(references, weights, space, mask)
+
+
+def weighted_sum(relative: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """Sum over sources of weight * unit representation: [m, K]."""
+    units = [weights[name] * torch.nn.functional.normalize(r, dim=1) for name, r in relative.items()]
+    return torch.stack(units).sum(0)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """vectors: [m, d_t] in the target's space; for the rest see TransferResult."""
+
+    vectors: Tensor
+    curve: Tensor
+    step: int | None = None
+    scores: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+def solve_closed_form(problem: MatchProblem, ridge: float) -> Solution:
+    """The optimum of eq. 7 itself (with a ridge: a point on the way to it)."""
+    directions = closed_form(problem.summed, problem.mask, problem.space, [ridge])[0]
+    vectors = problem.space.leave(directions) + problem.space.centre
+    return Solution(vectors, directions.new_empty(0))
+
+
+@torch.enable_grad()
+def solve_adam(
+    problem: MatchProblem,
+    config: RelativeConfig,
+    statistics: tuple[float, float],
+    finish: Finish,
+    score: Score | None,
+) -> Solution:
+    """The paper's search: gradient descent from random vectors drawn like the target's embeddings.
+
+    statistics: mean and standard deviation of the target's embedding values, for the start and for eq. 6 in the
+        loop. The start depends on config.seed only.
+    finish: turns vectors [m, d_t] into the prompt that `score` is given, every `check_every` steps and at the end.
+    """
+    problem = problem.to(torch.float32)
+    objective = problem.objective()
+    generator = torch.Generator().manual_seed(config.seed)
+    size = (len(problem.mask), problem.space.centre.shape[0])
+    start = statistics[0] + statistics[1] * torch.randn(size, generator=generator)
+    variables = start.to(problem.space.centre).requires_grad_(True)
+    optimizer = torch.optim.Adam([variables], lr=config.lr)
+    best, chosen, step_chosen = float("inf"), variables.detach(), 0
+    curve: list[float] = []
+    scores: list[tuple[int, float, float]] = []
+    for step in track(range(config.steps + 1), "matching"):
+        vectors = rescale(variables, *statistics) if config.rescale == "in_loop" else variables
+        loss = objective(RelativeBatch(encode(vectors, problem.space))).total.mean()
+        curve.append(float(loss.detach()))
+        rating = curve[-1] if config.select == "matching_loss" else -float(step)
+        if score is not None and (step % config.check_every == 0 or step == config.steps):
+            scores.append((step, curve[-1], score(finish(vectors.detach()))))
+        if config.select == "dev":
+            rating = -scores[-1][2] if scores[-1][0] == step else float("inf")
+        if rating < best:
+            best, chosen, step_chosen = rating, vectors.detach().clone(), step
+        if step < config.steps:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return Solution(chosen, torch.tensor(curve), step_chosen, scores)

@@ -1,0 +1,1 @@
+"""Words in running text, the words that two tokenizers share, and the pieces of tokens."""

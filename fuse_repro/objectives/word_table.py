@@ -1,0 +1,66 @@
+"""What every token of one model means alone to another model's encoder: the zeroth-order table."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fuse_repro.alignment.token_pieces import token_texts
+from fuse_repro.errors import UsageError
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.text_encoder import TextEncoder
+from fuse_repro.progress import track
+from fuse_repro.storage import tensors as store
+
+FORMAT = 1
+BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class WordTable:
+    """embeddings: [n, e], unit length; the encoder's embedding of every token's text as a text of its own."""
+
+    embeddings: Tensor
+
+
+def word_table(
+    source: FrozenModel,
+    encoder: TextEncoder,
+    cache_dir: Path | None = None,
+    ids: Sequence[int] | None = None,
+) -> WordTable:
+    """The table of the source's whole vocabulary, or of the tokens `ids`.
+
+    Equal words (" dog" and "dog") are encoded once. A whole table is kept in `cache_dir` in half precision.
+    """
+    if ids is not None:
+        return WordTable(_encode(source, encoder, ids))
+    inputs = {
+        "kind": "words",
+        "format": FORMAT,
+        "source": source.tokenizer.fingerprint,
+        "target": encoder.fingerprint,
+        "weights": None if encoder.weights is None else dict(encoder.weights.files),
+    }
+    path = None if cache_dir is None or encoder.weights is None else store.cache_path(cache_dir, inputs)
+    if path is not None and path.exists():
+        with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
+            return WordTable(store.load(path)[0]["embeddings"].to(encoder.device).float())
+    embeddings = _encode(source, encoder, range(source.tokenizer.vocab_size)).half()
+    if path is not None:
+        store.save(path, {"embeddings": embeddings}, inputs)
+    return WordTable(embeddings.float())
+
+
+def _encode(source: FrozenModel, encoder: TextEncoder, ids: Sequence[int]) -> Tensor:
+    texts = [text.strip() for text in token_texts(source.tokenizer, ids)]
+    unique = sorted(dict.fromkeys(texts), key=lambda text: (len(text), text))
+    blocks = [unique[begin : begin + BLOCK] for begin in range(0, len(unique), BLOCK)]
+    rows = torch.cat([encoder.encode(block) for block in track(blocks, "embedding single words")])
+    place = {text: row for row, text in enumerate(unique)}
+    return rows[torch.tensor([place[text] for text in texts], device=rows.device)]

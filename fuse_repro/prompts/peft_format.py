@@ -1,0 +1,147 @@
+"""Soft prompts in the format of PEFT's prompt tuning."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fuse_repro.errors import UsageError
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.prompts.soft_prompt import SoftPrompt
+
+PEFT_CONFIG, PEFT_WEIGHTS, PEFT_KEY = "adapter_config.json", "adapter_model.safetensors", "prompt_embeddings"
+
+
+def save_peft(prompt: SoftPrompt, folder: Path, lm: FrozenModel, base_model: str | None = None) -> None:
+    """Write a prompt in PEFT's prompt-tuning format, for `peft.PeftModel.from_pretrained(model, folder)`.
+
+    PEFT always puts a prompt in front; where a `postfix` prompt stands, and for which weights it is, are kept in
+    the weight file's metadata, which PEFT passes over and `load_peft` reads.
+
+    Args:
+        prompt: the prompt; must fit `lm`.
+        folder: made if missing; files of an earlier checkpoint are replaced.
+        lm: the model the prompt is for.
+        base_model: what PEFT shall load as the base model (a hub id or a folder); the model's name if None.
+
+    Raises:
+        UsageError: the prompt does not fit `lm`, or the folder cannot be written.
+    """
+    prompt.check_model(lm)
+    settings = lm.model.config
+    config = {
+        "peft_type": "PROMPT_TUNING",
+        "task_type": "CAUSAL_LM" if isinstance(lm, CausalLM) else "FEATURE_EXTRACTION",
+        "base_model_name_or_path": base_model or lm.name,
+        "inference_mode": True,
+        "num_virtual_tokens": prompt.length,
+        "token_dim": prompt.embeddings.shape[1],
+        "num_transformer_submodules": 1,
+        "num_attention_heads": settings.num_attention_heads,
+        "num_layers": settings.num_hidden_layers,
+        "prompt_tuning_init": "RANDOM",
+        "prompt_tuning_init_text": None,
+        "tokenizer_name_or_path": None,
+    }
+    metadata = {
+        "format": "pt",
+        "position": prompt.position,
+        "model": prompt.model,
+        "fingerprint": prompt.fingerprint,
+    }
+    tensors = {PEFT_KEY: prompt.embeddings.detach().cpu().contiguous()}
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / PEFT_WEIGHTS, lambda path: save_file(tensors, path, metadata=metadata))
+        _write(folder / PEFT_CONFIG, lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
+    except OSError as err:
+        raise UsageError(
+            f"cannot write the prompt to {folder} ({err.strerror}): choose a writable folder"
+        ) from err
+
+
+def load_peft(folder: Path, lm: FrozenModel) -> SoftPrompt:
+    """Read a PEFT prompt-tuning checkpoint of `lm`; one written by PEFT itself is a `prefix`.
+
+    Raises:
+        UsageError: files missing or damaged, another method than prompt tuning (LoRA ...), a prompt for another
+            model or of another size, or values that are not finite.
+    """
+    folder = Path(folder)
+    config = _peft_config(folder)
+    tensors, metadata = _peft_tensors(folder)
+    embeddings = tensors.pop(PEFT_KEY, None)
+    if embeddings is None or tensors:
+        raise UsageError(
+            f"{folder / PEFT_WEIGHTS} holds {', '.join(sorted(tensors)) or 'nothing'} besides "
+            f"{PEFT_KEY!r}: a prompt-tuning checkpoint holds that tensor alone; save it with peft again"
+            if embeddings is not None
+            else f"{folder / PEFT_WEIGHTS} holds no tensor {PEFT_KEY!r}: give a prompt-tuning checkpoint of peft"
+        )
+    expected = (config.get("num_virtual_tokens"), config.get("token_dim"))
+    if tuple(embeddings.shape) != expected:
+        raise UsageError(
+            f"{folder}: the prompt has shape {tuple(embeddings.shape)}, but {PEFT_CONFIG} says {expected}: "
+            "take both files from the same checkpoint"
+        )
+    name = metadata.get("model") or str(config.get("base_model_name_or_path") or "")
+    position, fingerprint = metadata.get("position", "prefix"), metadata.get("fingerprint", "")
+    prompt = SoftPrompt(embeddings.float().to(lm.device), position, name, fingerprint)
+    prompt.check_model(lm)
+    return prompt
+
+
+def _peft_config(folder: Path) -> Mapping[str, Any]:
+    """adapter_config.json, which must be of prompt tuning on one transformer."""
+    path = folder / PEFT_CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise UsageError(f"{path} cannot be read ({err.strerror}): give a folder saved by peft") from err
+    except ValueError as err:
+        raise UsageError(f"{path} is not JSON ({err}): save the checkpoint with peft again") from err
+    method = config.get("peft_type") if isinstance(config, dict) else None
+    if method != "PROMPT_TUNING":
+        raise UsageError(f"{folder} is a PEFT checkpoint of {method}: only PROMPT_TUNING is a soft prompt")
+    parts = config.get("num_transformer_submodules")
+    if parts not in (None, 1):
+        raise UsageError(
+            f"{folder} is a prompt for {parts} transformers (an encoder and a decoder): only models of one "
+            "transformer are supported"
+        )
+    return config
+
+
+def _peft_tensors(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and metadata of adapter_model.safetensors."""
+    path = folder / PEFT_WEIGHTS
+    if not path.exists():
+        raise UsageError(
+            f"{path} does not exist: save the checkpoint as safetensors, peft's default (a .bin file is not read)"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except (OSError, SafetensorError) as err:
+        raise UsageError(f"{path} is damaged ({err}): save the checkpoint with peft again") from err
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

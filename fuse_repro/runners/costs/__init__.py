@@ -1,0 +1,1 @@
+"""What runs would compute, counted from their configs alone."""

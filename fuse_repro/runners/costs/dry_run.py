@@ -1,0 +1,141 @@
+"""`dry_run=true`: what the points of a run or a sweep would cost, said without loading a model or a data set."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from fuse_repro.errors import UsageError, require
+from fuse_repro.models.sizes import BYTES, ModelSize, model_size
+from fuse_repro.report.paper import check_cell
+from fuse_repro.runners.assemble import build
+from fuse_repro.runners.costs.count import work_of
+from fuse_repro.runners.costs.work import Work
+
+PARTS = ("optimizer", "adapter", "tuning", "corpus")
+ASSUMPTIONS = (
+    "At the most: searches and tunings that stop early do less. Prompts tuned by several points count once. A "
+    "multiply-add is two operations; a pass back costs as much as one forth, since weights are frozen. Not counted: "
+    "fits of maps, searches in an embedding space, and the activations of a batch, which is halved if it does not fit."
+)
+
+
+def print_costs(points: Sequence[DictConfig], console: Console | None = None) -> None:
+    """Say what these runs would cost.
+
+    Args:
+        points: their configs; at least one.
+        console: where to.
+
+    Raises:
+        UsageError: settings that no run could use.
+    """
+    console = console or Console(soft_wrap=True)
+    rate = points[0].dry_run_tflops
+    require(rate > 0, "dry_run_tflops", rate, "10^12 operations per second, above 0")
+    require(points[0].dtype in BYTES, "dtype", points[0].dtype, f"one of {', '.join(BYTES)}")
+    for point in points:
+        _check(point)
+    counted = [work_of(point) for point in points]
+    known = [(point, found) for point, found in zip(points, counted, strict=True) if found is not None]
+    if not known:
+        target = points[0].runner._target_
+        raise UsageError(f"dry_run=true does not know what {target} computes: try it with dataset.limit=1")
+    console.print(f"{points[0].name}: points: {len(points)}; nothing is run", style="bold")
+    for origin in dict.fromkeys(data.origin for _, (data, _) in known):
+        console.print(f"data: {origin}")
+    for cell in dict.fromkeys(point.paper_cell for point in points if point.paper_cell):
+        console.print(f"paper: {cell}", highlight=False)
+    rows = _once([(point, work) for point, (_, of_point) in known for work in of_point])
+    console.print(_models_table(rows, rate))
+    console.print(_total(rows, rate))
+    console.print(ASSUMPTIONS, style="dim")
+
+
+def _check(point: DictConfig) -> None:
+    """What can be checked of a config without weights and data."""
+    for part in PARTS:
+        if point.get(part) is not None:
+            build(point[part])
+    for node in point.methods.values():
+        build(node)
+    if point.paper_cell is not None:
+        check_cell(point.paper_cell)
+
+
+Row = tuple[DictConfig, Work]
+
+
+def _once(rows: Sequence[Row]) -> list[Row]:
+    """The work without what an earlier point has already done."""
+    seen: set[tuple[Any, str]] = set()
+    kept = []
+    for point, work in rows:
+        key = (str(point.cache_dir), work.shared)
+        if work.shared and key in seen:
+            continue
+        seen.add(key)
+        kept.append((point, work))
+    return kept
+
+
+def _models_table(rows: Sequence[Row], rate: float) -> Table:
+    table = Table(show_edge=False, pad_edge=False)
+    for head in ("model", "from", "parameters", "weights", "work", "forward passes", "GPU hours"):
+        table.add_column(head, justify="left" if head in ("model", "from", "work") else "right")
+    groups: dict[str, dict[str, list[Row]]] = {}
+    for point, work in rows:
+        groups.setdefault(point.models[work.role].name, {}).setdefault(work.what, []).append((point, work))
+    for name, of_model in groups.items():
+        node = _node(next(iter(of_model.values()))[0])
+        size = model_size(node)
+        first = [name, _origin(node), *(_size(size, rows[0][0].dtype) if size else ("unknown", "unknown"))]
+        for what, some in of_model.items():
+            passes = sum(work.passes * work.times for _, work in some)
+            hours = f"{_hours(some, rate):,.2f}" if size else "unknown"
+            table.add_row(*first, what, f"{passes:,.0f}", hours)
+            first = ["", "", "", ""]
+    return table
+
+
+def _total(rows: Sequence[Row], rate: float) -> str:
+    heaviest = max(
+        sum(size.parameters for size in _loaded(point, rows) if size) * BYTES[point.dtype]
+        for point, _ in rows
+    )
+    passes = sum(work.passes * work.times for _, work in rows)
+    return (
+        f"in all: {passes:,.0f} forward passes, {_hours(rows, rate):,.1f} GPU hours at {rate:g} x 10^12 operations per "
+        f"second (dry_run_tflops), weights of one run {heaviest / 1e9:.2f} GB"
+    )
+
+
+def _loaded(point: DictConfig, rows: Sequence[Row]) -> list[ModelSize | None]:
+    """The models that a point loads."""
+    roles = dict.fromkeys(work.role for owner, work in rows if owner is point)
+    return [model_size(point.models[role]) for role in roles]
+
+
+def _hours(rows: Sequence[Row], rate: float) -> float:
+    sized = ((work, model_size(_node((point, work)))) for point, work in rows)
+    return sum(work.operations(size) for work, size in sized if size) / (rate * 1e12) / 3600
+
+
+def _node(row: Row) -> DictConfig:
+    point, work = row
+    node: DictConfig = point.models[work.role]
+    return node
+
+
+def _size(size: ModelSize, dtype: str) -> tuple[str, str]:
+    return f"{size.parameters / 1e6:,.1f} M", f"{size.parameters * BYTES[dtype] / 1e9:.2f} GB"
+
+
+def _origin(node: DictConfig) -> str:
+    """Where a model is had from."""
+    if node.get("source") == "hub" and node.get("hub"):
+        revision = node.hub.get("revision")
+        return node.hub.repo_id + (f"@{revision[:12]}" if revision else " (newest revision)")
+    return str(node.get("source", "made here"))

@@ -1,0 +1,94 @@
+"""What searches of prompts compute, and measurements of their gradients, counted from the config alone."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+
+from omegaconf import DictConfig
+
+from fuse_repro.runners.costs import data_sizes as sizes
+from fuse_repro.runners.costs.data_sizes import DataSize
+from fuse_repro.runners.costs.work import AND_BACK, Counted, Work
+
+
+def caption_work(config: DictConfig) -> Counted:
+    """A search per photograph and sentiment."""
+    data = sizes.items(config.dataset, "photographs")
+    return data, list(_searches(config, data.items))
+
+
+def inversion_work(config: DictConfig) -> Counted:
+    """A search per text."""
+    data = sizes.items(config.dataset, "texts")
+    return data, list(_searches(config, data.items))
+
+
+def fidelity_work(config: DictConfig) -> Counted:
+    """For every term and prompt: its true value at all candidates, and its gradient at every linearisation point."""
+    runner = config.runner
+    captions = runner.prompts * len(runner.lengths) * len(runner.places)
+    corpora = 1 if runner.texts is None else 2
+    prefix = len(runner.prefix.split()) + sizes.SPECIAL + 1
+    tokens = prefix + fmean(runner.lengths) * sizes.TOKENS_PER_WORD
+    points = sum(_points_of(node) for node in runner.points.values())
+    work = [Work("lm", "next tokens", captions * corpora, tokens)]
+    for term in config.objective.values():
+        if term.weight > 0:
+            prompts = captions * (1 if _of_photographs(term) else corpora)
+            work.append(Work(term.model, "candidates", prompts * runner.candidates, tokens))
+            work.append(Work(term.model, "gradients", prompts * points, tokens, AND_BACK))
+    return DataSize(f"{captions * corpora:,} prompts, as runner asks for"), work
+
+
+def _searches(config: DictConfig, items: int) -> Iterator[Work]:
+    """One search per item and sentiment."""
+    search = _search(config.optimizer)
+    sentiments = list(config.runner.get("sentiments") or ["none"])
+    length = len(config.runner.prefix.split()) + sizes.SPECIAL + search.tokens
+    yield Work("lm", "next tokens", items * len(sentiments) * search.lm_tokens, 1)
+    for name, term in config.objective.items():
+        if term.model == "lm" or term.weight <= 0:
+            continue
+        searches = items * sum(name != "sentiment" or one != "none" for one in sentiments)
+        yield Work(term.model, "candidates", searches * search.evaluations, length)
+        if search.gradients:
+            yield Work(term.model, "gradients", searches * search.gradients, length, AND_BACK)
+        if _of_photographs(term):
+            yield Work(term.model, "photographs", searches, 0)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What one search asks for. tokens: of its prompts beyond the prefix, on the average.
+
+    lm_tokens: that the language model reads; evaluations, gradients: of every other model.
+    """
+
+    tokens: float
+    lm_tokens: float
+    evaluations: float
+    gradients: float
+
+
+def _search(optimizer: DictConfig) -> Search:
+    """By a beam of growing prompts, or over prompts of a fixed number of tokens."""
+    limit = optimizer.get("max_evaluations") or math.inf
+    if "beam" in optimizer:
+        prompts = optimizer.max_new_tokens * optimizer.beam
+        gradients = prompts * _points_of(optimizer.linearisation) if optimizer.gradient_weight > 0 else 0
+        evaluations = min(prompts * optimizer.candidates, limit)
+        return Search(optimizer.max_new_tokens / 2, prompts, evaluations, gradients)
+    evaluations = min(optimizer.steps * optimizer.get("candidates", 1), limit)
+    gradients = 0 if "RandomSearch" in optimizer._target_ else min(optimizer.steps, limit)
+    return Search(optimizer.tokens, evaluations * optimizer.tokens, evaluations, gradients)
+
+
+def _points_of(settings: DictConfig) -> int:
+    """At how many points a `linearisation` takes a prompt's gradient."""
+    many = settings.kind in ("random", "likely")
+    return int(settings.get("count", 0) + settings.get("joining", 0)) if many else 1
+
+
+def _of_photographs(term: DictConfig) -> bool:
+    return "ImageMatch" in term._target_

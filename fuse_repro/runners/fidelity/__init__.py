@@ -1,0 +1,1 @@
+"""How good the gradients are that maps carry."""

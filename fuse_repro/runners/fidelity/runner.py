@@ -1,0 +1,128 @@
+"""How faithful predicted changes are: the true objective of a large sample of candidates against every prediction."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from omegaconf import DictConfig
+
+from fuse_repro.adapters import EmbeddingMap
+from fuse_repro.alignment.token_pieces import token_texts
+from fuse_repro.errors import require
+from fuse_repro.metrics.fidelity import sample_k
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.runners.assemble import PRIMARY, build, build_objective, build_trainer, load_models
+from fuse_repro.runners.fidelity.instrument import Candidates, Instrument
+from fuse_repro.runners.fidelity.methods import Combination, check_methods
+from fuse_repro.runners.fidelity.prompts import (
+    FidelityPrompt,
+    Sentence,
+    caption_sentences,
+    choose,
+    cut,
+    text_sentences,
+)
+from fuse_repro.runners.fidelity.results import summary
+from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.weights import cache_folder
+
+
+def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
+    """Measure every prompt that has no record yet; returns what results.json holds.
+
+    Raises UsageError for settings, models or data that cannot be used together.
+    """
+    settings = {name: build(node) for name, node in config.methods.items()}
+    require(bool(settings), "methods", {}, "at least one map, as +adapter@methods.lookup=lookup")
+    points = {name: build(node) for name, node in config.runner.points.items()}
+    combined = {name: Combination(**node) for name, node in (config.runner.combinations or {}).items()}
+    check_methods(list(settings), list(points), combined, config.runner.baselines)
+    corpus = build(config.corpus)
+    sentences = _sentences(config)
+    trainer = build_trainer(config.trainer)
+    device = trainer.strategy.root_device
+    models = load_models(config, device)
+    causal = isinstance(models[PRIMARY], CausalLM)
+    require(causal, "models.lm", models[PRIMARY].name, "a causal language model, such as smollm2_135m")
+    lm = cast(CausalLM, models[PRIMARY])
+    candidates = _candidates(lm, config.runner.candidates, config.seed)
+    for k in config.runner.ks:
+        sample_k(k, len(candidates.ids), candidates.pool)
+    files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
+    directory.open(device=str(device), weights=files)
+    maps, seconds = _fit(settings, models, corpus.words(), cache_folder(config.cache_dir))
+    first = {role: next(iter(fitted.values())) for role, fitted in maps.items()}
+    instrument = Instrument(
+        lm=lm,
+        objective=build_objective(config.objective, models, first),
+        maps=maps,
+        roles={name: term.model for name, term in config.objective.items()},
+        points=points,
+        combinations=combined,
+        baselines=list(config.runner.baselines),
+        candidates=candidates,
+        ks=list(config.runner.ks),
+        seed=config.seed,
+    )
+    instrument.measure(_prompts(config, sentences, lm), directory)
+    return summary(directory.records(), list(config.runner.ks)) | {"timing": {"fit_seconds": seconds}}
+
+
+def _sentences(config: DictConfig) -> list[Sentence]:
+    """What prompts are cut from, as many of every corpus as asked for."""
+    runner = config.runner
+    require(
+        bool(runner.lengths) and min(runner.lengths) >= 0, "runner.lengths", list(runner.lengths), "0 or more"
+    )
+    require(runner.prompts >= 1, "runner.prompts", runner.prompts, "at least 1 of every corpus and length")
+    words = max(*runner.lengths, 1)
+    data = build(config.dataset)
+    data.setup("predict")
+    found = choose(caption_sentences(data.items, words), runner.split, runner.prompts)
+    if runner.texts is not None:
+        texts = text_sentences(Path(runner.texts), words)
+        found += choose(texts, runner.split, runner.prompts, stride=runner.texts_stride)
+    require(bool(found), "dataset", config.dataset.get("path"), f"photographs with captions of {words} words")
+    return found
+
+
+def _prompts(config: DictConfig, sentences: Sequence[Sentence], lm: CausalLM) -> list[FidelityPrompt]:
+    runner = config.runner
+    cuts = [
+        cut(sentence, place, length, runner.prefix, lm.tokenizer)
+        for sentence in sentences
+        for place in runner.places
+        for length in runner.lengths
+    ]
+    return [prompt for prompt in cuts if prompt is not None]
+
+
+def _candidates(lm: CausalLM, count: int, seed: int) -> Candidates:
+    """A random sample of the tokens that are printable ASCII, in random order."""
+    require(count >= 1, "runner.candidates", count, "at least 1")
+    ids = [token for token in range(lm.tokenizer.vocab_size) if token not in lm.tokenizer.special_ids]
+    texts = token_texts(lm.tokenizer, ids)
+    kept = [token for token, text in zip(ids, texts, strict=True) if text.strip() and _plain(text)]
+    order = torch.randperm(len(kept), generator=torch.Generator().manual_seed(seed))[:count]
+    return Candidates(torch.tensor(kept)[order], len(kept))
+
+
+def _plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
+def _fit(
+    settings: Mapping[str, Any], models: Mapping[str, FrozenModel], words: tuple[str, ...], cache: Path
+) -> tuple[dict[str, dict[str, EmbeddingMap]], dict[str, float]]:
+    """Every map to every model, and how long each took: role -> name -> map; "name to role" -> seconds."""
+    maps: dict[str, dict[str, EmbeddingMap]] = {}
+    seconds = {}
+    for role, model in models.items():
+        for name, chosen in settings.items() if role != PRIMARY else ():
+            begun = time.perf_counter()
+            maps.setdefault(role, {})[name] = chosen.fit(models[PRIMARY], model, words, cache)
+            seconds[f"{name} to {role}"] = time.perf_counter() - begun
+    return maps, seconds

@@ -1,0 +1,1 @@
+"""Searches of prompts: captions, captions with a sentiment, inversion."""

@@ -1,0 +1,60 @@
+"""The inversion run: from texts' embeddings to prompts that have them (with a language model's fluency)."""
+
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import Tensor
+
+from fuse_repro.data.texts import TextItem
+from fuse_repro.errors import UsageError, require
+from fuse_repro.metrics.inversion import inversion_metrics
+from fuse_repro.objectives import TextMatchTerm
+from fuse_repro.runners.assemble import build_objective, prepare_search
+from fuse_repro.runners.search.module import PromptSearchModule, mean_targets, summarise, timing
+from fuse_repro.runs.directory import RunDirectory
+
+
+class PromptInversionModule(PromptSearchModule):
+    """Searches a prompt for every text, or for several texts together: its distance is the mean of those to each."""
+
+    def _sought(self, item: TextItem) -> dict[str, Any]:
+        return {"targets": list(item.texts)}
+
+    def _origin(self, item: TextItem) -> dict[str, Any]:
+        return {"references": []}
+
+    def _targets(self, item: TextItem) -> dict[str, Tensor]:
+        return mean_targets(self.objective, TextMatchTerm, item.texts)
+
+
+def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
+    """Search a prompt for every item of config.dataset; returns what results.json holds.
+
+    Raises UsageError for settings or data that cannot be used, and where no prompt was found at all.
+    """
+    parts = prepare_search(config, directory)
+    objective = build_objective(config.objective, parts.models, parts.adapters)
+    require(
+        any(isinstance(term, TextMatchTerm) for term in objective.terms.values()),
+        "objective",
+        list(config.objective),
+        "one with a TextMatchTerm of a weight above 0, such as objective=invert",
+    )
+    module = PromptInversionModule(
+        parts.lm, parts.models, objective, parts.optimizer, config.runner.prefix, directory
+    )
+    parts.trainer.predict(module, datamodule=parts.data, return_predictions=False)
+    return _results(directory) | {"timing": timing(parts.fit_seconds, module.seconds)}
+
+
+def _results(directory: RunDirectory) -> dict[str, Any]:
+    records = directory.records()
+    done = [record for record in records if record["status"] == "done"]
+    if not done:
+        raise UsageError(f"no prompt was found; the first error: {records[0]['error']}")
+    return {
+        "runner": "invert",
+        **summarise(records),
+        "metrics": inversion_metrics([row["text"] for row in done], [row["targets"] for row in done]),
+        "metrics_note": "Word F1 and exact match in percent, prefix included, against the nearest target.",
+    }

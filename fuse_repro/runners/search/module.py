@@ -1,0 +1,147 @@
+"""Discrete prompt search over a data set, as Lightning's predict loop."""
+
+import time
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from fuse_repro.data.images import ImageItem, load_image
+from fuse_repro.errors import UsageError, first_line
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.objectives import EmbeddingMatchTerm, ImageMatchTerm, MultiObjectiveLoss
+from fuse_repro.progress import bar
+from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.search import Hypothesis, Optimizer, PromptProblem, SearchResult
+
+
+class PromptSearchModule(pl.LightningModule):
+    """Searches a prompt for every photograph and appends a record of each to the run directory.
+
+    A photograph that cannot be used becomes a failed record, and the others go on; one that has a record
+    already, from an earlier start of the same run, is passed over. An item of several photographs has one prompt,
+    whose distance to them is the mean of its distances to each.
+    """
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        models: Mapping[str, FrozenModel],
+        objective: MultiObjectiveLoss,
+        optimizer: Optimizer,
+        prefix: str,
+        directory: RunDirectory,
+    ) -> None:
+        super().__init__()
+        self.lm = lm
+        self.models = nn.ModuleDict(models)
+        self.objective = objective
+        self.search = optimizer.search
+        self.prefix = prefix
+        self.directory = directory
+        self.seconds: list[float] = []
+        self._known = directory.known()
+
+    def predict_step(self, item: ImageItem, batch_idx: int) -> None:
+        """Caption one photograph."""
+        if item.id in self._known:
+            return
+        begun = time.perf_counter()
+        try:
+            record = self._search(item)
+        except UsageError as error:
+            record = {"status": "failed", "error": first_line(error)}
+        self.directory.append({"id": item.id, **self._sought(item)} | record)
+        self._known.add(item.id)
+        self.seconds.append(time.perf_counter() - begun)
+
+    def _search(self, item: Any) -> dict[str, Any]:
+        problem = PromptProblem(self.lm, self.objective, self.prefix, self._targets(item))
+        with bar(f"searching for {item.id}") as advance:
+            found = self.search(problem, on_step=lambda beam: advance(1))
+        return self._record(item, found)
+
+    def _sought(self, item: Any) -> dict[str, Any]:
+        """What a prompt is searched for, for the record."""
+        more = {"images": [str(path) for path in item.paths]} if item.more else {}
+        return {"image": str(item.path), **more}
+
+    def _origin(self, item: Any) -> dict[str, Any]:
+        """Where it comes from, and what people wrote about it, for the record."""
+        return {"license": item.license, "source": item.source, "references": list(item.references)}
+
+    def _targets(self, item: Any) -> dict[str, Tensor]:
+        """Term name -> what its model should match, [e]."""
+        images = [load_image(path) for path in item.paths]
+        return mean_targets(self.objective, ImageMatchTerm, images)
+
+    def _record(self, item: Any, found: SearchResult) -> dict[str, Any]:
+        best = found.best
+        weights = self.objective.weights
+        return {
+            "status": "done",
+            **self._origin(item),
+            "prefix": self.prefix,
+            "text": best.text,
+            "caption": best.text.removeprefix(self.prefix).strip(),
+            "finished": best.finished,
+            "evaluations": found.evaluations,
+            "gradients": found.gradients,
+            "objective": best.objective,
+            "terms": {name: {**values, "weight": weights[name]} for name, values in best.terms.items()},
+            "steps": [{"beam": [_step_row(hypothesis) for hypothesis in beam]} for beam in found.steps],
+        }
+
+
+def mean_targets(
+    objective: MultiObjectiveLoss, kind: type[EmbeddingMatchTerm], items: Sequence[Any]
+) -> dict[str, Tensor]:
+    """The mean of the items' unit embeddings, for every term of this kind: name -> [e].
+
+    1 - <prompt, mean> is the mean of 1 - <prompt, target> over the targets, so that one prompt is searched for all.
+    """
+    terms = objective.terms.items()
+    return {
+        name: torch.stack([term.target(item) for item in items]).mean(0)
+        for name, term in terms
+        if isinstance(term, kind)
+    }
+
+
+def _step_row(hypothesis: Hypothesis) -> dict[str, Any]:
+    return {
+        "text": hypothesis.text,
+        "parent": hypothesis.parent,
+        "finished": hypothesis.finished,
+        "objective": hypothesis.objective,
+        "terms": {name: values["weighted"] for name, values in hypothesis.terms.items()},
+    }
+
+
+def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Counts, and the mean objective with its terms over the items that were done."""
+    done = [record for record in records if record["status"] == "done"]
+    summary: dict[str, Any] = {"items": {"done": len(done), "failed": len(records) - len(done)}}
+    if done:
+        names = done[0]["terms"]
+        summary["objective"] = {
+            "mean": fmean(record["objective"] for record in done),
+            "terms": {
+                name: {
+                    kind: fmean(record["terms"][name][kind] for record in done)
+                    for kind in ("raw", "weighted")
+                }
+                for name in names
+            },
+        }
+    return summary
+
+
+def timing(fit_seconds: float, seconds: Sequence[float]) -> dict[str, Any]:
+    """What fitting the adapters took, and the mean time of the items that were searched for in this start."""
+    mean = fmean(seconds) if seconds else None
+    return {"adapter_seconds": fit_seconds, "seconds_per_item": mean, "items_timed": len(seconds)}

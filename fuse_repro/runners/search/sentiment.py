@@ -1,0 +1,136 @@
+"""Captions of the same photographs without and with a sentiment (FUSE, section 4.3 and Figure 3)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from fuse_repro.adapters import EmbeddingMap
+from fuse_repro.data.images import ImageItem
+from fuse_repro.errors import UsageError, require
+from fuse_repro.metrics.sentiment import LABELS, sentiment_accuracy
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.objectives import MultiObjectiveLoss
+from fuse_repro.runners.assemble import build_objective, prepare_search, term_weights
+from fuse_repro.runners.search.metrics import check_extra_metrics, extra_metrics, reference_metrics
+from fuse_repro.runners.search.module import PromptSearchModule, summarise, timing
+from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.search import SearchResult
+
+NONE = "none"
+TERM = "sentiment"
+
+
+def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
+    """Caption every photograph of config.dataset once for each of runner.sentiments; what results.json holds.
+
+    Raises UsageError for settings or data that cannot be used, and where no photograph could be captioned.
+    """
+    sentiments = checked_sentiments(config.runner.sentiments)
+    require(
+        TERM in term_weights(config.objective),
+        "objective",
+        list(config.objective),
+        f"one with a term {TERM!r} of a weight above 0, such as objective=caption_sentiment",
+    )
+    parts = prepare_search(config, directory, partial(check_extra_metrics, config.runner))
+    module = SentimentSearchModule(
+        parts.lm,
+        parts.models,
+        objectives(config.objective, sentiments, parts.models, parts.adapters),
+        parts.optimizer,
+        config.runner.prefix,
+        directory,
+    )
+    parts.trainer.predict(module, datamodule=parts.data, return_predictions=False)
+    found = results(directory.records(), config.runner, parts.models)
+    return found | {"timing": timing(parts.fit_seconds, module.seconds)}
+
+
+class SentimentSearchModule(PromptSearchModule):
+    """Searches one prompt for every photograph and sentiment; records carry both, and ids join them.
+
+    Args:
+        objectives: sentiment -> what is minimised for it.
+    """
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        models: Mapping[str, FrozenModel],
+        objectives: Mapping[str, MultiObjectiveLoss],
+        *arguments: Any,
+    ) -> None:
+        super().__init__(lm, models, next(iter(objectives.values())), *arguments)
+        self.objectives = nn.ModuleDict(objectives)
+        self._now = ("", "")
+
+    def predict_step(self, item: ImageItem, batch_idx: int) -> None:
+        """Caption one photograph with every sentiment."""
+        for sentiment, objective in self.objectives.items():
+            self.objective = cast(MultiObjectiveLoss, objective)
+            self._now = (item.id, sentiment)
+            super().predict_step(replace(item, id=f"{item.id}/{sentiment}"), batch_idx)
+
+    def _record(self, item: ImageItem, found: SearchResult) -> dict[str, Any]:
+        image_id, sentiment = self._now
+        return {"image_id": image_id, "sentiment": sentiment} | super()._record(item, found)
+
+
+def checked_sentiments(given: Sequence[str]) -> list[str]:
+    """The sentiments to caption with. Raises UsageError for an unknown one, one twice, or none at all."""
+    known = (NONE, *LABELS)
+    for sentiment in given:
+        require(sentiment in known, "runner.sentiments", sentiment, f"of {', '.join(known)}")
+    require(0 < len(given) == len(set(given)), "runner.sentiments", list(given), "at least one, each once")
+    return list(given)
+
+
+def objectives(
+    node: DictConfig,
+    sentiments: Sequence[str],
+    models: Mapping[str, FrozenModel],
+    adapters: Mapping[str, EmbeddingMap],
+) -> dict[str, MultiObjectiveLoss]:
+    """Sentiment -> the objective with that label; for "none" without the sentiment term."""
+    built = {}
+    for sentiment in sentiments:
+        change = {"weight": 0.0} if sentiment == NONE else {"label": sentiment}
+        changed = cast(DictConfig, OmegaConf.merge(node, {TERM: change}))
+        built[sentiment] = build_objective(changed, models, adapters)
+    return built
+
+
+def results(
+    records: Sequence[Mapping[str, Any]], runner: DictConfig, models: Mapping[str, FrozenModel]
+) -> dict[str, Any]:
+    """Counts, objective, caption metrics and judged sentiment, for each sentiment that was searched for.
+
+    Raises UsageError where no photograph could be captioned.
+    """
+    done = [dict(record) for record in records if record["status"] == "done"]
+    if not done:
+        raise UsageError(f"no photograph could be captioned; the first error: {records[0]['error']}")
+    found: dict[str, Any] = {}
+    for sentiment in dict.fromkeys(record["sentiment"] for record in done):
+        rows = [record for record in done if record["sentiment"] == sentiment]
+        metrics, note = reference_metrics(rows, runner, "image_id")
+        found[sentiment] = {
+            **summarise(rows),
+            "metrics": metrics,
+            "metrics_note": note,
+            **extra_metrics(rows, runner, models),
+            "judged": None
+            if sentiment == NONE
+            else sentiment_accuracy([row["caption"] for row in rows], [sentiment] * len(rows)),
+        }
+    return {
+        "runner": "caption_sentiment",
+        "items": {"done": len(done), "failed": len(records) - len(done)},
+        "prefix_policy": runner.metrics_prefix,
+        "sentiments": found,
+    }

@@ -1,0 +1,1 @@
+"""Soft prompts: tuned, moved to another model, and tested there."""

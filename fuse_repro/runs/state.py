@@ -1,0 +1,66 @@
+"""How far the run in a directory is, seen from outside; and what becomes of a run that was killed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuse_repro.runs import lock as run_lock
+from fuse_repro.runs.directory import RECORDS, STATUS, read_records, write_status
+from fuse_repro.runs.files import read_json
+
+DONE, FAILED, RUNNING, INTERRUPTED, NEW = "done", "failed", "running", "interrupted", "new"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """`state` is one of new, running, interrupted, failed, done; `error` is one line.
+
+    A run that says it is running while no process holds its lock was killed: it is interrupted.
+    """
+
+    state: str
+    error: str | None = None
+    updated: str | None = None
+
+
+def run_state(path: Path) -> RunState:
+    """The state of the run in `path`. Raises UsageError if status.json is damaged."""
+    if not (path / STATUS).exists():
+        return RunState(NEW)
+    status = read_json(path / STATUS)
+    state = str(status.get("state"))
+    if state in (RUNNING, INTERRUPTED):
+        state = RUNNING if run_lock.is_held(path / RECORDS) else INTERRUPTED
+    return RunState(state, status.get("error"), status.get("updated"))
+
+
+def failed_records(path: Path) -> int:
+    """How many items of the run failed."""
+    return sum(record.get("status") == "failed" for record in read_records(path))
+
+
+def wanted(path: Path, resume: str) -> bool:
+    """Whether the run in `path` is to be entered again under this policy.
+
+    `skip_done` leaves runs that ended, well or not; `retry_failed` enters those again that failed, as a whole or
+    in some of their items; `all` enters every one. A run that another process works on is never entered.
+    """
+    state = run_state(path).state
+    if state == RUNNING:
+        return False
+    if resume == "all" or state in (NEW, INTERRUPTED):
+        return True
+    if resume == "skip_done":
+        return False
+    return state == FAILED or failed_records(path) > 0
+
+
+def mark_killed(path: Path, reason: str, trace: str | None = None, interrupted: bool = False) -> None:
+    """Write the status "failed" for a run whose process died without a word.
+
+    One that said how it ended, or is at work in another process, is left alone; one that said it was
+    `interrupted` is marked only if that is true.
+    """
+    said = read_json(path / STATUS).get("state") if (path / STATUS).exists() else NEW
+    silent = said in (NEW, RUNNING) or (interrupted and said == INTERRUPTED)
+    if silent and not run_lock.is_held(path / RECORDS):
+        write_status(path, FAILED, reason, trace)
