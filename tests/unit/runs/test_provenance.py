@@ -94,9 +94,8 @@ def test_versions_and_machine_are_filled_in() -> None:
 
 
 def test_the_commit_is_that_of_the_tracking_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "package"
-    package.mkdir()
-    module = package / "provenance.py"
+    module = tmp_path / "package" / "runs" / "provenance.py"
+    module.parent.mkdir(parents=True)
     module.write_text("first")
     monkeypatch.setattr(provenance, "__file__", str(module))
 
