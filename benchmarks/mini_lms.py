@@ -5,7 +5,7 @@
 Per variant, two models (mini_a, mini_b; with mini_c for `kept`) are trained, if the cache does not hold them.
 `recall` is the share of 150 held-out shared words that arrive at their own token: without noise, and with that of
 experiment=mini_lms.
-Then precision@1 on the test split of task=facts_common, averaged over relations and seeds: the tuned prompt on its own
+Then precision@1 on the test split of dataset=facts_common, averaged over relations and seeds: the tuned prompt on its own
 model, moved to its own model (`self`), and moved to mini_b by several maps; `both` is from two sources.
 """
 
@@ -23,7 +23,8 @@ from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import normal_init
 from fuse_repro.runners.assemble import build
-from fuse_repro.runners.transfer.tuning import TuningSettings, tuned_prompt
+from fuse_repro.runners.transfer.settings import PromptTuning
+from fuse_repro.runners.transfer.tuning import tuned_prompt
 from fuse_repro.tasks import answerable, evaluate
 from fuse_repro.weights import cache_folder
 
@@ -89,7 +90,7 @@ def moves(models: Mapping[str, FrozenModel]) -> dict[str, Moved]:
 
 
 def measure(
-    models: Mapping[str, FrozenModel], task: PromptTask, tuning: TuningSettings, table: Mapping[str, Moved]
+    models: Mapping[str, FrozenModel], task: PromptTask, tuning: PromptTuning, table: Mapping[str, Moved]
 ) -> dict[str, float]:
     """Precision@1 of every column, for one task and one tuning seed."""
     tuned = {
@@ -116,8 +117,8 @@ def main() -> None:
     figures: dict[str, Any] = {"seeds": arguments.seeds}
     for variant in arguments.variants:
         models, composed = load(variant, ROLES if variant == "kept" else ROLES[:2])
-        tasks = [answerable(task, list(models.values())) for task in build(composed.task).tasks()]
-        table, tuning = moves(models), build(composed.tuning)
+        tasks = [answerable(task, list(models.values())) for task in build(composed.dataset).tasks()]
+        table, tuning = moves(models), build(composed.optimizer)
         cells = {
             task.name: [measure(models, task, replace(tuning, seed=seed), table) for seed in arguments.seeds]
             for task in tasks

@@ -7,7 +7,7 @@
 
 where COMMON is
     experiment=transfer_table methods.relative_paper.solver=closed_form
-    task=facts_and_sst2 task.parts.sst2.path=$FUSE_REPRO_DATA/sst2 task.parts.sst2.limits={test:300}
+    dataset=facts_and_sst2 dataset.parts.sst2.path=$FUSE_REPRO_DATA/sst2 dataset.parts.sst2.limits={test:300}
 
 Mean precision@1 over relations, each counting once. The interval resamples relations and seeds; the difference to
 `relative_paper` is paired over relations and seeds, and resamples relations.

@@ -38,8 +38,6 @@ class Root:
     corpus: Any = None
     adapter: Any = None
     methods: dict[str, Any] = field(default_factory=dict)
-    task: Any = None
-    tuning: Any = None
     objective: Any = None
     optimizer: Any = None
     runner: Any = None

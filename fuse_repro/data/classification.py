@@ -6,10 +6,11 @@ from pathlib import Path
 
 from fuse_repro.data.downloaded import DataSource
 from fuse_repro.data.prompt_task import SPLITS, Item, PromptTask, shuffled
+from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, require
 
 
-class TextClassification:
+class TextClassification(PromptTaskData):
     """A data set of labelled texts as one task; answers are the label words.
 
     Files are read by their suffix: `.tsv` has a header line and then text TAB label, labels counted from 0;
@@ -44,6 +45,7 @@ class TextClassification:
         seed: int = 0,
         site: str = "its authors",
     ) -> None:
+        super().__init__()
         require(
             set(files) == set(SPLITS),
             f"{name}.files",

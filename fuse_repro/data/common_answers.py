@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from fuse_repro.data.prompt_task import PromptTask, TaskSource
+from fuse_repro.data.prompt_task import PromptTask
+from fuse_repro.data.task_data import PromptTaskData
 
 
-class CommonAnswers:
+class CommonAnswers(PromptTaskData):
     """The tasks of another source, each choosing among the answers of all of them (as LAMA's common vocabulary).
 
     Among capitals alone, a model that knows one capital of a subject answers right whatever it is asked.
@@ -14,7 +15,8 @@ class CommonAnswers:
         of: the source of the tasks.
     """
 
-    def __init__(self, of: TaskSource) -> None:
+    def __init__(self, of: PromptTaskData) -> None:
+        super().__init__()
         self.of = of
 
     def tasks(self) -> tuple[PromptTask, ...]:

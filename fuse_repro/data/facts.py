@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fuse_repro.data.prompt_task import Item, PromptTask, split_by_text
+from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, require
 
 FORMER_COUNTRIES = ("CS", "AN")  # Serbia and Montenegro, Netherlands Antilles
@@ -78,7 +79,7 @@ RELATIONS = {
 }
 
 
-class GeographyFacts:
+class GeographyFacts(PromptTaskData):
     """Facts about countries and cities, split by subject: a country is in the same split of every relation.
 
     A fact is left out, and counted in the task's `dropped`, where GeoNames has no answer, where the subject
@@ -102,6 +103,7 @@ class GeographyFacts:
         cities: int = 600,
         fractions: Mapping[str, float] | None = None,
     ) -> None:
+        super().__init__()
         for relation in relations:
             require(relation in RELATIONS, "relation", relation, f"one of {', '.join(RELATIONS)}")
         require(len(relations) > 0, "relations", list(relations), f"at least one of {', '.join(RELATIONS)}")

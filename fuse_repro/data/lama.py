@@ -9,6 +9,7 @@ from typing import Any
 from fuse_repro.data.downloaded import DataSource
 from fuse_repro.data.facts import FRACTIONS
 from fuse_repro.data.prompt_task import Item, PromptTask, check_template, shuffled, split_by_text
+from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, require
 
 FACTS = ("LAMA-TREx", "TREx")
@@ -25,7 +26,7 @@ SOURCE = DataSource(
 DEV_SHARE = 0.2  # of the training facts, as AutoPrompt's split has it
 
 
-class LamaFacts:
+class LamaFacts(PromptTaskData):
     """Relations of LAMA-TREx as tasks; answers are restricted to the common vocabulary.
 
     The folder is LAMA's own (`relations.jsonl`, `TREx/P36.jsonl`, `common_vocab_cased.txt`) or the one of the
@@ -59,6 +60,7 @@ class LamaFacts:
         max_test: int | None = None,
         seed: int = 0,
     ) -> None:
+        super().__init__()
         root = Path(path)
         if not root.is_dir():
             raise SOURCE.wrong(f"path={str(path)!r} is no folder: give the folder of LAMA-TREx")

@@ -5,7 +5,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from fuse_repro.errors import UsageError, require
 
@@ -86,14 +85,6 @@ class PromptTask:
         dropped = {**self.dropped, reason: self.dropped.get(reason, 0) + lost}
         left = tuple(word for word in self.answers if word in wanted)
         return replace(self, answers=left, splits=kept, dropped=dropped)
-
-
-class TaskSource(Protocol):
-    """What conf/task makes: a data set that gives one or several tasks."""
-
-    def tasks(self) -> tuple[PromptTask, ...]:
-        """The tasks, always the same for the same settings. Raises UsageError for data that cannot be used."""
-        ...
 
 
 def check_template(name: str, template: str) -> None:

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 
-from fuse_repro.data.prompt_task import PromptTask, TaskSource
+from fuse_repro.data.prompt_task import PromptTask
+from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import require
 
 
-class SeveralTasks:
+class SeveralTasks(PromptTaskData):
     """The tasks of all `parts`, in their order. Raises UsageError without parts, and for names that stand twice."""
 
-    def __init__(self, parts: Mapping[str, TaskSource]) -> None:
-        require(len(parts) > 0, "task.parts", dict(parts), "at least one task")
+    def __init__(self, parts: Mapping[str, PromptTaskData]) -> None:
+        super().__init__()
+        require(len(parts) > 0, "dataset.parts", dict(parts), "at least one task")
         self.parts = dict(parts)
 
     def tasks(self) -> tuple[PromptTask, ...]:
@@ -18,5 +20,5 @@ class SeveralTasks:
         tasks = tuple(task for part in self.parts.values() for task in part.tasks())
         names = [task.name for task in tasks]
         twice = sorted({name for name in names if names.count(name) > 1})
-        require(not twice, "task.parts", twice, "tasks of different names")
+        require(not twice, "dataset.parts", twice, "tasks of different names")
         return tasks

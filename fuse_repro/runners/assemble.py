@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -39,10 +39,16 @@ def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
         raise
 
 
+PARTED = ("runner", "dataset", "optimizer", "objective")
+
+
 def part_values(config: DictConfig, part: str) -> dict[str, Any]:
-    """The resolved config of one part of a run that has several, which stand below its runner."""
+    """The resolved config of one part of a run that has several, such as the captions of a table of maps.
+
+    Its values stand below the part's name in each of PARTED; the other groups serve all parts.
+    """
     values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    return values | {"runner": values["runner"][part]}
+    return values | {group: values[group][part] for group in PARTED}
 
 
 def build_trainer(node: DictConfig) -> Trainer:
@@ -59,9 +65,32 @@ def build_trainer(node: DictConfig) -> Trainer:
     return trainer
 
 
+def expanded_terms(objective: DictConfig) -> dict[str, DictConfig]:
+    """Name -> config of every term; a term whose `model` is a list of roles stands for one term of each.
+
+    Its `weight` is then one number for all, or a list with one for each; the terms are called NAME_ROLE, or just NAME
+    where the list has one role. Raises UsageError for other weights.
+    """
+    terms: dict[str, DictConfig] = {}
+    for name, node in objective.items():
+        roles = node.get("model")
+        if not isinstance(roles, ListConfig):
+            terms[str(name)] = node
+            continue
+        weights = list(node.weight) if isinstance(node.weight, ListConfig) else [node.weight] * len(roles)
+        fits = len(weights) == len(roles)
+        require(
+            fits, f"objective.{name}.weight", weights, f"one number, or one for each of {', '.join(roles)}"
+        )
+        for role, weight in zip(roles, weights, strict=True):
+            own = str(name) if len(roles) == 1 else f"{name}_{role}"
+            terms[own] = cast(DictConfig, OmegaConf.merge(node, {"model": role, "weight": weight}))
+    return terms
+
+
 def term_weights(objective: DictConfig) -> dict[str, float]:
     """Name -> weight of the terms that count. Raises UsageError for a negative weight or no term at all."""
-    weights = {str(name): term.weight for name, term in objective.items()}
+    weights = {name: term.weight for name, term in expanded_terms(objective).items()}
     for name, weight in weights.items():
         require(weight >= 0, f"objective.{name}.weight", weight, "at least 0 (0 drops the term)")
     used = {name: weight for name, weight in weights.items() if weight > 0}
@@ -71,7 +100,8 @@ def term_weights(objective: DictConfig) -> dict[str, float]:
 
 def load_models(config: DictConfig, device: torch.device) -> dict[str, FrozenModel]:
     """The primary model and the models of the terms that count, on `device`: role -> model."""
-    roles = {PRIMARY, *(config.objective[name].model for name in term_weights(config.objective))}
+    terms = expanded_terms(config.objective)
+    roles = {PRIMARY, *(terms[name].model for name in term_weights(config.objective))}
     missing = sorted(roles - set(config.models))
     require(
         not missing, "objective model", missing, f"one of the roles in models: {', '.join(config.models)}"
@@ -92,16 +122,27 @@ def fit_adapters(
 
 
 def build_objective(
-    node: DictConfig, models: Mapping[str, FrozenModel], adapters: Mapping[str, EmbeddingMap]
+    node: DictConfig,
+    models: Mapping[str, FrozenModel],
+    adapters: Mapping[str, EmbeddingMap],
+    primary: str = PRIMARY,
 ) -> MultiObjectiveLoss:
-    """The weighted sum of the terms of `node` that count, each with its model and adapter."""
-    weights = term_weights(node)
+    """The weighted sum of the terms of `node` that count, each with its model and adapter.
+
+    Args:
+        node: as in conf/objective.
+        models: role -> model.
+        adapters: role -> the map between the primary model and that of the role.
+        primary: the role of the model whose prompts are looked for. A term of this model is given `lm`; any other is
+            given its `name`, its model as `encoder` and the `adapter` of its role.
+    """
+    weights, nodes = term_weights(node), expanded_terms(node)
     terms = {}
     for name in weights:
-        settings = {key: value for key, value in node[name].items() if key not in ("model", "weight")}
-        role = node[name].model
+        settings = {key: value for key, value in nodes[name].items() if key not in ("model", "weight")}
+        role = nodes[name].model
         parts: dict[str, Any] = {"lm": models[role]}
-        if role != PRIMARY:
+        if role != primary:
             parts = {"name": name, "encoder": models[role], "adapter": adapters.get(role)}
         terms[name] = build(DictConfig(settings), **parts)
     return MultiObjectiveLoss(terms, weights)

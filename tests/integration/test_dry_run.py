@@ -15,7 +15,7 @@ OTHERS = sorted(path.stem for path in (config_folder() / "experiment").glob("*.y
     [
         ("invert", "dataset.texts=[a cat,a dog]", 2 * 16 * 5 * 128),  # texts, tokens, beam, candidates
         ("adapter_fidelity", "runner.prompts=3", 3 * 4 * 2048),  # of the other language model
-        ("maps_table", "dataset.limit=5", 8 * 5 * 8 * 64),  # maps, photographs, tokens, candidates
+        ("maps_table", "dataset.captions.limit=5", 8 * 5 * 8 * 64),  # maps, photographs, tokens, candidates
     ],
 )
 def test_every_other_run_says_what_it_costs(

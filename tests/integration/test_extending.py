@@ -19,11 +19,11 @@ BLOCKS = re.findall(
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
 SEARCH = ["optimizer.candidates=8", "optimizer.beam=2", "optimizer.max_new_tokens=2"]
 TASK = [
-    "task=sst2",
-    "task.path=task",
-    "task.files={train: train.tsv, dev: dev.tsv, test: test.tsv}",
-    "task.words=[a,the]",
-    "tuning.max_steps=2",
+    "dataset=sst2",
+    "dataset.path=task",
+    "dataset.files={train: train.tsv, dev: dev.tsv, test: test.tsv}",
+    "dataset.words=[a,the]",
+    "optimizer.max_steps=2",
     "methods.relative.holdout=10",
 ]
 

@@ -10,16 +10,31 @@ MAPS = ("lookup", "ridge", "random_map")
 UNUSED = ("fuse", "fuse_pair", "procrustes", "relative", "projector")
 
 
+def of_part(part: str, overrides: list[str]) -> list[str]:
+    """The overrides of a run on its own, as those of one part of the table."""
+    own = []
+    for override in overrides:
+        key = override.partition("=")[0]
+        group, dot, rest = key.partition(".")
+        if key == "experiment":
+            continue
+        if group in ("dataset", "optimizer"):
+            place = f"{group}.{part}.{rest}" if dot else f"{group}@{group}.{part}"
+            override = place + override.removeprefix(key)
+        own.append(override)
+    return own
+
+
 def test_every_map_on_both_tasks(
     tiny_overrides: list[str], transfer_overrides: list[str], photos: Path, tmp_path: Path
 ) -> None:
     directory = tmp_path / "run"
     arguments = [
         "experiment=maps_table",
-        *tiny_overrides[1:],
-        *transfer_overrides[1:],
-        f"dataset.path={photos}",
-        "dataset.limit=2",
+        *of_part("captions", tiny_overrides),
+        *of_part("transfer", transfer_overrides),
+        f"dataset.captions.path={photos}",
+        "dataset.captions.limit=2",
         *(f"~methods.{name}" for name in UNUSED),
         f"output_dir={directory}",
     ]

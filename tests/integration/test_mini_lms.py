@@ -16,9 +16,9 @@ def overrides(tmp_path: Path) -> list[str]:
     changes = [
         "experiment=mini_lms",
         "corpus.size=100",
-        "task.of.relations=[P30,P37]",
-        "task.of.cities=1",
-        "tuning.max_steps=4",
+        "dataset.of.relations=[P30,P37]",
+        "dataset.of.cities=1",
+        "optimizer.max_steps=4",
         "methods.relative.holdout=10",
         f"cache_dir={tmp_path / 'cache'}",
         f"output_dir={tmp_path / 'run'}",

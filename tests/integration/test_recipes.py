@@ -24,7 +24,7 @@ CAPTIONS = [
     "optimizer.max_new_tokens=2",
     "runner.metrics=false",
 ]
-TRANSFER = ["tuning.max_steps=2", "tuning.evaluate_every=1"]
+TRANSFER = ["optimizer.max_steps=2", "optimizer.evaluate_every=1"]
 RELATIVE = ["methods.relative_paper.k=20", "methods.relative_paper.steps=4"]
 TRACED = ["methods.relative_paper.check_every=2", *RELATIVE]
 NOT_RESCALED = ["methods.not_rescaled.k=20", "methods.not_rescaled.steps=4"]
@@ -74,7 +74,7 @@ SMALL = {
     ),
     "transfer/table6": (
         sst2,
-        [*TRANSFER, *RELATIVE, "task.words=[a,the]"],
+        [*TRANSFER, *RELATIVE, "dataset.words=[a,the]"],
         "transfer/sst2/bert_base/roberta_large",
         {"relative_paper", "manual", "direct_tuning"},
     ),
@@ -102,11 +102,10 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_runs_end_to_end_on_tiny_models(recipe: str, models_dir: Path, tmp_path: Path) -> None:
     data, small, cell, names = SMALL[recipe]
-    key = "dataset.path" if recipe.startswith("fuse/") else "task.path"
     overrides = [
         f"experiment={recipe}",
         f"models_dir={models_dir}",
-        f"{key}={data(tmp_path / 'data')}",
+        f"dataset.path={data(tmp_path / 'data')}",
         "trainer=cpu",
         "logger=none",
         f"cache_dir={tmp_path / 'cache'}",
@@ -156,7 +155,13 @@ def test_a_table_counts_its_points_and_shared_prompts_once(
     monkeypatch.setenv("COLUMNS", "200")
     assert (
         main(
-            ["-m", "experiment=transfer/table1", "dry_run=true", "tuning.m=1,5", "runner.sources=[bert_base]"]
+            [
+                "-m",
+                "experiment=transfer/table1",
+                "dry_run=true",
+                "optimizer.m=1,5",
+                "runner.sources=[bert_base]",
+            ]
         )
         == 0
     )
@@ -181,12 +186,12 @@ def test_mistakes_are_found_without_weights_or_data(
     assert "keys=['sentiment'] is not allowed: of limit, path, split" in capsys.readouterr().err
     assert main(["experiment=fuse/table1_coco", "dry_run=true", "dry_run_tflops=0"]) == 1
     assert "dry_run_tflops=0" in capsys.readouterr().err
-    assert main(["experiment=transfer/lama", "task.path=nowhere", "models_dir=nowhere"]) == 1
+    assert main(["experiment=transfer/lama", "dataset.path=nowhere", "models_dir=nowhere"]) == 1
     assert "LAMA-TREx: path='nowhere' is no folder" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    overrides = ["experiment=transfer/lama", f"task.path={lama(tmp_path / 'data')}", "logger=none"]
+    overrides = ["experiment=transfer/lama", f"dataset.path={lama(tmp_path / 'data')}", "logger=none"]
     more = [f"models_dir={tmp_path}", "trainer=cpu", f"output_dir={tmp_path / 'run'}"]
     assert main([*overrides, *more]) == 1
     assert "bert_base" in capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_every_method_fills_its_column(transfer_overrides: list[str], tmp_path: 
 
 def test_figure_2_follows_dev_along_the_search(transfer_overrides: list[str], tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    arguments = ["experiment=transfer_figure2", *transfer_overrides, *TABLE[:3], "~task.relations"]
+    arguments = ["experiment=transfer_figure2", *transfer_overrides, *TABLE[:3], "~dataset.relations"]
     arguments += ["methods.relative_paper.check_every=5", "runner.split=dev", f"output_dir={directory}"]
     assert main(arguments) == 0
     traced = [row for row in records(directory) if row["method"] == "relative_paper"]
@@ -64,7 +64,7 @@ def test_figure_3_has_every_place_of_equation_6(transfer_overrides: list[str], t
     arguments = [
         "experiment=transfer_figure3",
         *transfer_overrides,
-        "~task.relations",
+        "~dataset.relations",
         "methods.paper_in_loop.steps=5",
     ]
     arguments += [f"methods.{name}.k=20" for name in ("paper_off", "paper_after", "paper_in_loop")]
@@ -130,10 +130,10 @@ def test_two_sources(transfer_overrides: list[str], tiny_models_folder: Path, tm
         ("runner.seeds=[]", "at least one seed"),
         ("runner.split=valid", "one of train, dev, test"),
         ("runner.sources=[teacher]", "roles in models"),
-        ("task.words=[a,surfboards]", "with an answer of several tokens"),
+        ("dataset.words=[a,surfboards]", "with an answer of several tokens"),
         ("methods.relative.k=0", "adapter.k=0"),
-        ("task.path=nowhere", "nowhere"),
-        ("tuning.m=0", "m"),
+        ("dataset.path=nowhere", "nowhere"),
+        ("optimizer.m=0", "m"),
     ],
 )
 def test_settings_that_cannot_be_used(

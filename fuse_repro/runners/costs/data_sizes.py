@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.data.downloaded import DataSource
 from fuse_repro.data.images import PhotoData
-from fuse_repro.data.prompt_task import TaskSource
+from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.data.texts import TextData
 from fuse_repro.errors import UsageError, require
 
@@ -87,7 +87,7 @@ def _items_of(data: PhotoData | TextData) -> int:
     return len(data.items)
 
 
-def _tasks_of(source: TaskSource) -> tuple[TaskSize, ...]:
+def _tasks_of(source: PromptTaskData) -> tuple[TaskSize, ...]:
     return tuple(
         TaskSize(
             task.name,

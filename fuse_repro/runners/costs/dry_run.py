@@ -14,7 +14,7 @@ from fuse_repro.runners.assemble import build
 from fuse_repro.runners.costs.count import work_of
 from fuse_repro.runners.costs.work import Work
 
-PARTS = ("optimizer", "adapter", "tuning", "corpus")
+PARTS = ("optimizer", "adapter", "corpus")
 ASSUMPTIONS = (
     "At the most: searches and tunings that stop early do less. Prompts tuned by several points count once. A "
     "multiply-add is two operations; a pass back costs as much as one forth, since weights are frozen. Not counted: "

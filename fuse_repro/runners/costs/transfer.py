@@ -11,12 +11,12 @@ from fuse_repro.runners.costs.work import AND_BACK, Counted, Work
 
 def transfer_work(config: DictConfig) -> Counted:
     """Prompts tuned on every model that needs one, moved, and evaluated."""
-    data = sizes.tasks(config.task)
+    data = sizes.tasks(config.dataset)
     return data, list(_cells(config, data))
 
 
 def _cells(config: DictConfig, data: DataSize) -> Iterator[Work]:
-    runner, tuning = config.runner, config.tuning
+    runner, tuning = config.runner, config.optimizer
     tuned = [runner.target] if "direct_tuning" in runner.baselines else []
     if config.methods:
         tuned += runner.sources

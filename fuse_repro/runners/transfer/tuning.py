@@ -8,11 +8,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from fuse_repro.data.prompt_task import ANSWER, SUBJECT, PromptTask
@@ -20,23 +19,18 @@ from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import bar
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init, template_init, vocabulary_init
+from fuse_repro.runners.assemble import PRIMARY, build_objective
 from fuse_repro.runners.quiet import quiet_lightning
-from fuse_repro.runners.transfer.tuning_module import (
-    PromptTuningModule,
-    ReadyItems,
-    TuningSettings,
-    Watch,
-    ignore,
-)
+from fuse_repro.runners.transfer.settings import PromptTuning
+from fuse_repro.runners.transfer.trainer import decides_results, make_trainer
+from fuse_repro.runners.transfer.tuning_module import PromptTuningModule, ReadyItems, Watch, ignore
 from fuse_repro.storage import tensors as store
 from fuse_repro.tasks.answers import Answers
 from fuse_repro.tasks.layout import Layout
 from fuse_repro.tasks.reader import make_reader
 from fuse_repro.weights.cache import locked
 
-__all__ = ["TuningResult", "TuningSettings", "tune", "tuned_prompt", "tuning_module", "tuning_result"]
-
-FORMAT = 1
+FORMAT = 2
 LAST = "last.ckpt"
 
 
@@ -53,28 +47,30 @@ class TuningResult:
 def tuned_prompt(
     lm: FrozenModel,
     task: PromptTask,
-    settings: TuningSettings,
+    settings: PromptTuning,
     cache_dir: Path | None = None,
     watch: Watch = ignore,
+    trainer: DictConfig | None = None,
 ) -> SoftPrompt:
     """A prompt for `task`, tuned on its training items, best on dev; found again in `cache_dir`.
 
-    The key hashes the model, the task and the settings. A run that was stopped goes on where it was.
-    Raises UsageError as `tune` does.
+    The key hashes the model, the task, the settings and the trainer's precision. A run that was stopped goes on where
+    it was. Raises UsageError as `tune` does.
     """
-    return tuning_result(lm, task, settings, cache_dir, watch).prompt
+    return tuning_result(lm, task, settings, cache_dir, watch, trainer).prompt
 
 
 def tuning_result(
     lm: FrozenModel,
     task: PromptTask,
-    settings: TuningSettings,
+    settings: PromptTuning,
     cache_dir: Path | None = None,
     watch: Watch = ignore,
+    trainer: DictConfig | None = None,
 ) -> TuningResult:
     """As `tuned_prompt`, with its precision@1 on dev and its cost."""
     if cache_dir is None:
-        return tune(lm, task, settings, watch=watch)
+        return tune(lm, task, settings, watch=watch, trainer=trainer)
     inputs = {
         "kind": "soft prompt",
         "format": FORMAT,
@@ -83,6 +79,7 @@ def tuning_result(
         "dtype": str(lm.dtype),
         "task": task.digest,
         "settings": asdict(settings),
+        "trainer": decides_results(trainer),
     }
     path = Path(cache_dir) / "prompts" / f"{store.digest(inputs)[:32]}.safetensors"
     with _locked(path):
@@ -90,19 +87,21 @@ def tuning_result(
         if kept is not None:
             return kept
         checkpoints = path.with_name(f".{path.stem}")
-        result = tune(lm, task, settings, checkpoints, watch)
+        result = tune(lm, task, settings, checkpoints, watch, trainer)
         notes = {"dev_accuracy": result.dev_accuracy, "steps": result.steps, "seconds": result.seconds}
         store.save(path, {"prompt": result.prompt.embeddings}, inputs | notes)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return result
 
 
+@torch.enable_grad()
 def tune(
     lm: FrozenModel,
     task: PromptTask,
-    settings: TuningSettings,
+    settings: PromptTuning,
     checkpoints: Path | None = None,
     watch: Watch = ignore,
+    trainer: DictConfig | None = None,
 ) -> TuningResult:
     """Tune a prompt on the training items and give the one that was best on dev.
 
@@ -113,6 +112,7 @@ def tune(
         checkpoints: a folder for checkpoints of the prompt alone; with one that a stopped run left, that run
             goes on, to the same result as if it had not been stopped.
         watch: told the step and its loss (nats), and precision@1 wherever dev is looked at.
+        trainer: the config of Lightning's Trainer; None for its defaults.
 
     Raises:
         UsageError: no training or dev item can be used, a text is too long, or tuning diverges.
@@ -124,66 +124,38 @@ def tune(
         folder = checkpoints or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="fuse_repro_tuning_"))
         )
-        trainer = make_trainer(lm, module, folder)
+        fitting = make_trainer(lm, module, folder, trainer)
         last = folder / LAST
         total = module.epochs * module.steps_per_epoch
         with quiet_lightning(), bar(f"tuning a prompt for {task.name}", total) as module.advance:
-            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
-        best = trainer.checkpoint_callbacks[0]
+            fitting.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+        best = fitting.checkpoint_callbacks[0]
         assert isinstance(best, ModelCheckpoint)
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     assert best.best_model_score is not None
     hits = math.ceil(float(best.best_model_score))  # the score is hits minus less than one
     prompt = for_model(lm, state["state_dict"]["prompt"].to(lm.device), settings.position)
     seconds = time.perf_counter() - begun
-    return TuningResult(prompt, hits / len(module._dev), trainer.global_step, seconds)
+    return TuningResult(prompt, hits / module.dev_items, fitting.global_step, seconds)
 
 
-def tuning_module(lm: FrozenModel, task: PromptTask, settings: TuningSettings) -> PromptTuningModule:
+def tuning_module(lm: FrozenModel, task: PromptTask, settings: PromptTuning) -> PromptTuningModule:
     """The module at its start. Raises UsageError as `tune` does."""
     answers = Answers.of(lm, task.answers)
     layout = Layout(lm, settings.position, settings.m, None, settings.max_text_tokens)
     ready = {split: _ready(layout, task, split, answers) for split in ("train", "dev")}
+    objective = build_objective(DictConfig(dict(settings.objective)), {PRIMARY: lm}, {})
     initial = initial_prompt(lm, task, settings)
-    return PromptTuningModule(initial, answers, ready["train"], ready["dev"], settings)
+    return PromptTuningModule(initial, objective, answers, ready["train"], ready["dev"], settings)
 
 
-def initial_prompt(lm: FrozenModel, task: PromptTask, settings: TuningSettings) -> Tensor:
+def initial_prompt(lm: FrozenModel, task: PromptTask, settings: PromptTuning) -> Tensor:
     """The prompt [m, d] that tuning starts from."""
     generator = torch.Generator().manual_seed(settings.seed)
     if settings.init == "template":
         words = task.template.replace(SUBJECT, " ").replace(ANSWER, " ").split()
         return template_init(lm, " ".join(words), settings.m)
     return {"normal": normal_init, "vocabulary": vocabulary_init}[settings.init](lm, settings.m, generator)
-
-
-def make_trainer(lm: FrozenModel, module: PromptTuningModule, folder: Path, **more: Any) -> pl.Trainer:
-    """A trainer on the model's device, which keeps the best and the last prompt in `folder`."""
-    every = module.epochs_per_look
-    names: dict[str, Any] = {
-        "dirpath": folder,
-        "enable_version_counter": False,
-        "save_on_train_epoch_end": True,
-    }
-    best = ModelCheckpoint(filename="best", monitor="dev_score", mode="max", every_n_epochs=every, **names)
-    last = ModelCheckpoint(filename="last", every_n_epochs=every, **names)
-    stopping = EarlyStopping(
-        "dev_score", mode="max", patience=module.settings.patience, check_on_train_epoch_end=False
-    )
-    on_gpu = lm.device.type == "cuda"
-    with quiet_lightning():
-        return pl.Trainer(
-            accelerator="gpu" if on_gpu else "cpu",
-            devices=[lm.device.index or 0] if on_gpu else 1,
-            max_epochs=module.epochs,
-            check_val_every_n_epoch=every,
-            num_sanity_val_steps=0,
-            callbacks=[best, last, stopping],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            **more,
-        )
 
 
 def _ready(layout: Layout, task: PromptTask, split: str, answers: Answers) -> ReadyItems:

@@ -1,4 +1,4 @@
-"""The Lightning module that tunes a soft prompt by OptiPrompt's objective (Zhong et al. 2021; eq. 2)."""
+"""The Lightning module that tunes a soft prompt: it minimises a MultiObjectiveLoss, on a frozen model."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Sampler
 
-from fuse_repro.errors import UsageError, require
-from fuse_repro.prompts import POSITIONS
+from fuse_repro.errors import UsageError
+from fuse_repro.loss import MultiObjectiveLoss
+from fuse_repro.prompts.batch import Answered, SoftPromptBatch
+from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.tasks.answers import Answers
 from fuse_repro.tasks.reader import Reader
 
-INITS = ("normal", "vocabulary", "template")
-OBJECTIVES = ("vocabulary", "answers")
 Watch = Callable[[int, Mapping[str, float]], None]
 
 
@@ -25,55 +25,14 @@ def ignore(step: int, values: Mapping[str, float]) -> None:
     """Watch nothing."""
 
 
-@dataclass(frozen=True)
-class TuningSettings:
-    """How a prompt is tuned.
-
-    Attributes:
-        m: its length.
-        position: `postfix` (paper) or `prefix` (PEFT).
-        init: `normal` (fitted to the embeddings), `vocabulary` (random tokens) or `template` (the manual prompt).
-        objective: cross-entropy of the answer against the whole `vocabulary` (paper) or against the task's
-            `answers` only.
-        lr: Adam's highest learning rate; it rises linearly over the first `warmup` of the steps and then falls
-            linearly to zero, as in OptiPrompt.
-        max_steps: optimizer steps, rounded up until dev is looked at.
-        batch_size: items in a step.
-        evaluate_every: dev is looked at after at least so many steps, at the end of an epoch.
-        patience: stop after so many looks without an improvement.
-        max_text_tokens: longer texts are cut at the end.
-        seed: of the initialisation and the order of the items.
-    """
-
-    m: int = 5
-    position: str = "postfix"
-    init: str = "normal"
-    objective: str = "vocabulary"
-    lr: float = 0.01
-    max_steps: int = 80
-    batch_size: int = 16
-    warmup: float = 0.1
-    evaluate_every: int = 10
-    patience: int = 8
-    max_text_tokens: int | None = 128
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("m", "max_steps", "batch_size", "evaluate_every", "patience"):
-            require(getattr(self, name) >= 1, f"tuning.{name}", getattr(self, name), "at least 1")
-        require(
-            self.position in POSITIONS, "tuning.position", self.position, f"one of {', '.join(POSITIONS)}"
-        )
-        require(self.init in INITS, "tuning.init", self.init, f"one of {', '.join(INITS)}")
-        known = f"one of {', '.join(OBJECTIVES)}"
-        require(self.objective in OBJECTIVES, "tuning.objective", self.objective, known)
-        require(0 < self.lr < math.inf, "tuning.lr", self.lr, "a number above 0")
-        require(0 <= self.warmup < 1, "tuning.warmup", self.warmup, "from 0 to below 1, a share of the steps")
-
-
 @dataclass(frozen=True, eq=False)
 class ReadyItems:
-    """The items of a split that have an answer of one token: how to read them, and the candidate of each, [N]."""
+    """The items of a split that have an answer of one token.
+
+    Attributes:
+        reader: how to read them.
+        gold: [N] the number of each item's answer among the candidates.
+    """
 
     reader: Reader
     gold: Tensor
@@ -83,10 +42,24 @@ class ReadyItems:
 
 
 class PromptTuningModule(pl.LightningModule):
-    """Trains one soft prompt [m, d]; the language model is referred to, not owned, so it is not in checkpoints."""
+    """Trains one soft prompt [m, d]; the language model is referred to, not owned, so it is not in checkpoints.
+
+    Args:
+        initial: [m, d], where it starts.
+        objective: what is minimised, of a SoftPromptBatch with one prompt.
+        answers: the candidates.
+        train, dev: the items.
+        settings: how to tune.
+    """
 
     def __init__(
-        self, initial: Tensor, answers: Answers, train: ReadyItems, dev: ReadyItems, settings: TuningSettings
+        self,
+        initial: Tensor,
+        objective: MultiObjectiveLoss,
+        answers: Answers,
+        train: ReadyItems,
+        dev: ReadyItems,
+        settings: PromptTuning,
     ) -> None:
         super().__init__()
         self.prompt = nn.Parameter(initial.detach().clone())
@@ -94,7 +67,13 @@ class PromptTuningModule(pl.LightningModule):
         self.losses: list[float] = []
         self.advance: Callable[[float], None] = lambda steps: None
         self.watch: Watch = ignore
+        self._objective = (objective,)  # no submodule: its buffers are the model's, not the prompt's
         self._answers, self._train, self._dev = answers, train, dev
+
+    @property
+    def dev_items(self) -> int:
+        """How many items dev has."""
+        return len(self._dev)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -114,15 +93,15 @@ class PromptTuningModule(pl.LightningModule):
         return every * math.ceil(self.settings.max_steps / (self.steps_per_epoch * every))
 
     def training_step(self, numbers: Sequence[int], batch_idx: int) -> Tensor:
-        """Mean cross-entropy of the answers, in nats (eq. 2)."""
+        """The objective of the prompt on these items; its cross-entropy is in nats (eq. 2)."""
         logits = self._train.reader.logits(numbers, self.prompt).float()
-        gold = self._train.gold[list(numbers)]
-        if self.settings.objective == "vocabulary":
-            loss = cross_entropy(logits, self._answers.ids[gold])
-        else:
-            loss = cross_entropy(logits[:, self._answers.ids], gold)
+        answered = Answered(logits.unsqueeze(0), self._train.gold[list(numbers)], self._answers.ids)
+        loss = self._objective[0](SoftPromptBatch(self.prompt.unsqueeze(0), answered)).total.sum()
         if not torch.isfinite(loss):
-            raise UsageError(f"tuning diverged (loss {loss.item()}): lower tuning.lr={self.settings.lr}")
+            rate = self.settings.torch_optimizer.get("lr")
+            raise UsageError(
+                f"tuning diverged (loss {loss.item()}): lower optimizer.torch_optimizer.lr={rate}"
+            )
         self.losses.append(loss.item())
         self.watch(self.global_step, {"loss": self.losses[-1]})
         self.advance(1.0)
@@ -143,15 +122,10 @@ class PromptTuningModule(pl.LightningModule):
         self.log("dev_score", torch.tensor(hits - loss / (1 + loss), dtype=torch.float64), batch_size=1)
 
     def configure_optimizers(self) -> Any:
-        """Adam with linear warm-up and linear decay."""
-        optimizer = torch.optim.Adam([self.prompt], lr=self.settings.lr)
-        total = self.steps_per_epoch * self.epochs
-        rising = self.settings.warmup * total
-
-        def scale(step: int) -> float:
-            return min((step + 1) / (rising + 1), (total - step) / (total - rising))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
+        """The settings' optimiser, with its schedule where there is one."""
+        optimizer, schedule = self.settings.steps_of([self.prompt], self.steps_per_epoch * self.epochs)
+        if schedule is None:
+            return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def train_dataloader(self) -> DataLoader:

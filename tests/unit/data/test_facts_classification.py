@@ -10,7 +10,7 @@ from fuse_repro.data.classification import TextClassification
 from fuse_repro.data.prompt_task import Item
 from fuse_repro.errors import UsageError
 
-CONF = Path(__file__).parents[3] / "conf" / "task"
+CONF = Path(__file__).parents[3] / "conf" / "dataset"
 FILES = {"train": "train.tsv", "dev": "dev.tsv", "test": "test.csv"}
 HEADER = "sentence\tlabel\n"
 

@@ -6,22 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning
 import torch
+from omegaconf import DictConfig
 from safetensors.torch import load_file
 from tiny_masked_lms import ARCHITECTURES, tiny_lm
 
 from fuse_repro.data.prompt_task import Item, PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.runners.transfer.tuning import (
-    LAST,
-    TuningSettings,
-    make_trainer,
-    tune,
-    tuned_prompt,
-    tuning_module,
-    tuning_result,
-)
+from fuse_repro.runners.transfer.settings import PromptTuning
+from fuse_repro.runners.transfer.trainer import make_trainer
+from fuse_repro.runners.transfer.tuning import LAST, tune, tuned_prompt, tuning_module, tuning_result
 from fuse_repro.runners.transfer.tuning_module import EpochOrder
 from fuse_repro.tasks import evaluate
 
@@ -40,7 +36,24 @@ TASK = PromptTask(
     },
     "[X] is [Y] .",
 )
-SETTINGS = TuningSettings(m=3, lr=0.1, max_steps=24, batch_size=4, evaluate_every=2, patience=100)
+
+
+def adam(lr: float) -> dict[str, Any]:
+    return {"_target_": "torch.optim.Adam", "lr": lr}
+
+
+def warmup(share: float) -> dict[str, Any]:
+    return {"_target_": "fuse_repro.runners.transfer.schedules.linear_warmup", "warmup": share}
+
+
+SETTINGS = PromptTuning(
+    m=3, torch_optimizer=adam(0.1), max_steps=24, batch_size=4, evaluate_every=2, patience=100
+)
+
+
+def answers(candidates: str) -> dict[str, Any]:
+    target = "fuse_repro.objectives.AnswerCrossEntropyTerm"
+    return {"answer": {"_target_": target, "weight": 1.0, "model": "lm", "candidates": candidates}}
 
 
 def weights_digest(lm: FrozenModel) -> str:
@@ -55,7 +68,7 @@ def weights_digest(lm: FrozenModel) -> str:
 def test_the_loss_falls_and_the_model_stays(architecture: str, objective: str, tmp_path: Path) -> None:
     lm = tiny_lm(architecture)
     before = weights_digest(lm)
-    module = tuning_module(lm, TASK, replace(SETTINGS, objective=objective))
+    module = tuning_module(lm, TASK, replace(SETTINGS, objective=answers(objective)))
     make_trainer(lm, module, tmp_path).fit(module)
     assert sum(module.losses[-4:]) < 0.9 * sum(module.losses[:4])
     assert weights_digest(lm) == before
@@ -112,6 +125,47 @@ def test_a_stopped_run_goes_on_to_the_same_prompt(
     assert not torch.equal(last, module.prompt)
 
 
+def test_another_optimiser_and_schedule_are_lines_of_yaml(tmp_path: Path) -> None:
+    lm = tiny_lm("bert")
+    cosine = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.2}
+    adamw = {"_target_": "torch.optim.AdamW", "lr": 0.1, "weight_decay": 0.5}
+    module = tuning_module(lm, TASK, replace(SETTINGS, torch_optimizer=adamw, schedule=cosine))
+    trainer = make_trainer(lm, module, tmp_path)
+    trainer.fit(module)
+    assert isinstance(trainer.optimizers[0], torch.optim.AdamW)
+    assert trainer.optimizers[0].param_groups[0]["weight_decay"] == 0.5
+    assert trainer.lr_scheduler_configs[0].scheduler.total_steps == trainer.global_step == 24
+    constant = tuning_module(lm, TASK, replace(SETTINGS, schedule=None, max_steps=4))
+    trainer = make_trainer(lm, constant, tmp_path / "constant")
+    trainer.fit(constant)
+    assert trainer.lr_scheduler_configs == []
+
+
+def test_a_further_term_joins_the_objective() -> None:
+    lm = tiny_lm("llama")
+    length = {"_target_": "fuse_repro.objectives.VectorLengthTerm", "weight": 100.0, "model": "lm"}
+    free = tune(lm, TASK, SETTINGS).prompt.embeddings
+    held = tune(lm, TASK, replace(SETTINGS, objective={**answers("vocabulary"), "length": length}))
+    usual = lm.embedding_table().norm(dim=1).median()
+
+    def off(vectors: torch.Tensor) -> float:
+        return float((vectors.norm(dim=1) / usual).log().abs().mean())
+
+    assert off(held.prompt.embeddings) < 0.3 * off(free)
+
+
+def test_the_trainer_of_the_config_is_used_and_cannot_say_how_long(tmp_path: Path) -> None:
+    lm = tiny_lm("gpt2")
+    module = tuning_module(lm, TASK, SETTINGS)
+    node = DictConfig({"precision": "bf16-mixed", "callbacks": [{"_target_": "pytorch_lightning.Callback"}]})
+    trainer = make_trainer(lm, module, tmp_path, node)
+    assert trainer.precision == "bf16-mixed"
+    assert any(type(callback) is pytorch_lightning.Callback for callback in trainer.callbacks)
+    for name in ("max_steps", "max_epochs"):
+        with pytest.raises(UsageError, match=f"trainer.{name}=7 is not allowed: null: optimizer.max_steps"):
+            make_trainer(lm, module, tmp_path, DictConfig({name: 7}))
+
+
 def test_seeds_decide() -> None:
     lm = tiny_lm("gpt2")
     one, again, other = (tune(lm, TASK, replace(SETTINGS, max_steps=4, seed=seed)) for seed in (0, 0, 1))
@@ -121,7 +175,7 @@ def test_seeds_decide() -> None:
 
 def test_it_stops_early_when_dev_no_longer_improves() -> None:
     lm = tiny_lm("bert")
-    settings = replace(SETTINGS, lr=1e-12, max_steps=200, patience=2)
+    settings = replace(SETTINGS, torch_optimizer=adam(1e-12), max_steps=200, patience=2)
     assert tune(lm, TASK, settings).steps < 20
 
 
@@ -140,7 +194,7 @@ def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch() -> None:
 def test_the_learning_rate_rises_and_falls_to_zero(
     max_steps: int, evaluate_every: int, tmp_path: Path
 ) -> None:
-    settings = replace(SETTINGS, max_steps=max_steps, evaluate_every=evaluate_every, warmup=0.3)
+    settings = replace(SETTINGS, max_steps=max_steps, evaluate_every=evaluate_every, schedule=warmup(0.3))
     module = tuning_module(tiny_lm("bert"), TASK, settings)
     rates = []
     step = module.training_step
@@ -153,7 +207,7 @@ def test_the_learning_rate_rises_and_falls_to_zero(
     trainer = make_trainer(tiny_lm("bert"), module, tmp_path)
     trainer.fit(module)
     assert trainer.global_step == len(rates) >= max_steps
-    assert 0 < min(rates) <= max(rates) <= settings.lr
+    assert 0 < min(rates) <= max(rates) <= 0.1
     top = rates.index(max(rates))
     assert rates[: top + 1] == sorted(rates[: top + 1])
     assert rates[top:] == sorted(rates[top:], reverse=True)
@@ -181,7 +235,7 @@ def test_another_model_task_or_setting_is_another_prompt(tmp_path: Path) -> None
     tuned_prompt(tiny_lm("llama"), TASK, settings, tmp_path)
     tuned_prompt(tiny_lm("llama", seed=1), TASK, settings, tmp_path)
     tuned_prompt(tiny_lm("llama"), fewer, settings, tmp_path)
-    tuned_prompt(tiny_lm("llama"), TASK, replace(settings, lr=0.2), tmp_path)
+    tuned_prompt(tiny_lm("llama"), TASK, replace(settings, torch_optimizer=adam(0.2)), tmp_path)
     assert len(list((tmp_path / "prompts").glob("[!.]*"))) == 4
 
 
@@ -222,22 +276,34 @@ def test_what_cannot_be_tuned_is_one_clear_line() -> None:
         UsageError, match=r"articles has no dev item whose answer is one token of tiny-bert \(of 0\)"
     ):
         tune(lm, none, SETTINGS)
-    with pytest.raises(UsageError, match=r"tuning diverged \(loss nan\): lower tuning.lr="):
-        tune(lm, TASK, replace(SETTINGS, lr=1e38))
+    with pytest.raises(
+        UsageError, match=r"tuning diverged \(loss nan\): lower optimizer.torch_optimizer.lr="
+    ):
+        tune(lm, TASK, replace(SETTINGS, torch_optimizer=adam(1e38)))
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"m": 0}, "tuning.m=0 is not allowed: at least 1"),
-        ({"position": "infix"}, "tuning.position='infix' is not allowed: one of prefix, postfix"),
-        ({"init": "zero"}, "tuning.init='zero' is not allowed: one of normal, vocabulary, template"),
-        ({"objective": "x"}, "tuning.objective='x' is not allowed: one of vocabulary, answers"),
-        ({"lr": 0.0}, "tuning.lr=0.0 is not allowed"),
-        ({"lr": float("nan")}, "tuning.lr=nan is not allowed"),
-        ({"warmup": 1.0}, "tuning.warmup=1.0 is not allowed"),
+        ({"m": 0}, "optimizer.m=0 is not allowed: at least 1"),
+        ({"position": "infix"}, "optimizer.position='infix' is not allowed: one of prefix, postfix"),
+        ({"init": "zero"}, "optimizer.init='zero' is not allowed: one of normal, vocabulary, template"),
+        ({"torch_optimizer": adam(0.0)}, "optimizer.torch_optimizer.lr=0.0 is not allowed"),
+        ({"torch_optimizer": adam(float("nan"))}, "optimizer.torch_optimizer.lr=nan is not allowed"),
+        ({"schedule": warmup(1.0)}, "optimizer.schedule.warmup=1.0 is not allowed"),
+        (
+            {"torch_optimizer": {"_target_": "torch.optim.Adan"}},
+            "optimizer.torch_optimizer._target_='torch.optim.Adan'",
+        ),
+        ({"torch_optimizer": {"_target_": "torch.nn.Linear"}}, "optimizer.torch_optimizer cannot be made"),
+        ({"torch_optimizer": {"lr": 0.1}}, "optimizer.torch_optimizer has no _target_"),
+        (
+            {"torch_optimizer": {"_target_": "torch.optim.Adam", "beta": 1}},
+            "unexpected keyword argument 'beta'",
+        ),
+        ({"schedule": {"_target_": "torch.nn.Identity"}}, "optimizer.schedule._target_='torch.nn.Identity'"),
     ],
 )
 def test_impossible_settings_are_refused(values: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        TuningSettings(**values)
+        PromptTuning(**values)

@@ -47,12 +47,12 @@ def test_the_identity_of_a_sweep_depends_on_what_is_swept_alone() -> None:
     def identity(*overrides: str) -> str:
         return sweep_identity(composed("experiment=transfer", *overrides, with_hydra=True))
 
-    one = identity("sweep=anchors", "tuning.m=3")
-    assert one == identity("tuning.m=3", "sweep=anchors")
+    one = identity("sweep=anchors", "optimizer.m=3")
+    assert one == identity("optimizer.m=3", "sweep=anchors")
     assert one == identity(
-        "sweep=anchors", "tuning.m=3", "output_root=x", "resume=all", "hydra/launcher=slurm"
+        "sweep=anchors", "optimizer.m=3", "output_root=x", "resume=all", "hydra/launcher=slurm"
     )
-    assert one == identity("sweep=anchors", "tuning.m=3", "hydra.launcher.workers=2")
-    assert one != identity("sweep=anchors", "tuning.m=4")
-    assert one != identity("sweep=prompt_length", "tuning.m=3")
+    assert one == identity("sweep=anchors", "optimizer.m=3", "hydra.launcher.workers=2")
+    assert one != identity("sweep=anchors", "optimizer.m=4")
+    assert one != identity("sweep=prompt_length", "optimizer.m=3")
     assert identity("sweep=[anchors,seeds]") not in (identity("sweep=anchors"), identity("sweep=seeds"))

@@ -1,0 +1,35 @@
+"""Prompting tasks as a data set: one task at a time for a test loop."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from fuse_repro.data.prompt_task import PromptTask
+
+
+class PromptTaskData(LightningDataModule):
+    """A data set that gives one or several tasks; its test loader yields one `PromptTask` at a time."""
+
+    def tasks(self) -> tuple[PromptTask, ...]:
+        """The tasks, always the same for the same settings. Raises UsageError for data that cannot be used."""
+        raise NotImplementedError
+
+    def ask_only(self, tasks: Sequence[PromptTask]) -> None:
+        """Let the test loader yield these instead, such as the tasks without the answers that a model lacks."""
+        self._asked = tuple(tasks)
+
+    def test_dataloader(self) -> DataLoader:
+        """A loader without batches: every step is one task."""
+        asked: Any = getattr(self, "_asked", None) or self.tasks()
+        return DataLoader(asked, batch_size=None, num_workers=0, collate_fn=_identity)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Tasks hold no tensors and stay where they are."""
+        return batch
+
+
+def _identity(task: PromptTask) -> PromptTask:
+    return task

@@ -1,0 +1,162 @@
+"""The columns of a table of transfers: baselines, and maps that move prompts from the sources to the target."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from omegaconf import DictConfig
+
+from fuse_repro.adapters import EmbeddingMap, RelativePromptTransfer
+from fuse_repro.data.prompt_task import PromptTask
+from fuse_repro.errors import UsageError
+from fuse_repro.loss import MultiObjectiveLoss
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.prompts import SoftPrompt, for_model, normal_init
+from fuse_repro.runners.transfer.prompts import TunedPrompts
+from fuse_repro.runners.transfer.trace import dev_accuracy, matching_trace
+from fuse_repro.tasks import Exams
+
+BASELINES = ("random", "manual", "direct_tuning", "source_manual", "source_tuned")
+Found = tuple[FrozenModel, SoftPrompt | str, dict[str, Any]]
+Fit = Callable[..., EmbeddingMap]
+Objective = Callable[[EmbeddingMap], MultiObjectiveLoss]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every column shares.
+
+    Attributes:
+        sources, target: the models, by role for the sources.
+        tuned: the models' own prompts.
+        words: that maps are fitted on; cache: where fitted maps are kept.
+        trace_accuracy: whether precision@1 on dev is measured along a search.
+        exams: what asks the questions.
+    """
+
+    sources: Mapping[str, FrozenModel]
+    target: FrozenModel
+    tuned: TunedPrompts
+    words: tuple[str, ...]
+    cache: Path
+    trace_accuracy: bool = False
+    exams: Exams = field(default_factory=Exams)
+
+    @property
+    def first(self) -> FrozenModel:
+        """The first source, for the baselines that need one."""
+        return next(iter(self.sources.values()))
+
+
+class Method(Protocol):
+    """One column of the table."""
+
+    def tuned_models(self) -> Sequence[FrozenModel]:
+        """The models whose own prompts it needs."""
+        ...
+
+    def prompt(self, task: PromptTask, seed: int) -> Found:
+        """What reads the prompt, the prompt, and notes for the record. Raises UsageError where it has none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A prompt that was not moved; see BASELINES."""
+
+    name: str
+    setting: Setting
+
+    def tuned_models(self) -> Sequence[FrozenModel]:
+        """The one model whose tuned prompt this is, if any."""
+        own = {"direct_tuning": self.setting.target, "source_tuned": self.setting.first}
+        return [own[self.name]] if self.name in own else []
+
+    def prompt(self, task: PromptTask, seed: int) -> Found:
+        """See Method."""
+        setting, settings = self.setting, self.setting.tuned.settings
+        if self.name == "manual":
+            return setting.target, task.template, {}
+        if self.name == "source_manual":
+            return setting.first, task.template, {}
+        if self.name in ("direct_tuning", "source_tuned"):
+            (model,) = self.tuned_models()
+            return model, setting.tuned.of(model, task, seed), {}
+        drawn = normal_init(setting.target, settings.m, torch.Generator().manual_seed(seed))
+        return setting.target, for_model(setting.target, drawn, settings.position), {}
+
+
+class Moved:
+    """The sources' prompts, moved by a map that is fitted when the first one is to be moved.
+
+    Args:
+        fit: makes the map.
+        objective: the shared loss that a map minimises where it searches; made for the fitted map.
+        setting: see Setting.
+    """
+
+    def __init__(self, fit: Fit, objective: Objective, setting: Setting) -> None:
+        self._fit, self._objective, self._setting = fit, objective, setting
+        self._fitted: EmbeddingMap | None = None
+
+    def tuned_models(self) -> Sequence[FrozenModel]:
+        """All sources."""
+        return list(self._setting.sources.values())
+
+    @torch.no_grad()
+    def prompt(self, task: PromptTask, seed: int) -> Found:
+        """See Method. Maps compute in their own precision, whatever the trainer's."""
+        setting = self._setting
+        with torch.autocast(setting.target.device.type, enabled=False):
+            fitted = self._map()
+            own = [setting.tuned.of(model, task, seed).embeddings for model in setting.sources.values()]
+            position = setting.tuned.settings.position
+            if not isinstance(fitted, RelativePromptTransfer):
+                return setting.target, for_model(setting.target, fitted.transfer(own[0]), position), {}
+            rating = dev_accuracy(setting.target, task, position, setting.exams)
+            result = fitted.solve(
+                own, objective=self._objective(fitted), score=rating if setting.trace_accuracy else None
+            )
+        moved = for_model(setting.target, result.prompt, position)
+        return setting.target, moved, {"matching": matching_trace(result)}
+
+    def _map(self) -> EmbeddingMap:
+        """The fitted map. Raises UsageError for several sources where it takes one."""
+        if self._fitted is None:
+            setting = self._setting
+            sources = list(setting.sources.values())
+            several = map_class(self._fit).takes_several
+            if len(sources) > 1 and not several:
+                raise UsageError(
+                    f"{map_class(self._fit).__name__} moves prompts from one source only, and runner.sources has "
+                    f"{len(sources)}: use a relative method, or one source"
+                )
+            given = sources if several else sources[0]
+            self._fitted = self._fit(given, setting.target, setting.words, cache_dir=setting.cache)
+        return self._fitted
+
+
+def map_class(fit: Any) -> Any:
+    """The class whose `fit` a config names, as a partial of its bound method."""
+    return getattr(getattr(fit, "func", fit), "__self__", EmbeddingMap)
+
+
+def check_objective(name: str, fit: Any, terms: Mapping[str, DictConfig]) -> None:
+    """Raise UsageError where a method minimises an objective that its solver cannot take.
+
+    Args:
+        name: of the method.
+        fit: what makes its map, as a partial.
+        terms: name -> config of the terms that count.
+    """
+    owner = map_class(fit)
+    if isinstance(owner, type) and issubclass(owner, RelativePromptTransfer):
+        others = [term for term, node in terms.items() if not node["_target_"].endswith("RelativeMatchTerm")]
+        solver = fit.keywords.get("solver", "closed_form")
+        if others and solver == "closed_form":
+            raise UsageError(
+                f"methods.{name}.solver=closed_form cannot minimise the objective's {', '.join(others)}: it solves "
+                f"relative matches alone; set methods.{name}.solver=adam, or drop the term"
+            )

@@ -1,0 +1,101 @@
+"""Prompt transfer as Lightning's test loop: every step fills the cells of one task."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import nn
+
+from fuse_repro.data.prompt_task import PromptTask
+from fuse_repro.errors import UsageError, first_line
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.progress import bar
+from fuse_repro.runners.transfer.methods import Method, Setting
+from fuse_repro.runners.transfer.results import summary
+from fuse_repro.runs.directory import RunDirectory
+
+
+class PromptTransferModule(pl.LightningModule):
+    """Evaluates the prompt of every method on every task with every seed, and appends a record of each.
+
+    A cell that cannot be filled becomes a failed record and the others go on; one that has a record already, from an
+    earlier start of the same run, is passed over.
+
+    Args:
+        models: all models by role; Lightning puts them on its device.
+        methods: column -> what makes its prompts.
+        setting: what they share.
+        seeds: of the tuning and of the random baseline.
+        split: what is asked.
+        directory: of the run.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, FrozenModel],
+        methods: Mapping[str, Method],
+        setting: Setting,
+        seeds: Sequence[int],
+        split: str,
+        directory: RunDirectory,
+    ) -> None:
+        super().__init__()
+        self.models = nn.ModuleDict(models)
+        self.methods, self.seeds, self.split = dict(methods), list(seeds), split
+        self.directory = directory
+        self.seconds = 0.0
+        self._setting = setting
+        self._known = directory.known()
+
+    def tune(self, tasks: Sequence[PromptTask]) -> None:
+        """Tune the prompts that open cells need, before anything is moved."""
+        self._setting.tuned.prepare(
+            (model, task, seed)
+            for task in tasks
+            for seed, name in self._open(task)
+            for model in self.methods[name].tuned_models()
+        )
+
+    def test_step(self, task: PromptTask, batch_idx: int) -> None:
+        """Fill the open cells of one task."""
+        begun = time.perf_counter()
+        cells = self._open(task)
+        with bar(f"prompts for {task.name}", len(cells)) as advance:
+            for seed, name in cells:
+                cell = {"id": _key(task, seed, name), "task": task.name, "label": task.label}
+                record = cell | {"seed": seed, "method": name} | self._cell(name, task, seed)
+                self.directory.append(record)
+                self._known.add(record["id"])
+                advance(1)
+        self.seconds += time.perf_counter() - begun
+
+    def results(self) -> dict[str, Any]:
+        """What results.json holds. Raises UsageError where every cell failed."""
+        return summary(self.directory.records(), self.split)
+
+    def _open(self, task: PromptTask) -> list[tuple[int, str]]:
+        """Seed and method of the cells of a task that have no record yet."""
+        cells = [(seed, name) for seed in self.seeds for name in self.methods]
+        return [(seed, name) for seed, name in cells if _key(task, seed, name) not in self._known]
+
+    def _cell(self, name: str, task: PromptTask, seed: int) -> dict[str, Any]:
+        try:
+            model, prompt, notes = self.methods[name].prompt(task, seed)
+            found = self._setting.exams.ask(model, prompt, task, self.split)
+        except UsageError as error:
+            return {"status": "failed", "error": first_line(error)}
+        return {
+            "status": "done",
+            "model": model.name,
+            "accuracy": found.accuracy,
+            "loss": found.loss,
+            "items": found.items,
+            "candidates": found.candidates,
+            "dropped": dict(task.dropped),
+            **notes,
+        }
+
+
+def _key(task: PromptTask, seed: int, name: str) -> str:
+    return f"{task.name}/{seed}/{name}"

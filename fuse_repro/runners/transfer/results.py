@@ -1,0 +1,51 @@
+"""The summary of a prompt transfer: precision@1 of every method over tasks and seeds."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy
+
+from fuse_repro.errors import UsageError
+
+
+def summary(records: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any]:
+    """Per method: mean precision@1 over tasks and seeds with a bootstrap interval over both.
+
+    Raises:
+        UsageError: no record is done.
+    """
+    done = [record for record in records if record["status"] == "done"]
+    if not done:
+        reason = records[0]["error"] if records else "no task was asked"
+        raise UsageError(f"no cell of the table could be filled; the first error: {reason}")
+    names = dict.fromkeys(record["method"] for record in done)
+    return {
+        "runner": "transfer",
+        "split": split,
+        "items": {"done": len(done), "failed": len(records) - len(done)},
+        "methods": {name: _method([r for r in done if r["method"] == name]) for name in names},
+    }
+
+
+def _method(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean over relations, each counting once, and its 95% interval (relations and seeds resampled)."""
+    by_task: dict[str, list[float]] = {}
+    for cell in cells:
+        by_task.setdefault(cell["task"], []).append(cell["accuracy"])
+    table = list(by_task.values())
+    draw = numpy.random.default_rng(0)
+    means = [
+        fmean(
+            draw.choice(table[row], len(table[row])).mean()
+            for row in draw.integers(len(table), size=len(table))
+        )
+        for _ in range(2000)
+    ]
+    low, high = numpy.quantile(means, [0.025, 0.975])
+    return {
+        "mean_over_relations": fmean(fmean(values) for values in table),
+        "low": float(low),
+        "high": float(high),
+        "tasks": {task: fmean(values) for task, values in by_task.items()},
+    }

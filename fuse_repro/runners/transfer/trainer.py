@@ -1,0 +1,88 @@
+"""The Trainer of the config, as it tunes one soft prompt."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+
+from fuse_repro.errors import require
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.runners.assemble import build
+from fuse_repro.runners.quiet import quiet_lightning
+from fuse_repro.runners.transfer.tuning_module import PromptTuningModule
+
+SET_BY_OPTIMIZER = (
+    "max_steps",
+    "max_epochs",
+    "min_steps",
+    "min_epochs",
+    "check_val_every_n_epoch",
+    "val_check_interval",
+)
+NO_RESULT = (  # keys of a trainer that do not change what is tuned
+    "_target_", "accelerator", "devices", "logger", "callbacks", "enable_checkpointing", "enable_model_summary",
+    "enable_progress_bar", "inference_mode", "limit_test_batches", "limit_predict_batches", "profiler", "max_time",
+    "log_every_n_steps", "default_root_dir",
+)  # fmt: skip
+
+
+def decides_results(node: DictConfig | None) -> dict[str, Any]:
+    """The keys of a trainer's config on which a tuned prompt depends, such as its precision."""
+    values: Any = {} if node is None else OmegaConf.to_container(node, resolve=True)
+    return {key: value for key, value in values.items() if key not in NO_RESULT}
+
+
+def make_trainer(
+    lm: FrozenModel, module: PromptTuningModule, folder: Path, node: DictConfig | None = None
+) -> pl.Trainer:
+    """A trainer on the model's device, which keeps the best and the last prompt in `folder`.
+
+    Args:
+        lm: the frozen model.
+        module: what is trained.
+        folder: for the checkpoints.
+        node: the config of the run's Trainer; None for Lightning's defaults.
+
+    Raises:
+        UsageError: a number of steps in the trainer's config, which the optimizer's config has.
+    """
+    on_gpu = lm.device.type == "cuda"
+    own = {
+        "accelerator": "gpu" if on_gpu else "cpu",
+        "devices": [lm.device.index or 0] if on_gpu else 1,
+        "max_epochs": module.epochs,
+        "check_val_every_n_epoch": module.epochs_per_look,
+        "num_sanity_val_steps": 0,
+        "logger": False,
+        "enable_checkpointing": True,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    given: Mapping[str, Any] = {} if node is None else node
+    for name in SET_BY_OPTIMIZER:
+        value = given.get(name)
+        require(
+            value is None, f"trainer.{name}", value, "null: optimizer.max_steps and evaluate_every say it"
+        )
+    callbacks = [*_checkpoints(module, folder), *(build(one) for one in given.get("callbacks") or ())]
+    settings = DictConfig({"_target_": "pytorch_lightning.Trainer", **given, **own, "callbacks": None})
+    with quiet_lightning():
+        trainer: pl.Trainer = build(settings, callbacks=callbacks)
+    return trainer
+
+
+def _checkpoints(module: PromptTuningModule, folder: Path) -> list[pl.Callback]:
+    """The best prompt on dev, the last one, and the stop where dev no longer improves."""
+    names: dict[str, Any] = {
+        "dirpath": folder,
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": True,
+        "every_n_epochs": module.epochs_per_look,
+    }
+    best = ModelCheckpoint(filename="best", monitor="dev_score", mode="max", **names)
+    patience = module.settings.patience
+    stopping = EarlyStopping("dev_score", mode="max", patience=patience, check_on_train_epoch_end=False)
+    return [best, ModelCheckpoint(filename="last", **names), stopping]
