@@ -59,12 +59,15 @@ def reader(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def test_the_page_has_a_file_and_a_command_for_each_kind() -> None:
     kinds = [text.splitlines()[0] for kind, text in BLOCKS if kind == "yaml"]
-    assert [line.split("/")[1] for line in kinds] == ["model", "adapter", "optimizer", "dataset"]
-    assert sum(kind == "python" for kind, _ in BLOCKS) == 3  # a model of a known kind needs none
+    assert [line.split("/")[1] for line in kinds] == ["model", "adapter", "optimizer", "objective", "dataset"]
+    assert sum(kind == "python" for kind, _ in BLOCKS) == 4  # a model of a known kind needs none
     for option in (
         "models.lm=opt_125m",
         "adapter=matching_mean",
         "optimizer=first_better",
+        "objective=caption_without_repeats",
+        "+objective.length=",
+        "+optimizer.objective.near=",
         "dataset=csv_photos",
     ):
         assert any(option in command for command in COMMANDS)
@@ -89,6 +92,11 @@ def test_its_commands_run(command: str, reader: Path, models_dir: Path) -> None:
         assert max(record["evaluations"] for record in records) == 20
     if "dataset=csv_photos" in arguments:
         assert [record["references"] for record in records] == [["A white ball."]]
+    if "objective=caption_without_repeats" in arguments:
+        for record in records:
+            words = record["text"].lower().split()
+            assert record["terms"]["repeats"]["raw"] == pytest.approx(1 - len(set(words)) / len(words))
+            assert record["terms"]["repeats"]["weighted"] == pytest.approx(3 * record["terms"]["repeats"]["raw"])
     if "model@models.lm=opt_125m" in arguments:
         assert chosen["models"]["lm"]["path"].endswith("opt_125m")
     if "+adapter@methods.mine=matching_mean" in arguments:
