@@ -16,7 +16,8 @@ from typing import Any
 
 from _common import report
 
-from fuse_repro.metrics.fidelity import flat, grouped_mean
+from fuse_repro.metrics.fidelity import flat
+from fuse_repro.metrics.statistics import clustered_interval
 from fuse_repro.runners.fidelity.results import group_of, methods_table
 from fuse_repro.runs.directory import read_records
 
@@ -33,10 +34,9 @@ COMPAT = ("fuse", "permute", "first_token_gradient", "source_count_lookup", "low
 
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """Mean and interval of the main numbers."""
-    return {
-        key: [round(row[key][part], 4) for part in ("mean", "low", "high")] for key in NUMBERS if key in row
-    }
+    """Mean and interval of the main numbers; None for the ends of an interval that there is not."""
+    found = {key: [row[key][part] for part in ("mean", "low", "high")] for key in NUMBERS if key in row}
+    return {key: [None if one is None else round(one, 4) for one in row] for key, row in found.items()}
 
 
 def only(names: Sequence[str], records: list[dict]) -> list[dict]:
@@ -51,7 +51,7 @@ def difference(records: list[dict], first: str, second: str, number: str) -> dic
         return {}
     values = [flat(r["methods"][first])[number] - flat(r["methods"][second])[number] for r in both]
     clusters = [f"{r['corpus']}/{r['source']}" for r in both]
-    found = grouped_mean(values, [group_of(r) for r in both], clusters)
+    found = clustered_interval(values, [group_of(r) for r in both], clusters)
     return {"mean": found.mean, "low": found.low, "high": found.high, "prompts": found.count}
 
 

@@ -65,7 +65,8 @@ def markdown(title: str, rows: Mapping[str, Any]) -> str:
         low, high = row["interval"]
         less = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * value for value in row["minus_paper"]))
         cells = [f"{100 * row['tasks'][task]:.1f}" for task in tasks]
-        cells = [name, f"{100 * row['mean']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", less, *cells]
+        interval = "none" if low is None else f"{100 * low:.1f} to {100 * high:.1f}"
+        cells = [name, f"{100 * row['mean']:.1f}", interval, less, *cells]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -4,16 +4,13 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor
 from torchmetrics.functional import spearman_corrcoef
 
-from fuse_repro.errors import UsageError, require
-from fuse_repro.metrics.statistics import Interval
+from fuse_repro.errors import UsageError
 
 BEST_SHARE = 0.01  # which share of the candidates counts as the true best
-RESAMPLES = 2000
 
 
 def spearman(predicted: Tensor, true: Tensor) -> float:
@@ -65,40 +62,6 @@ def fidelity(predicted: Tensor, true: Tensor, ks: Sequence[int], pool: int) -> d
         "recall": {str(k): recall_at(predicted, true, size) for k, size in sizes.items()},
         "regret": {str(k): regret_at(predicted, true, size) for k, size in sizes.items()},
     }
-
-
-def grouped_mean(
-    values: Sequence[float], groups: Sequence[str], clusters: Sequence[str], seed: int = 0
-) -> Interval:
-    """Mean over groups of the groups' means, every group counting once; see `grouped_means`."""
-    return grouped_means(numpy.asarray(values, dtype=float)[:, None], groups, clusters, seed)[0]
-
-
-def grouped_means(
-    values: numpy.ndarray, groups: Sequence[str], clusters: Sequence[str], seed: int = 0
-) -> list[Interval]:
-    """Mean over groups of the groups' means, every group counting once, of every column of `values` [n, m].
-
-    The bootstrap resamples clusters (such as the sentence that several prompts were cut from), not single values,
-    since those of one cluster vary together (Cameron et al. 2008, pairs cluster bootstrap). Columns share resamples.
-    """
-    require(len(values) > 0, "values", [], "at least one")
-    names, places = (sorted(set(given)) for given in (groups, clusters))
-    total = numpy.zeros((len(places), len(names), values.shape[1]))
-    count = numpy.zeros((len(places), len(names)))
-    for row, group, cluster in zip(values, groups, clusters, strict=True):
-        total[places.index(cluster), names.index(group)] += row
-        count[places.index(cluster), names.index(group)] += 1
-    draws = numpy.random.default_rng(seed).multinomial(
-        len(places), numpy.full(len(places), 1 / len(places)), size=RESAMPLES
-    )
-    drawn = (draws @ total.reshape(len(places), -1)).reshape(RESAMPLES, *total.shape[1:])
-    with numpy.errstate(invalid="ignore"):
-        means = numpy.nanmean(drawn / (draws @ count)[:, :, None], axis=1)
-    low, high = numpy.nanquantile(means, [0.025, 0.975], axis=0)
-    mean = (total.sum(0) / count.sum(0)[:, None]).mean(0)
-    columns = zip(mean.tolist(), low.tolist(), high.tolist(), strict=True)
-    return [Interval(*column, len(values)) for column in columns]
 
 
 def flat(measured: Mapping[str, Any]) -> dict[str, float]:

@@ -37,7 +37,8 @@ def line_plot(title: str, axis: str, lines: Lines, dots: bool = True) -> Html:
         for index, line in enumerate(moving.values()):
             known = [value for value in values if value in line]
             xs = [places[value] for value in known]
-            low, mean, high = ([getattr(line[x], part) for x in known] for part in ("low", "mean", "high"))
+            mean = [line[x].mean for x in known]
+            low, high = zip(*(line[x].ends for x in known), strict=True)
             colour, sign = placeholder(index), marker(index) if dots else None
             if any(line[value].count > 1 for value in known):
                 axes.fill_between(xs, low, high, color=colour, alpha=0.16, linewidth=0)
@@ -65,8 +66,8 @@ def bar_plot(title: str, axis: str, lines: Lines) -> Html:
             xs = [names.index(name) + (index - (len(lines) - 1) / 2) * width for name in known]
             means = [line[name].mean for name in known]
             reach = [
-                [line[n].mean - line[n].low for n in known],
-                [line[n].high - line[n].mean for n in known],
+                [line[n].mean - line[n].ends[0] for n in known],
+                [line[n].ends[1] - line[n].mean for n in known],
             ]
             axes.bar(xs, means, 0.9 * width, color=placeholder(index))
             if any(line[name].count > 1 for name in known):

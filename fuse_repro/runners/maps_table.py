@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.errors import UsageError, first_line, require
-from fuse_repro.metrics.fidelity import grouped_mean
+from fuse_repro.metrics.statistics import clustered_interval
 from fuse_repro.report.page import build_report
 from fuse_repro.runners.assemble import build, build_trainer, part_values
 from fuse_repro.runners.search import caption
@@ -69,7 +69,7 @@ def _record(
     if captions is not None:
         items = read_records(directory.path / "captions" / name)
         rows = {row["id"]: row["objective"] for row in items if row["status"] == "done"}
-        interval = grouped_mean(list(rows.values()), ["objective"] * len(rows), list(rows))
+        interval = clustered_interval(list(rows.values()), ["objective"] * len(rows), list(rows))
         record |= {"objective": vars(interval), "metrics": captions["metrics"], "objectives": rows}
     if moved is not None and name in moved["methods"]:
         found = moved["methods"][name]

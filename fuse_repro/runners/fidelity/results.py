@@ -6,7 +6,8 @@ from typing import Any
 import numpy
 
 from fuse_repro.errors import UsageError
-from fuse_repro.metrics.fidelity import flat, grouped_mean, grouped_means
+from fuse_repro.metrics.fidelity import flat
+from fuse_repro.metrics.statistics import clustered_interval, clustered_intervals
 
 Record = Mapping[str, Any]
 
@@ -46,7 +47,9 @@ def methods_table(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
         groups = [group_of(record) for record in own]
         clusters = [f"{record['corpus']}/{record['source']}" for record in own]
         numbers = [number for number in rows[0] if all(number in row for row in rows)]
-        found = grouped_means(numpy.array([[row[key] for key in numbers] for row in rows]), groups, clusters)
+        found = clustered_intervals(
+            numpy.array([[row[key] for key in numbers] for row in rows]), groups, clusters
+        )
         table[name] = {number: vars(interval) for number, interval in zip(numbers, found, strict=True)}
     return table
 
@@ -72,6 +75,6 @@ def _classes(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
                 groups.append(group_of(record))
                 clusters.append(f"{record['corpus']}/{record['source']}")
     return {
-        method: {name: vars(grouped_mean(*columns)) for name, columns in sorted(classes.items())}
+        method: {name: vars(clustered_interval(*columns)) for name, columns in sorted(classes.items())}
         for method, classes in found.items()
     }

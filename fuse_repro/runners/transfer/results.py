@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-import numpy
-
 from fuse_repro.errors import UsageError
+from fuse_repro.metrics.statistics import nested_interval
 
 
 def summary(records: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any]:
@@ -33,19 +32,10 @@ def _method(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     by_task: dict[str, list[float]] = {}
     for cell in cells:
         by_task.setdefault(cell["task"], []).append(cell["accuracy"])
-    table = list(by_task.values())
-    draw = numpy.random.default_rng(0)
-    means = [
-        fmean(
-            draw.choice(table[row], len(table[row])).mean()
-            for row in draw.integers(len(table), size=len(table))
-        )
-        for _ in range(2000)
-    ]
-    low, high = numpy.quantile(means, [0.025, 0.975])
+    found = nested_interval(list(by_task.values()))
     return {
-        "mean_over_relations": fmean(fmean(values) for values in table),
-        "low": float(low),
-        "high": float(high),
+        "mean_over_relations": found.mean,
+        "low": found.low,
+        "high": found.high,
         "tasks": {task: fmean(values) for task, values in by_task.items()},
     }

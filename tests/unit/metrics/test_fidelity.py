@@ -8,13 +8,13 @@ from fuse_repro.errors import UsageError
 from fuse_repro.metrics.fidelity import (
     fidelity,
     flat,
-    grouped_mean,
     recall_at,
     regret_at,
     sample_k,
     spearman,
     top_k,
 )
+from fuse_repro.metrics.statistics import clustered_interval
 
 
 def test_spearman_by_hand() -> None:
@@ -85,7 +85,7 @@ def test_the_oracle_and_the_ignorant() -> None:
 
 
 def test_every_group_counts_once() -> None:
-    found = grouped_mean([0, 0, 0, 1], ["a", "a", "a", "b"], ["x", "y", "z", "x"])
+    found = clustered_interval([0, 0, 0, 1], ["a", "a", "a", "b"], ["x", "y", "z", "x"])
     assert found.mean == 0.5
     assert found.count == 4
 
@@ -94,15 +94,15 @@ def test_interval_resamples_clusters_not_values() -> None:
     """A hundred copies of two sentences say no more than the two."""
     draw = numpy.random.default_rng(0)
     values = draw.normal(size=40)
-    one = grouped_mean(list(values), ["g"] * 40, [str(i) for i in range(40)])
+    one = clustered_interval(list(values), ["g"] * 40, [str(i) for i in range(40)])
     expected = 1.96 * values.std() / 40**0.5
     assert (one.high - one.low) / 2 == pytest.approx(expected, rel=0.15)
-    copies = grouped_mean(list(values) * 25, ["g"] * 1000, [str(i) for i in range(40)] * 25)
+    copies = clustered_interval(list(values) * 25, ["g"] * 1000, [str(i) for i in range(40)] * 25)
     assert copies.high - copies.low == pytest.approx(one.high - one.low, rel=1e-6)
 
 
 def test_a_group_that_a_resample_misses_is_left_out_there() -> None:
-    found = grouped_mean([0.0, 1.0], ["a", "b"], ["x", "y"])
+    found = clustered_interval([0.0, 1.0], ["a", "b"], ["x", "y"])
     assert (found.mean, found.low, found.high) == (0.5, 0, 1)
     with pytest.raises(UsageError, match="at least one"):
-        grouped_mean([], [], [])
+        clustered_interval([], [], [])

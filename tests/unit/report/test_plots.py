@@ -126,7 +126,7 @@ def test_intervals_hold_the_mean_and_stay_inside_the_values(values: list[float])
     assert min(values) - slack <= found.low <= found.mean + slack
     assert found.mean - slack <= found.high <= max(values) + slack
     assert bootstrap_interval(values) == found
-    assert bootstrap_interval(values[:1]) == Interval(values[0], values[0], values[0], 1)
+    assert bootstrap_interval(values[:1]) == Interval(values[0], None, None, 1)
 
 
 def test_intervals_agree_with_the_normal_approximation() -> None:
