@@ -2,7 +2,7 @@
 
     python benchmarks/relative_adam.py [--seeds 3] [--k 2048] [--steps 2000]
 
-Prompts of five random words, moved from SmolLM2 to Gemma and back with the paper's settings (nothing centred, no eq. 6).
+Prompts of five random words, moved from SmolLM2 to Gemma and back with the paper's settings (not centred, no eq. 6).
 Both searches minimise eq. 7; the lowest matching loss on the way counts. Gemma's embeddings have a standard deviation
 of 1.03, SmolLM2's of 0.14: a search that depends on it ends higher on Gemma.
 """
@@ -69,7 +69,9 @@ def direction(source: FrozenModel, target: FrozenModel, arguments: argparse.Name
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--k", type=int, default=2048)
     parser.add_argument("--steps", type=int, default=2000)

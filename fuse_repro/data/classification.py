@@ -59,7 +59,7 @@ class TextClassification(PromptTaskData):
         require(
             sorted(order) == list(range(len(words))), f"{name}.csv_order", order, "each class number once"
         )
-        self.name, self.path, self.files = name, Path(path), dict(files)
+        self.title, self.path, self.files = name, Path(path), dict(files)
         self.words, self.template = tuple(words), template
         self._csv_words = tuple(self.words[number] for number in order)
         self.limits, self.seed = dict(limits or {}), seed
@@ -76,11 +76,11 @@ class TextClassification(PromptTaskData):
             seen.update(item.text for item in fresh)
             splits[split] = tuple(shuffled(fresh, self.seed)[: self.limits.get(split)])
         dropped = {"also in another split": repeated}
-        return (PromptTask(self.name, self.words, splits, self.template, self.name, dropped),)
+        return (PromptTask(self.title, self.words, splits, self.template, self.title, dropped),)
 
     def _read(self, path: Path) -> Iterator[Item]:
         readers = {".tsv": self._read_tsv, ".csv": self._read_csv}
-        require(path.suffix in readers, f"{self.name}: file", str(path), "a .tsv or .csv file")
+        require(path.suffix in readers, f"{self.title}: file", str(path), "a .tsv or .csv file")
         try:
             with path.open(encoding="utf-8", newline="") as lines:
                 yield from readers[path.suffix](path, lines)

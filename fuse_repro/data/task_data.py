@@ -24,7 +24,7 @@ class PromptTaskData(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         """A loader without batches: every step is one task."""
         asked: Any = getattr(self, "_asked", None) or self.tasks()
-        return DataLoader(asked, batch_size=None, num_workers=0, collate_fn=_identity)
+        return DataLoader(asked, batch_size=None, num_workers=0, collate_fn=_identity)  # type: ignore[arg-type]
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Tasks hold no tensors and stay where they are."""

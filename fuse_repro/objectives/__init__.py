@@ -1,5 +1,6 @@
 """The shared multi-objective loss and its terms."""
 
+from fuse_repro.adapters.relative.objective import RelativeMatchTerm
 from fuse_repro.loss import LossValues, MultiObjectiveLoss
 from fuse_repro.objectives.answers import AnswerCrossEntropyTerm
 from fuse_repro.objectives.classifier import ClassifierTerm
@@ -22,6 +23,7 @@ __all__ = [
     "NearestWordsFluencyTerm",
     "OpenSlot",
     "PromptBatch",
+    "RelativeMatchTerm",
     "SecondaryFluencyTerm",
     "TextMatchTerm",
     "VectorLengthTerm",

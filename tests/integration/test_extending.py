@@ -96,7 +96,9 @@ def test_its_commands_run(command: str, reader: Path, models_dir: Path) -> None:
         for record in records:
             words = record["text"].lower().split()
             assert record["terms"]["repeats"]["raw"] == pytest.approx(1 - len(set(words)) / len(words))
-            assert record["terms"]["repeats"]["weighted"] == pytest.approx(3 * record["terms"]["repeats"]["raw"])
+            assert record["terms"]["repeats"]["weighted"] == pytest.approx(
+                3 * record["terms"]["repeats"]["raw"]
+            )
     if "model@models.lm=opt_125m" in arguments:
         assert chosen["models"]["lm"]["path"].endswith("opt_125m")
     if "+adapter@methods.mine=matching_mean" in arguments:

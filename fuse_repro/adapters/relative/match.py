@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from fuse_repro.adapters.relative.objective import RelativeBatch, matching_objective
+from fuse_repro.adapters.relative.objective import row_losses
 from fuse_repro.adapters.relative.space import AnchorSpace, closed_form, encode, rescale, top_mask
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.progress import track
-
-if TYPE_CHECKING:
-    from fuse_repro.adapters.relative.config import RelativeConfig
+from fuse_repro.prompts.batch import SoftPromptBatch
 
 Finish = Callable[[Tensor], Tensor]
 Score = Callable[[Tensor], float]
@@ -47,15 +45,16 @@ class MatchProblem:
         references = {name: r.to(dtype) for name, r in self.references.items()}
         return replace(self, references=references, space=self.space.to(dtype))
 
-    def objective(self) -> MultiObjectiveLoss:
-        """Eq. 7 as the shared loss, lower is better: RelativeBatch -> LossValues of [m]."""
-        return matching_objective(self.references, self.mask, self.weights)
+    def batch(self, vectors: Tensor) -> SoftPromptBatch:
+        """One target prompt [m, d_t], as the objective is given it."""
+        masked = {name: normalize(r * self.mask, dim=1) for name, r in self.references.items()}
+        encoding = encode(vectors, self.space).unsqueeze(0)
+        return SoftPromptBatch(vectors.unsqueeze(0), None, encoding, self.mask, masked)
 
-    def losses(self, vectors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Matching loss of target vectors [m, d]: weighted sum [m], and every source's own [m]."""
-        with torch.no_grad():
-            values = self.objective()(RelativeBatch(encode(vectors, self.space)))
-        return values.total, values.raw
+    @torch.no_grad()
+    def losses(self, vectors: Tensor, objective: MultiObjectiveLoss) -> tuple[Tensor, dict[str, Tensor]]:
+        """Matching loss of target vectors [m, d_t]: weighted sum [m], and every source's own [m]."""
+        return row_losses(objective, self.batch(vectors))
 
 
 def match_problem(
@@ -73,7 +72,7 @@ def match_problem(
 
 def weighted_sum(relative: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     """Sum over sources of weight * unit representation: [m, K]."""
-    units = [weights[name] * torch.nn.functional.normalize(r, dim=1) for name, r in relative.items()]
+    units = [weights[name] * normalize(r, dim=1) for name, r in relative.items()]
     return torch.stack(units).sum(0)
 
 
@@ -97,39 +96,60 @@ def solve_closed_form(problem: MatchProblem, ridge: float) -> Solution:
 @torch.enable_grad()
 def solve_adam(
     problem: MatchProblem,
-    config: RelativeConfig,
+    objective: MultiObjectiveLoss,
     statistics: tuple[float, float],
     finish: Finish,
-    score: Score | None,
+    score: Score | None = None,
+    *,
+    steps: int,
+    lr: float,
+    rescaled: bool,
+    select: str,
+    check_every: int,
+    seed: int,
 ) -> Solution:
-    """The paper's search: gradient descent from random vectors drawn like the target's embeddings.
+    """The paper's search: gradient descent on whatever the objective holds, from random vectors.
 
-    statistics: mean and standard deviation of the target's embedding values, for the start and for eq. 6 in the
-        loop. The start depends on config.seed only.
-    finish: turns vectors [m, d_t] into the prompt that `score` is given, every `check_every` steps and at the end.
+    Variables start as Xavier's initialisation draws them, as in the published code, and are scaled to the spread of
+    the target's embeddings. So a step of the same `lr` turns a vector as far in every model; cosines do not see scale.
+
+    Args:
+        problem: what is matched.
+        objective: what is minimised, of the problem's batch.
+        statistics: mean and standard deviation of the target's embedding values, for the scale and for eq. 6 in the
+            loop.
+        finish: turns vectors [m, d_t] into the prompt that `score` is given.
+        score: rates such a prompt, higher is better; called every `check_every` steps and at the end.
+        steps: of Adam.
+        lr: of Adam, for variables of Xavier's spread, sqrt(2 / (m + d_t)).
+        rescaled: apply eq. 6 within the loop.
+        select: which step is returned, "last", "matching_loss" (the lowest objective) or "dev" (the highest score).
+        check_every: steps between two scores.
+        seed: all that the start depends on.
     """
     problem = problem.to(torch.float32)
-    objective = problem.objective()
-    generator = torch.Generator().manual_seed(config.seed)
-    size = (len(problem.mask), problem.space.centre.shape[0])
-    start = statistics[0] + statistics[1] * torch.randn(size, generator=generator)
+    rows, size = len(problem.mask), problem.space.centre.shape[0]
+    spread = (2 / (rows + size)) ** 0.5
+    start = spread * torch.randn((rows, size), generator=torch.Generator().manual_seed(seed))
     variables = start.to(problem.space.centre).requires_grad_(True)
-    optimizer = torch.optim.Adam([variables], lr=config.lr)
+    optimizer = torch.optim.Adam([variables], lr=lr)
     best, chosen, step_chosen = float("inf"), variables.detach(), 0
     curve: list[float] = []
     scores: list[tuple[int, float, float]] = []
-    for step in track(range(config.steps + 1), "matching"):
-        vectors = rescale(variables, *statistics) if config.rescale == "in_loop" else variables
-        loss = objective(RelativeBatch(encode(vectors, problem.space))).total.mean()
+    for step in track(range(steps + 1), "matching"):
+        vectors = problem.space.centre + statistics[1] / spread * variables
+        if rescaled:
+            vectors = rescale(variables, *statistics)
+        loss = objective(problem.batch(vectors)).total.mean()
         curve.append(float(loss.detach()))
-        rating = curve[-1] if config.select == "matching_loss" else -float(step)
-        if score is not None and (step % config.check_every == 0 or step == config.steps):
+        rating = curve[-1] if select == "matching_loss" else -float(step)
+        if score is not None and (step % check_every == 0 or step == steps):
             scores.append((step, curve[-1], score(finish(vectors.detach()))))
-        if config.select == "dev":
+        if select == "dev":
             rating = -scores[-1][2] if scores[-1][0] == step else float("inf")
         if rating < best:
             best, chosen, step_chosen = rating, vectors.detach().clone(), step
-        if step < config.steps:
+        if step < steps:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -22,7 +22,9 @@ class RelativeMatchTerm(nn.Module):
             anchors comes with the batch.
     """
 
-    def __init__(self, name: str, encoder: FrozenModel | None = None, adapter: nn.Module | None = None) -> None:
+    def __init__(
+        self, name: str, encoder: FrozenModel | None = None, adapter: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.name = name
         self._models = (encoder,)
@@ -41,11 +43,14 @@ class RelativeMatchTerm(nn.Module):
         reference, mask, encoding = batch.references.get(self.name), batch.mask, batch.encoding
         if reference is None or mask is None or encoding is None:
             raise UsageError(
-                f"the term {self.name!r} matches prompts that are moved between models: leave it out of other objectives"
+                f"the term {self.name!r} matches prompts that are moved: leave it out of other objectives"
             )
         shapes = (tuple(encoding.shape[-2:]), tuple(mask.shape[-2:]), tuple(reference.shape[-2:]))
         require(
-            len(set(shapes)) == 1, "encoding shape", shapes[0], f"as the source prompt's, which has {shapes[1]}"
+            len(set(shapes)) == 1,
+            "encoding shape",
+            shapes[0],
+            f"as the source prompt's, which has {shapes[1]}",
         )
         return 1.0 - (reference * normalize(encoding * mask, dim=-1)).sum(-1)
 
@@ -79,8 +84,18 @@ def names_of_sources(objective: MultiObjectiveLoss, sources: Sequence[FrozenMode
     """
     owners = {id(term.source): name for name, term in match_terms(objective).items()}
     lacking = [model.name for model in sources if id(model) not in owners]
-    require(not lacking, "objective", list(objective.terms), f"one with a match of every source; {lacking} has none")
-    require(len(owners) == len(sources), "objective", list(objective.terms), "one with matches of the sources alone")
+    require(
+        not lacking,
+        "objective",
+        list(objective.terms),
+        f"one with a match of every source; {lacking} has none",
+    )
+    require(
+        len(owners) == len(sources),
+        "objective",
+        list(objective.terms),
+        "one with matches of the sources alone",
+    )
     return [owners[id(model)] for model in sources]
 
 

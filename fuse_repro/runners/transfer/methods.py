@@ -10,17 +10,17 @@ from omegaconf import DictConfig
 
 from fuse_repro.adapters import EmbeddingMap, RelativePromptTransfer
 from fuse_repro.data.prompt_task import PromptTask
-from fuse_repro.errors import UsageError
+from fuse_repro.errors import UsageError, require
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init
+from fuse_repro.runners.assemble import Fit, map_class
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.trace import dev_accuracy, matching_trace
 from fuse_repro.tasks import Exams
 
 BASELINES = ("random", "manual", "direct_tuning", "source_manual", "source_tuned")
 Found = tuple[FrozenModel, SoftPrompt | str, dict[str, Any]]
-Fit = Callable[..., EmbeddingMap]
 Objective = Callable[[EmbeddingMap], MultiObjectiveLoss]
 
 
@@ -94,11 +94,13 @@ class Moved:
     Args:
         fit: makes the map.
         objective: the shared loss that a map minimises where it searches; made for the fitted map.
+        weights: of the sources' matches in it, for a calibration.
         setting: see Setting.
     """
 
-    def __init__(self, fit: Fit, objective: Objective, setting: Setting) -> None:
+    def __init__(self, fit: Fit, objective: Objective, weights: Sequence[float], setting: Setting) -> None:
         self._fit, self._objective, self._setting = fit, objective, setting
+        self._weights = tuple(weights)
         self._fitted: EmbeddingMap | None = None
 
     def tuned_models(self) -> Sequence[FrozenModel]:
@@ -127,20 +129,19 @@ class Moved:
         if self._fitted is None:
             setting = self._setting
             sources = list(setting.sources.values())
-            several = map_class(self._fit).takes_several
-            if len(sources) > 1 and not several:
-                raise UsageError(
-                    f"{map_class(self._fit).__name__} moves prompts from one source only, and runner.sources has "
-                    f"{len(sources)}: use a relative method, or one source"
+            owner = map_class(self._fit)
+            if getattr(owner, "takes_several", False):
+                self._fitted = self._fit(
+                    sources, setting.target, setting.words, cache_dir=setting.cache, weights=self._weights
                 )
-            given = sources if several else sources[0]
-            self._fitted = self._fit(given, setting.target, setting.words, cache_dir=setting.cache)
+                return self._fitted
+            if len(sources) > 1:
+                raise UsageError(
+                    f"{owner.__name__} moves prompts from one source only, and runner.sources has {len(sources)}: "
+                    "use a relative method, or one source"
+                )
+            self._fitted = self._fit(sources[0], setting.target, setting.words, cache_dir=setting.cache)
         return self._fitted
-
-
-def map_class(fit: Any) -> Any:
-    """The class whose `fit` a config names, as a partial of its bound method."""
-    return getattr(getattr(fit, "func", fit), "__self__", EmbeddingMap)
 
 
 def check_objective(name: str, fit: Any, terms: Mapping[str, DictConfig]) -> None:
@@ -153,10 +154,19 @@ def check_objective(name: str, fit: Any, terms: Mapping[str, DictConfig]) -> Non
     """
     owner = map_class(fit)
     if isinstance(owner, type) and issubclass(owner, RelativePromptTransfer):
-        others = [term for term, node in terms.items() if not node["_target_"].endswith("RelativeMatchTerm")]
+        said = fit.keywords.get("weights")
+        require(
+            said is None, f"methods.{name}.weights", said, "null: objective.match.weight weighs the sources"
+        )
+        others = [term for term, node in terms.items() if not is_match(node)]
         solver = fit.keywords.get("solver", "closed_form")
         if others and solver == "closed_form":
             raise UsageError(
                 f"methods.{name}.solver=closed_form cannot minimise the objective's {', '.join(others)}: it solves "
                 f"relative matches alone; set methods.{name}.solver=adam, or drop the term"
             )
+
+
+def is_match(node: DictConfig) -> bool:
+    """Whether a term's config is that of a relative match."""
+    return str(node["_target_"]).endswith(".RelativeMatchTerm")

@@ -63,10 +63,10 @@ class PromptTransferModule(pl.LightningModule):
         cells = self._open(task)
         with bar(f"prompts for {task.name}", len(cells)) as advance:
             for seed, name in cells:
-                cell = {"id": _key(task, seed, name), "task": task.name, "label": task.label}
-                record = cell | {"seed": seed, "method": name} | self._cell(name, task, seed)
-                self.directory.append(record)
-                self._known.add(record["id"])
+                key = _key(task, seed, name)
+                cell = {"id": key, "task": task.name, "label": task.label, "seed": seed, "method": name}
+                self.directory.append(cell | self._cell(name, task, seed))
+                self._known.add(key)
                 advance(1)
         self.seconds += time.perf_counter() - begun
 

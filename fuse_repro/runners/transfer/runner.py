@@ -21,7 +21,15 @@ from fuse_repro.runners.assemble import (
     expanded_terms,
     term_weights,
 )
-from fuse_repro.runners.transfer.methods import BASELINES, Baseline, Method, Moved, Setting, check_objective
+from fuse_repro.runners.transfer.methods import (
+    BASELINES,
+    Baseline,
+    Method,
+    Moved,
+    Setting,
+    check_objective,
+    is_match,
+)
 from fuse_repro.runners.transfer.module import PromptTransferModule
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.settings import PromptTuning
@@ -50,7 +58,9 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     setting = _setting(config, settings, models, directory)
     methods: dict[str, Method] = {name: Baseline(name, setting) for name in config.runner.baselines}
     for name, fit in fits.items():
-        methods[name] = Moved(fit, lambda fitted: _objective(config, models, fitted), setting)
+        methods[name] = Moved(
+            fit, lambda fitted: _objective(config, models, fitted), _match_weights(config), setting
+        )
     runner = config.runner
     module = PromptTransferModule(models, methods, setting, list(runner.seeds), runner.split, directory)
     begun = time.perf_counter()
@@ -98,6 +108,15 @@ def _objective(
         return build_objective(config.objective, models, adapters, primary=target)
 
 
+def _match_weights(config: DictConfig) -> list[float]:
+    """The weight of every source's match, in the sources' order. Raises UsageError for a source without one."""
+    weights, nodes = term_weights(config.objective), expanded_terms(config.objective)
+    of_role = {nodes[n].model: w for n, w in weights.items() if is_match(nodes[n])}
+    lacking = [role for role in config.runner.sources if role not in of_role]
+    require(not lacking, "objective", list(weights), f"one with a match of {', '.join(lacking)}, a source")
+    return [float(of_role[role]) for role in config.runner.sources]
+
+
 def _check(config: DictConfig, fits: Mapping[str, Any]) -> None:
     """Everything that can be checked before a model is loaded."""
     runner = config.runner
@@ -116,6 +135,7 @@ def _check(config: DictConfig, fits: Mapping[str, Any]) -> None:
     terms = {name: nodes[name] for name in weights}
     missing = sorted({term.model for term in terms.values()} - set(config.models))
     require(not missing, "objective model", missing, f"roles in models: {', '.join(config.models)}")
+    _match_weights(config)
     for name, fit in fits.items():
         check_objective(name, fit, terms)
 

@@ -1,6 +1,5 @@
 """The Trainer of the config, as it tunes one soft prompt."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def make_trainer(
         UsageError: a number of steps in the trainer's config, which the optimizer's config has.
     """
     on_gpu = lm.device.type == "cuda"
-    own = {
+    own: dict[str, Any] = {
         "accelerator": "gpu" if on_gpu else "cpu",
         "devices": [lm.device.index or 0] if on_gpu else 1,
         "max_epochs": module.epochs,
@@ -61,16 +60,16 @@ def make_trainer(
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    given: Mapping[str, Any] = {} if node is None else node
+    given: dict[str, Any] = {} if node is None else {str(key): value for key, value in node.items()}
     for name in SET_BY_OPTIMIZER:
         value = given.get(name)
         require(
             value is None, f"trainer.{name}", value, "null: optimizer.max_steps and evaluate_every say it"
         )
     callbacks = [*_checkpoints(module, folder), *(build(one) for one in given.get("callbacks") or ())]
-    settings = DictConfig({"_target_": "pytorch_lightning.Trainer", **given, **own, "callbacks": None})
+    settings: Any = {"_target_": "pytorch_lightning.Trainer"} | given | own | {"callbacks": None}
     with quiet_lightning():
-        trainer: pl.Trainer = build(settings, callbacks=callbacks)
+        trainer: pl.Trainer = build(DictConfig(settings), callbacks=callbacks)
     return trainer
 
 

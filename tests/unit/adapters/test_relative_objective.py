@@ -1,11 +1,14 @@
 """One relative-match term per source, each [B]."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, normalize
 
-from fuse_repro.adapters.relative.objective import RelativeBatch, RelativeMatchTerm, matching_objective
+from fuse_repro.adapters.relative.objective import RelativeMatchTerm, matching_objective
 from fuse_repro.errors import UsageError
+from fuse_repro.prompts.batch import SoftPromptBatch
 
 ROWS, ANCHORS = 4, 30
 
@@ -16,56 +19,85 @@ def example(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return reference, encoding, torch.rand(ROWS, ANCHORS, generator=generator) < 0.5
 
 
+def batch(encoding: torch.Tensor, mask: torch.Tensor, **references: torch.Tensor) -> SoftPromptBatch:
+    """ROWS prompts of one vector each, so that every row has a value of its own."""
+    units = {name: normalize(r * mask, dim=-1).unsqueeze(1) for name, r in references.items()}
+    vectors = torch.zeros(len(encoding), 1, 2)
+    return SoftPromptBatch(vectors, None, encoding.unsqueeze(1), mask.unsqueeze(1), units)
+
+
+def match(reference: torch.Tensor, encoding: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """[ROWS] distances."""
+    values: torch.Tensor = RelativeMatchTerm("a")(batch(encoding, mask, a=reference))
+    return values
+
+
 def test_it_is_the_cosine_distance_of_the_masked_representations() -> None:
     reference, encoding, mask = example()
     expected = 1 - cosine_similarity(reference * mask, encoding * mask)
-    torch.testing.assert_close(RelativeMatchTerm(reference, mask)(RelativeBatch(encoding)), expected)
+    torch.testing.assert_close(match(reference, encoding, mask), expected)
 
 
 def test_what_the_mask_leaves_out_does_not_count_and_neither_does_scale() -> None:
     reference, encoding, mask = example()
-    values = RelativeMatchTerm(reference, mask)(RelativeBatch(encoding))
+    values = match(reference, encoding, mask)
     other = torch.where(mask, 3 * encoding, torch.full_like(encoding, 7.0))
-    torch.testing.assert_close(RelativeMatchTerm(0.1 * reference, mask)(RelativeBatch(other)), values)
-    assert not torch.allclose(RelativeMatchTerm(reference, ~mask)(RelativeBatch(encoding)), values)
+    torch.testing.assert_close(match(0.1 * reference, other, mask), values)
+    assert not torch.allclose(match(reference, encoding, ~mask), values)
 
 
 def test_equal_representations_are_at_zero_and_opposite_ones_at_two() -> None:
     reference, _, mask = example()
-    term = RelativeMatchTerm(reference, mask)
-    torch.testing.assert_close(term(RelativeBatch(5 * reference)), torch.zeros(ROWS).double())
-    torch.testing.assert_close(term(RelativeBatch(-reference)), torch.full((ROWS,), 2.0).double())
+    torch.testing.assert_close(match(reference, 5 * reference, mask), torch.zeros(ROWS).double())
+    torch.testing.assert_close(match(reference, -reference, mask), torch.full((ROWS,), 2.0).double())
 
 
 def test_rows_do_not_depend_on_each_other() -> None:
     reference, encoding, mask = example()
-    together = RelativeMatchTerm(reference, mask)(RelativeBatch(encoding))
+    together = match(reference, encoding, mask)
     for row in range(ROWS):
         part = slice(row, row + 1)
-        alone = RelativeMatchTerm(reference[part], mask[part])(RelativeBatch(encoding[part]))
+        alone = match(reference[part], encoding[part], mask[part])
         torch.testing.assert_close(alone[0], together[row])
 
 
 def test_several_sources_are_weighted_terms_of_the_shared_loss() -> None:
     first, encoding, mask = example()
     second = example(1)[0]
-    objective = matching_objective({"a": first, "b": second}, mask, {"a": 1.0, "b": 0.25})
-    values = objective(RelativeBatch(encoding))
-    a, b = (RelativeMatchTerm(r, mask)(RelativeBatch(encoding)) for r in (first, second))
+    objective = matching_objective({"a": 1.0, "b": 0.25})
+    values = objective(batch(encoding, mask, a=first, b=second))
+    a, b = (match(r, encoding, mask) for r in (first, second))
     torch.testing.assert_close(values.total, a + 0.25 * b)
     torch.testing.assert_close(values.raw["b"], b)
 
 
 def test_its_gradient_is_right() -> None:
     reference, encoding, mask = example()
-    term = RelativeMatchTerm(reference, mask)
     encoding.requires_grad_(True)
-    assert torch.autograd.gradcheck(lambda r: term(RelativeBatch(r)), encoding)
+    assert torch.autograd.gradcheck(lambda r: match(reference, r, mask), encoding)
+
+
+def test_a_prompt_of_several_vectors_counts_their_mean() -> None:
+    reference, encoding, mask = example()
+    whole = SoftPromptBatch(
+        torch.zeros(1, ROWS, 2), None, encoding[None], mask, {"a": normalize(reference * mask, dim=1)}
+    )
+    torch.testing.assert_close(
+        RelativeMatchTerm("a")(whole), match(reference, encoding, mask).mean().unsqueeze(0)
+    )
 
 
 def test_shapes_that_do_not_fit() -> None:
     reference, encoding, mask = example()
-    with pytest.raises(UsageError, match=r"reference and mask shapes.*the same"):
-        RelativeMatchTerm(reference[:, 1:], mask)
-    with pytest.raises(UsageError, match=r"encoding shape=\(3, 30\).*\(4, 30\)"):
-        RelativeMatchTerm(reference, mask)(RelativeBatch(encoding[1:]))
+    units = {"a": reference.unsqueeze(1)[:, :, 1:]}
+    vectors = torch.zeros(ROWS, 1, 2)
+    with pytest.raises(UsageError, match=r"encoding shape=\(1, 30\).*\(1, 30\)"):
+        RelativeMatchTerm("a")(
+            SoftPromptBatch(vectors, None, encoding.unsqueeze(1), mask.unsqueeze(1), units)
+        )
+    with pytest.raises(UsageError, match=r"encoding shape=\(1, 29\).*\(1, 30\)"):
+        RelativeMatchTerm("a")(
+            replace(batch(encoding, mask, a=reference), encoding=encoding.unsqueeze(1)[:, :, 1:])
+        )
+    with pytest.raises(UsageError, match=r"the term 'b' matches prompts that are moved"):
+        RelativeMatchTerm("b")(batch(encoding, mask, a=reference))

@@ -56,7 +56,9 @@ def test_the_length_is_measured_in_the_models_tokens() -> None:
     directions = torch.nn.functional.normalize(vectors(lm.embedding_size), dim=2)
     factors = torch.tensor([1.0, 2.0, 0.5])[:, None, None]
     values = VectorLengthTerm(lm)(SoftPromptBatch(directions * usual * factors))
-    torch.testing.assert_close(values, torch.tensor([2.0, 2.0, 2.0]).log().square() * torch.tensor([0.0, 1, 1]))
+    torch.testing.assert_close(
+        values, torch.tensor([2.0, 2.0, 2.0]).log().square() * torch.tensor([0.0, 1, 1])
+    )
 
 
 def test_tokens_are_near_themselves_and_nothing_else_is() -> None:
