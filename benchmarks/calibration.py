@@ -11,7 +11,7 @@ from dataclasses import asdict
 from _common import report
 from relative_closed_form import load
 
-from fuse_repro.adapters import RelativeConfig, shared_anchors
+from fuse_repro.adapters import shared_anchors
 from fuse_repro.adapters.relative.calibration import CalibrationRow, calibrated
 from fuse_repro.weights import cache_folder
 
@@ -30,8 +30,7 @@ def main() -> None:
     figures = {}
     for names in PAIRS:
         source, target = (models[name] for name in names)
-        settings = RelativeConfig(calibrate=True)
-        rows = calibrated([source], target, shared_anchors([source, target]), settings, cache_folder(None))
+        rows = calibrated([source], target, shared_anchors([source, target]), cache_dir=cache_folder(None))
         best = {FRAME[row.centre, row.whiten]: row for row in reversed(rows)}  # of every frame
         figures[" -> ".join(names)] = {frame: asdict(row) for frame, row in best.items()}
         print(

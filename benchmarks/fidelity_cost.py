@@ -12,7 +12,7 @@ import torch
 from _common import config, load, report, seconds
 
 from fuse_repro.alignment.words import Tokenized
-from fuse_repro.runners.assemble import build
+from fuse_repro.runners.assemble import build, build_fit
 
 MAPS = ("fuse", "fuse_pair", "ridge", "procrustes", "relative", "projector", "lookup", "random")
 VARIANTS = {"lookup, rank 128": ["adapter.rank=128"], "lookup, float16": ["adapter.dtype=float16"]}
@@ -30,9 +30,9 @@ def main() -> None:
     cases |= {name: ["adapter=lookup", *more] for name, more in VARIANTS.items()}
     figures = {}
     for name, overrides in cases.items():
-        settings = build(config("experiment=demo", *overrides).adapter)
+        fit_map = build_fit(config("experiment=demo", *overrides).adapter)
         begun = time.perf_counter()
-        fitted = settings.fit(lm, encoder, words, None)
+        fitted = fit_map(lm, encoder, words)
         fit = time.perf_counter() - begun
         alignment = fitted.align(texts, [Tokenized(t.ids, t.words, t.spans) for t in tokens])
         gradient = torch.randn(POINTS, alignment.target_ids.shape[1], encoder.embedding_size)

@@ -12,13 +12,14 @@ model, moved to its own model (`self`), and moved to mini_b by several maps; `bo
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 import torch
 from _common import config, report
 
-from fuse_repro.adapters import ProcrustesConfig, RandomConfig, RelativeConfig
+from fuse_repro.adapters import ProcrustesMap, RandomMap, RelativePromptTransfer
 from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import normal_init
@@ -33,10 +34,11 @@ VARIANTS: dict[str, list[str]] = {
     "kept": [],
 }
 ROLES = ("source", "target", "second")
-CALIBRATED = RelativeConfig(calibrate=True, holdout_noise=2.0)
-PAPER = RelativeConfig(centre=False, ridge=0.0, rescale="after")
-PLAIN = RelativeConfig(ridge=0.0)
 CACHE = cache_folder()
+NOISE = 2.0
+CALIBRATED = partial(RelativePromptTransfer.fit, cache_dir=CACHE, calibrate=True, holdout_noise=NOISE)
+PAPER = partial(RelativePromptTransfer.fit, centre=False, ridge=0.0, rescale="after")
+PLAIN = partial(RelativePromptTransfer.fit, ridge=0.0)
 Move = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
 Moved = tuple[FrozenModel, Move]
 
@@ -50,8 +52,8 @@ def load(variant: str, roles: Sequence[str]) -> tuple[dict[str, FrozenModel], An
 
 def recall(source: FrozenModel, target: FrozenModel) -> dict[str, float]:
     best = {
-        name: replace(CALIBRATED, holdout_noise=noise).fit_sources([source], target, CACHE).calibration[0]
-        for name, noise in (("words", 0.0), ("noisy_words", CALIBRATED.holdout_noise))
+        name: CALIBRATED(source, target, holdout_noise=noise).calibration[0]
+        for name, noise in (("words", 0.0), ("noisy_words", NOISE))
     }
     return {name: round(row.recall, 3) for name, row in best.items()}
 
@@ -70,21 +72,16 @@ def moves(models: Mapping[str, FrozenModel]) -> dict[str, Moved]:
             ),
         )
 
-    add("self", ["source"], source, PLAIN.fit_sources([source], source))
-    add("self, calibrated", ["source"], source, CALIBRATED.fit_sources([source], source, CACHE))
-    add("relative", ["source"], target, CALIBRATED.fit_sources([source], target, CACHE))
-    add("relative, paper", ["source"], target, PAPER.fit_sources([source], target))
-    add("procrustes", ["source"], target, ProcrustesConfig().fit(source, target, (), CACHE))
-    add("random map", ["source"], target, RandomConfig().fit(source, target, (), CACHE))
+    add("self", ["source"], source, PLAIN(source, source))
+    add("self, calibrated", ["source"], source, CALIBRATED(source, source))
+    add("relative", ["source"], target, CALIBRATED(source, target))
+    add("relative, paper", ["source"], target, PAPER(source, target))
+    add("procrustes", ["source"], target, ProcrustesMap.fit(source, target))
+    add("random map", ["source"], target, RandomMap.fit(source, target))
     if "second" in models:
         second = models["second"]
-        add("relative, second", ["second"], target, CALIBRATED.fit_sources([second], target, CACHE))
-        add(
-            "relative, both",
-            ["source", "second"],
-            target,
-            CALIBRATED.fit_sources([source, second], target, CACHE),
-        )
+        add("relative, second", ["second"], target, CALIBRATED(second, target))
+        add("relative, both", ["source", "second"], target, CALIBRATED([source, second], target))
     return table
 
 

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from fuse_repro.metrics.captions import MetricsUnavailable, caption_metrics
 from fuse_repro.metrics.statistics import paired_difference
-from fuse_repro.runners.assemble import PRIMARY, build, build_objective, fit_adapters, load_models
+from fuse_repro.runners.assemble import PRIMARY, build, build_fit, build_objective, fit_adapters, load_models
 from fuse_repro.runners.search.module import PromptSearchModule
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.weights import cache_folder
@@ -82,7 +82,7 @@ def main() -> None:
     first = configs[options.arms[0]]
     models = load_models(first, torch.device("cpu"))
     words = build(first.corpus).words()
-    adapters = fit_adapters(models, build(first.adapter), words, cache_folder(first.cache_dir))
+    adapters = fit_adapters(models, build_fit(first.adapter), words, cache_folder(first.cache_dir))
     objective = build_objective(first.objective, models, adapters)
     runs, seconds = {}, {arm: {} for arm in options.arms}
     for arm, composed in configs.items():

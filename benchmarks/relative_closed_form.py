@@ -9,18 +9,18 @@ anchors that any row's mask keeps; the closed form in float64.
 """
 
 import time
-from dataclasses import replace
 
 import torch
 from _common import config, report
 
-from fuse_repro.adapters import RelativeConfig, RelativePromptTransfer, shared_anchors
+from fuse_repro.adapters import RelativePromptTransfer, shared_anchors
+from fuse_repro.adapters.base import fit_values
+from fuse_repro.adapters.relative.module import PAPER
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.runners.assemble import build
 
 MODELS = {"smollm2": "smollm2_135m", "gemma": "gemma3_270m", "minilm": "minilm"}
 PAIRS = (("smollm2", "gemma"), ("gemma", "smollm2"), ("smollm2", "minilm"))
-PAPER = RelativeConfig.paper()
 
 
 def load() -> dict[str, FrozenModel]:
@@ -52,7 +52,9 @@ def main() -> None:
         prompt = noisy_words(source)
         solved = {}
         for solver in ("closed_form", "adam"):
-            transfer = replace(PAPER, solver=solver).fit_anchors([source], target, anchors)
+            transfer = RelativePromptTransfer.fit(
+                source, target, given=anchors, **(PAPER | {"solver": solver})
+            )
             if solver == "closed_form":
                 timed(transfer, prompt)  # warm up
             solved[solver] = timed(transfer, prompt)
@@ -65,7 +67,8 @@ def main() -> None:
             "adams_excess_loss": excess,
         }
         print(names, figures[" -> ".join(names)], flush=True)
-    report("relative_closed_form", {"m": 5, "k": PAPER.k, "steps": PAPER.steps, "pairs": figures})
+    steps = fit_values(RelativePromptTransfer.fit, PAPER)["steps"]
+    report("relative_closed_form", {"m": 5, "k": PAPER["k"], "steps": steps, "pairs": figures})
 
 
 if __name__ == "__main__":

@@ -2,16 +2,14 @@
 
 from fuse_repro.adapters.anchors import Anchors, shared_anchors
 from fuse_repro.adapters.base import EmbeddingMap
-from fuse_repro.adapters.direct import DirectConfig
-from fuse_repro.adapters.discretise import DiscretiseConfig, DiscretisedMap
-from fuse_repro.adapters.fuse.config import FuseConfig
+from fuse_repro.adapters.direct import DirectMap
+from fuse_repro.adapters.discretise import DiscretisedMap
 from fuse_repro.adapters.fuse.module import FuseAdapterModule
-from fuse_repro.adapters.linear import LinearMap, ProcrustesConfig, RidgeConfig
-from fuse_repro.adapters.lookup import LookupConfig, LookupMap
-from fuse_repro.adapters.projector import ProjectorConfig, ProjectorMap
-from fuse_repro.adapters.random_map import RandomConfig, RandomMap
+from fuse_repro.adapters.linear import LinearMap, ProcrustesMap, RidgeMap
+from fuse_repro.adapters.lookup import LookupMap
+from fuse_repro.adapters.projector import ProjectorMap
+from fuse_repro.adapters.random_map import RandomMap
 from fuse_repro.adapters.relative.calibration import CalibrationRow, calibrate
-from fuse_repro.adapters.relative.config import RelativeConfig
 from fuse_repro.adapters.relative.module import RelativePromptTransfer, TransferResult
 from fuse_repro.alignment.pairs import Alignment
 
@@ -19,23 +17,17 @@ __all__ = [
     "Alignment",
     "Anchors",
     "CalibrationRow",
-    "DirectConfig",
-    "DiscretiseConfig",
+    "DirectMap",
     "DiscretisedMap",
     "EmbeddingMap",
     "FuseAdapterModule",
-    "FuseConfig",
     "LinearMap",
-    "LookupConfig",
     "LookupMap",
-    "ProcrustesConfig",
-    "ProjectorConfig",
+    "ProcrustesMap",
     "ProjectorMap",
-    "RandomConfig",
     "RandomMap",
-    "RelativeConfig",
     "RelativePromptTransfer",
-    "RidgeConfig",
+    "RidgeMap",
     "TransferResult",
     "calibrate",
     "shared_anchors",

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError, require
-
-if TYPE_CHECKING:
-    from fuse_repro.alignment.words import WordTokenizer
-    from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.base import FrozenModel
 
 SELECTIONS = ("all", "frequent", "random")
 
@@ -22,8 +19,9 @@ SELECTIONS = ("all", "frequent", "random")
 class Anchors:
     """K words and the token that stands for each of them in every model.
 
-    words: the K surface words, without the space before them.
-    ids: one [K] tensor of token ids per model, in the order in which the models were given.
+    Attributes:
+        words: the K surface words, without the space before them.
+        ids: one [K] tensor of token ids per model, in the order in which the models were given; on the CPU.
     """
 
     words: tuple[str, ...]
@@ -61,12 +59,13 @@ class Anchors:
 
 @dataclass(frozen=True)
 class AnchorSettings:
-    """Which shared words a map is fitted from; the base of the maps' settings.
+    """Which shared words a map is fitted from.
 
-    anchors: how many; null is every shared word.
-    anchor_selection: "all" (in alphabetical order), "frequent" (wordfreq's order) or "random" (with `seed`).
-    exclude: words that must not be anchors, such as the answers of a task; in any capitalisation.
-    seed: of every random choice of the map.
+    Attributes:
+        anchors: how many; null is every shared word.
+        anchor_selection: "all" (in alphabetical order), "frequent" (wordfreq's order) or "random" (with `seed`).
+        exclude: words that must not be anchors, such as the answers of a task; in any capitalisation.
+        seed: of the random choice.
     """
 
     anchors: int | None = None
@@ -78,8 +77,10 @@ class AnchorSettings:
         object.__setattr__(self, "exclude", tuple(self.exclude))
         _check_selection(self.anchor_selection, self.anchors)
 
-    def choose(self, models: Sequence[FrozenModel]) -> Anchors:
-        """The anchors of these models; see `shared_anchors`."""
+    def choose(self, models: Sequence[FrozenModel], given: Anchors | None = None) -> Anchors:
+        """The anchors of these models, see `shared_anchors`; or those `given`, where there are any."""
+        if given is not None:
+            return given
         return shared_anchors(models, self.anchors, self.anchor_selection, self.seed, self.exclude)
 
 

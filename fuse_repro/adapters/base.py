@@ -4,10 +4,13 @@
 non-differentiable re-tokenisation with the approximate gradient (FUSE, Figure 2 and eq. 5).
 """
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,18 +20,60 @@ from fuse_repro.alignment.words import Tokenized
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 
+Settings = TypeVar("Settings")
+NO_SETTINGS = ("cache_dir", "given")
+
 
 class EmbeddingMap(nn.Module, ABC):
     """A map from the source model's embeddings [*, d_s] to the target model's [*, d_t].
 
     The two models are referred to, not owned: they are no submodules and do not enter the state dict.
+
+    Attributes:
+        takes_several: whether `fit` takes several source models at once.
     """
+
+    takes_several: ClassVar[bool] = False
 
     def __init__(self, source: FrozenModel, target: FrozenModel, shared_tokenizer: bool = False) -> None:
         super().__init__()
         self.shared_tokenizer = shared_tokenizer
         self._models = (source, target)
         self._seen: list[tuple[Tensor, Alignment]] | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        source: FrozenModel,
+        target: FrozenModel,
+        words: Sequence[str],
+        *,
+        cache_dir: Path | None = None,
+    ) -> Self:
+        """The one way to a fitted map; a map's settings are further keywords, each with a default.
+
+        Args:
+            source: the model whose prompts are moved, and that gradients are carried back to.
+            target: the model that the map leads to.
+            words: words of running text, for maps that are fitted from them.
+            cache_dir: where fitted maps are kept and found again; None keeps nothing.
+
+        Raises:
+            UsageError: settings out of range, and models or words that no map can be fitted from.
+        """
+        raise NotImplementedError(f"{cls.__name__} is made from its state, and has no fit")
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """Look at the settings of a fit before a model is loaded.
+
+        Args:
+            settings: keywords of `fit`.
+
+        Raises:
+            UsageError: a keyword that `fit` does not have, or a value out of range.
+        """
+        fit_values(cls.fit, settings)
 
     @property
     def source(self) -> FrozenModel:
@@ -122,3 +167,29 @@ class _Retokenise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         pulled = ctx.embedding_map.pullback(gradients[0], ctx.alignment)
         return pulled.to(**ctx.source_options), None, None, None
+
+
+def fit_values(fit: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a fit: these, and for the others the defaults of its signature.
+
+    Args:
+        fit: takes source, target and words, and then its settings.
+        settings: keyword -> value.
+
+    Raises:
+        UsageError: a keyword that the fit does not have.
+    """
+    keywords = list(inspect.signature(fit).parameters.values())[3:]
+    known = {one.name: one.default for one in keywords if one.name not in NO_SETTINGS}
+    for name in settings:
+        if name not in known:
+            owner = getattr(fit, "__self__", fit).__name__
+            raise UsageError(
+                f"adapter.{name} is no setting of {owner}, which has {', '.join(known) or 'none'}"
+            )
+    return known | dict(settings)
+
+
+def pick(kind: Callable[..., Settings], values: Mapping[str, Any]) -> Settings:
+    """The dataclass `kind`, made of those values that are its fields."""
+    return kind(**{field.name: values[field.name] for field in fields(kind)})  # type: ignore[arg-type]

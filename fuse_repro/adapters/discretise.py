@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.adapters.base import EmbeddingMap, fit_values
 from fuse_repro.adapters.prompt_checks import check_prompt
 from fuse_repro.alignment.pairs import Alignment
 from fuse_repro.alignment.words import CARRIER
@@ -29,11 +29,44 @@ class DiscretisedMap(EmbeddingMap):
     of their embeddings (several="mean") or the "first" one, so that m stays the same.
     """
 
-    def __init__(
-        self, source: FrozenModel, target: FrozenModel, distance: str = "cosine", several: str = "mean"
-    ) -> None:
+    def __init__(self, source: FrozenModel, target: FrozenModel, distance: str, several: str) -> None:
         super().__init__(source, target)
         self.distance, self.several = distance, several
+
+    @classmethod
+    def fit(
+        cls,
+        source: FrozenModel,
+        target: FrozenModel,
+        words: Sequence[str] = (),
+        *,
+        cache_dir: Path | None = None,
+        distance: str = "cosine",
+        several: str = "mean",
+    ) -> Self:
+        """The map between these models; nothing is fitted.
+
+        Args:
+            source: see `EmbeddingMap.fit`.
+            target: as well.
+            words: not used.
+            cache_dir: not used.
+            distance: what is nearest, by "cosine" or "euclidean".
+            several: what stands for a token that the target writes with several: their "mean", or the "first".
+
+        Raises:
+            UsageError: settings out of range.
+        """
+        cls.check(distance=distance, several=several)
+        return cls(source, target, distance, several)
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """See `EmbeddingMap.check`."""
+        values = fit_values(cls.fit, settings)
+        distance, several = values["distance"], values["several"]
+        require(distance in ("cosine", "euclidean"), "adapter.distance", distance, "cosine or euclidean")
+        require(several in ("mean", "first"), "adapter.several", several, "mean or first")
 
     def transfer(self, prompt: Tensor) -> Tensor:
         """Soft prompt [m, d_s] -> [m, d_t]. Raises UsageError for a prompt of another shape, or with NaN."""
@@ -95,27 +128,3 @@ class DiscretisedMap(EmbeddingMap):
         carrier = tokenizer.encode([CARRIER])[0]
         before, after = tokenizer.decode([carrier, [*carrier, token]])
         return after.removeprefix(before)
-
-
-@dataclass(frozen=True)
-class DiscretiseConfig:
-    """Settings of a DiscretisedMap.
-
-    distance: what is nearest, by "cosine" or "euclidean".
-    several: what stands for a token that the target writes with several: their "mean", or the "first".
-    """
-
-    distance: str = "cosine"
-    several: str = "mean"
-
-    def __post_init__(self) -> None:
-        require(
-            self.distance in ("cosine", "euclidean"), "adapter.distance", self.distance, "cosine or euclidean"
-        )
-        require(self.several in ("mean", "first"), "adapter.several", self.several, "mean or first")
-
-    def fit(
-        self, source: FrozenModel, target: FrozenModel, words: Sequence[str], cache_dir: Path | None = None
-    ) -> DiscretisedMap:
-        """Nothing to fit: `words` and `cache_dir` are there for the interface."""
-        return DiscretisedMap(source, target, self.distance, self.several)

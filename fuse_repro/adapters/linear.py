@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from fuse_repro.adapters.anchors import Anchors, AnchorSettings
-from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.adapters.base import EmbeddingMap, fit_values, pick
 from fuse_repro.adapters.fuse.pull import pull_words
 from fuse_repro.adapters.prompt_checks import check_prompt
 from fuse_repro.algebra.least_squares import solve_gram
@@ -77,66 +76,112 @@ def pull_linear(gradient: Tensor, alignment: Alignment, weight: Tensor) -> Tenso
     return result
 
 
-@dataclass(frozen=True)
-class LinearConfig(AnchorSettings, ABC):
-    """Settings of a linear map fitted on shared anchors.
+class RidgeMap(LinearMap):
+    """Least squares from the anchors' source to their target embeddings."""
 
-    centre: subtract each side's mean before the fit, and add the target's back.
-    """
-
-    centre: bool = True
-
+    @classmethod
     def fit(
-        self, source: FrozenModel, target: FrozenModel, words: Sequence[str], cache_dir: Path | None = None
-    ) -> LinearMap:
-        """Fit on the shared anchors; `words` and `cache_dir` are there for the interface (a fit takes seconds)."""
-        return self.fit_anchors(source, target, self.choose([source, target]))
+        cls,
+        source: FrozenModel,
+        target: FrozenModel,
+        words: Sequence[str] = (),
+        *,
+        cache_dir: Path | None = None,
+        given: Anchors | None = None,
+        anchors: int | None = None,
+        anchor_selection: str = "all",
+        exclude: Collection[str] = (),
+        centre: bool = True,
+        ridge: float = 0.01,
+        seed: int = 0,
+    ) -> Self:
+        """Fit on shared anchors, which takes seconds; nothing is kept in `cache_dir`.
 
-    @abstractmethod
-    def fit_anchors(self, source: FrozenModel, target: FrozenModel, anchors: Anchors) -> LinearMap:
-        """Fit on these anchors."""
+        Args:
+            source: see `EmbeddingMap.fit`.
+            target: as well.
+            words: not used: the anchors come from the vocabularies.
+            cache_dir: not used.
+            given: fit on these anchors instead of choosing them.
+            anchors: see `AnchorSettings`.
+            anchor_selection: as well.
+            exclude: as well.
+            centre: subtract each side's mean before the fit, and add the target's back.
+            ridge: relative to the mean diagonal of X^T X; 0 is the pseudoinverse (FUSE's map for words of one
+                token, fitted on anchors).
+            seed: of the choice of anchors.
+
+        Raises:
+            UsageError: settings out of range, and models that share too few words.
+        """
+        cls.check(ridge=ridge)
+        settings = AnchorSettings(anchors, anchor_selection, exclude, seed)
+        chosen = settings.choose([source, target], given)
+        x, y, means = _centred(source, target, chosen, centre)
+        return cls(source, target, solve_gram(x.T @ x, x.T @ y, ridge), *means)
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """See `EmbeddingMap.check`."""
+        values = fit_values(cls.fit, settings)
+        pick(AnchorSettings, values)
+        require(values["ridge"] >= 0, "adapter.ridge", values["ridge"], "0 (pseudoinverse) or more")
 
 
-@dataclass(frozen=True)
-class RidgeConfig(LinearConfig):
-    """Least squares from the anchors' source to their target embeddings.
-
-    ridge: relative to the mean diagonal of X^T X; 0 is the pseudoinverse (FUSE's map for words of one token,
-        fitted on anchors).
-    """
-
-    ridge: float = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.ridge >= 0, "adapter.ridge", self.ridge, "0 (pseudoinverse) or more")
-
-    def fit_anchors(self, source: FrozenModel, target: FrozenModel, anchors: Anchors) -> LinearMap:
-        """Fit on these anchors."""
-        x, y, means = _centred(source, target, anchors, self.centre)
-        return LinearMap(source, target, solve_gram(x.T @ x, x.T @ y, self.ridge), *means)
-
-
-@dataclass(frozen=True)
-class ProcrustesConfig(LinearConfig):
+class ProcrustesMap(LinearMap):
     """The orthogonal map that brings the anchors' source embeddings closest to their target embeddings.
 
     Schönemann (1966): with X^T Y = U S V^T, the map is U V^T. Between unequal sizes it is the matching
     semi-orthogonal one, of rank min(d_s, d_t).
-
-    scale: multiply by the factor that fits the target's lengths best; otherwise lengths are kept.
     """
 
-    scale: bool = True
+    @classmethod
+    def fit(
+        cls,
+        source: FrozenModel,
+        target: FrozenModel,
+        words: Sequence[str] = (),
+        *,
+        cache_dir: Path | None = None,
+        given: Anchors | None = None,
+        anchors: int | None = None,
+        anchor_selection: str = "all",
+        exclude: Collection[str] = (),
+        centre: bool = True,
+        scale: bool = True,
+        seed: int = 0,
+    ) -> Self:
+        """Fit on shared anchors, which takes seconds; nothing is kept in `cache_dir`.
 
-    def fit_anchors(self, source: FrozenModel, target: FrozenModel, anchors: Anchors) -> LinearMap:
-        """Fit on these anchors."""
-        x, y, means = _centred(source, target, anchors, self.centre)
+        Args:
+            source: see `EmbeddingMap.fit`.
+            target: as well.
+            words: not used: the anchors come from the vocabularies.
+            cache_dir: not used.
+            given: fit on these anchors instead of choosing them.
+            anchors: see `AnchorSettings`.
+            anchor_selection: as well.
+            exclude: as well.
+            centre: subtract each side's mean before the fit, and add the target's back.
+            scale: multiply by the factor that fits the target's lengths best; otherwise lengths are kept.
+            seed: of the choice of anchors.
+
+        Raises:
+            UsageError: settings out of range, and models that share too few words.
+        """
+        settings = AnchorSettings(anchors, anchor_selection, exclude, seed)
+        chosen = settings.choose([source, target], given)
+        x, y, means = _centred(source, target, chosen, centre)
         u, singular, v = torch.linalg.svd(x.T @ y, full_matrices=False)
         weight = u @ v
-        if self.scale:
+        if scale:
             weight = weight * (singular.sum() / (x @ weight).square().sum())
-        return LinearMap(source, target, weight, *means)
+        return cls(source, target, weight, *means)
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """See `EmbeddingMap.check`."""
+        pick(AnchorSettings, fit_values(cls.fit, settings))
 
 
 def _centred(

@@ -11,12 +11,12 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.adapters.base import EmbeddingMap, fit_values, pick
 from fuse_repro.adapters.linear import pull_linear
 from fuse_repro.adapters.prompt_checks import check_prompt
 from fuse_repro.algebra.least_squares import solve_gram
@@ -33,13 +33,36 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 STATE = ("codes", "basis", "centre", "weight", "source_mean")
 
 
+@dataclass(frozen=True)
+class LookupSettings:
+    """How a table is kept; see `LookupMap.fit`."""
+
+    rank: int | None
+    dtype: str
+    max_gib: float
+    ridge: float
+
+    def __post_init__(self) -> None:
+        whole = self.rank is None or self.rank >= 1
+        require(whole, "adapter.rank", self.rank, "at least 1, or null for full rank")
+        require(self.dtype in DTYPES, "adapter.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        require(self.max_gib > 0, "adapter.max_gib", self.max_gib, "above 0")
+        require(self.ridge >= 0, "adapter.ridge", self.ridge, "0 or more")
+
+
 class LookupMap(EmbeddingMap):
     """A table of the target's embeddings for every source token.
 
-    codes: [V, r]; basis: [r, d_t]; centre: [d_t]. Token c is codes[c] @ basis + centre; without low rank the basis
-    is empty ([0, d_t]) and the codes are the rows themselves.
-    weight: [d_s, d_t] and source_mean [d_s]: the linear map closest to the table over the whole vocabulary, for
-    vectors that are no tokens: soft prompts, and gradients by the source's embeddings.
+    Token c is codes[c] @ basis + centre; without low rank the basis is empty ([0, d_t]) and the codes are the rows
+    themselves. The linear map closest to the table over the whole vocabulary serves vectors that are no tokens: soft
+    prompts, and gradients by the source's embeddings.
+
+    Attributes:
+        codes: [V, r].
+        basis: [r, d_t].
+        centre: [d_t].
+        weight: [d_s, d_t], of the linear map.
+        source_mean: [d_s], of the linear map.
     """
 
     codes: Tensor
@@ -52,6 +75,51 @@ class LookupMap(EmbeddingMap):
         super().__init__(source, target)
         for name in STATE:
             self.register_buffer(name, state[name].to(source.device))
+
+    @classmethod
+    def fit(
+        cls,
+        source: FrozenModel,
+        target: FrozenModel,
+        words: Sequence[str] = (),
+        *,
+        cache_dir: Path | None = None,
+        rank: int | None = None,
+        dtype: str = "float32",
+        max_gib: float = 2.0,
+        ridge: float = 0.01,
+    ) -> Self:
+        """Write the table, or find it in `cache_dir`.
+
+        Args:
+            source: see `EmbeddingMap.fit`.
+            target: as well.
+            words: not used: the whole vocabulary is looked up.
+            cache_dir: see `EmbeddingMap.fit`.
+            rank: of the table, null is full rank; the best approximation by r directions.
+            dtype: of the stored table: float32, float16 or bfloat16 (slower to multiply on a CPU).
+            max_gib: refuse a table larger than this.
+            ridge: of the linear map closest to the table, relative to the mean diagonal of its normal equations.
+
+        Raises:
+            UsageError: settings out of range, a table that is too large, and a target that can write no token.
+        """
+        settings = LookupSettings(rank, dtype, max_gib, ridge)
+        _check_size(source, target, settings)
+        inputs = _inputs(source, target, settings)
+        path = None if cache_dir is None else store.cache_path(cache_dir, inputs)
+        if path is not None and path.exists():
+            with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
+                return cls(source, target, store.load(path)[0])
+        state = _state(source, target, settings)
+        if path is not None:
+            store.save(path, state, inputs)
+        return cls(source, target, state)
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """See `EmbeddingMap.check`."""
+        pick(LookupSettings, fit_values(cls.fit, settings))
 
     def rows(self, ids: Tensor) -> Tensor:
         """The table's rows of these tokens: [n, d_t], float32."""
@@ -93,109 +161,75 @@ def _share(token: int, source_count: int, target_count: int) -> tuple[int, int]:
     return begin, target_count if token == source_count - 1 else begin + 1
 
 
-@dataclass(frozen=True)
-class LookupConfig:
-    """Settings of a LookupMap.
+def table_gib(source: FrozenModel, target: FrozenModel, rank: int | None, dtype: str) -> float:
+    """How large the table of this rank and dtype is, in GiB."""
+    width = target.embedding_size if rank is None else rank
+    return source.tokenizer.vocab_size * width * DTYPES[dtype].itemsize / 2**30
 
-    rank: of the table, null is full rank; the best approximation by r directions.
-    dtype: of the stored table: float32, float16 or bfloat16 (slower to multiply on a CPU).
-    max_gib: refuse a table larger than this.
-    ridge: of the linear map closest to the table, relative to the mean diagonal of its normal equations.
-    """
 
-    rank: int | None = None
-    dtype: str = "float32"
-    max_gib: float = 2.0
-    ridge: float = 0.01
+def _check_size(source: FrozenModel, target: FrozenModel, settings: LookupSettings) -> None:
+    rank, width = settings.rank, target.embedding_size
+    size = table_gib(source, target, rank, settings.dtype)
+    if rank is not None:
+        require(rank <= width, "adapter.rank", rank, f"at most {width}, or null for full rank")
+    if size > settings.max_gib:
+        fits = int((rank or width) * settings.max_gib / size)
+        raise UsageError(
+            f"a lookup table of {source.tokenizer.vocab_size} tokens x {rank or width} takes {size:.3g} GiB, "
+            f"above adapter.max_gib={settings.max_gib:g}: raise it, or set adapter.rank={max(fits, 1)} (low rank) or "
+            "adapter.dtype=float16"
+        )
 
-    def __post_init__(self) -> None:
-        whole = self.rank is None or self.rank >= 1
-        require(whole, "adapter.rank", self.rank, "at least 1, or null for full rank")
-        require(self.dtype in DTYPES, "adapter.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
-        require(self.max_gib > 0, "adapter.max_gib", self.max_gib, "above 0")
-        require(self.ridge >= 0, "adapter.ridge", self.ridge, "0 or more")
 
-    def fit(
-        self, source: FrozenModel, target: FrozenModel, words: Sequence[str], cache_dir: Path | None = None
-    ) -> LookupMap:
-        """Write the table, or find it in `cache_dir`; `words` is there for the interface.
+def _inputs(source: FrozenModel, target: FrozenModel, settings: LookupSettings) -> dict[str, Any]:
+    used = {key: value for key, value in asdict(settings).items() if key != "max_gib"}
+    models = {"source": source.fingerprint, "target": target.fingerprint}
+    return {"kind": "lookup", "format": FORMAT, **models, "settings": used}
 
-        Raises UsageError for a table that is too large, and where no token can be read by the target.
-        """
-        self._check_size(source, target)
-        inputs = self._inputs(source, target)
-        path = None if cache_dir is None else store.cache_path(cache_dir, inputs)
-        if path is not None and path.exists():
-            with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
-                return LookupMap(source, target, store.load(path)[0])
-        state = self._state(source, target)
-        if path is not None:
-            store.save(path, state, inputs)
-        return LookupMap(source, target, state)
 
-    def gib(self, source: FrozenModel, target: FrozenModel) -> float:
-        """How large the table is."""
-        width = target.embedding_size if self.rank is None else self.rank
-        return source.tokenizer.vocab_size * width * DTYPES[self.dtype].itemsize / 2**30
+@torch.no_grad()
+def _state(source: FrozenModel, target: FrozenModel, settings: LookupSettings) -> dict[str, Tensor]:
+    """Two passes over the vocabulary in blocks: moments first, then the rows."""
+    rank, dtype = settings.rank, DTYPES[settings.dtype]
+    count, x_size, y_size = source.tokenizer.vocab_size, source.embedding_size, target.embedding_size
+    moments = torch.zeros(x_size + y_size, x_size + y_size, dtype=torch.float64)
+    sums, used = torch.zeros(x_size + y_size, dtype=torch.float64), 0
+    blocks = range(0, count, BLOCK)
+    rows = torch.zeros(count if rank is None else 0, y_size, dtype=dtype)
+    missing = []
+    for begin in track(blocks, "looking up the vocabulary"):
+        ids = torch.arange(begin, min(begin + BLOCK, count))
+        y, known = _look_up(source, target, ids)
+        joint = torch.cat([source.embedding_table()[ids].cpu().double(), y.double()], dim=1)[known]
+        moments += joint.T @ joint
+        sums += joint.sum(0)
+        used += int(known.sum())
+        missing.append(ids[~known])
+        if rank is None:
+            rows[ids] = y.to(rows.dtype)
+    if used == 0:
+        raise UsageError(f"no token of {source.name} can be written by {target.name}: use another map")
+    mean = sums / used
+    covariance = moments - used * torch.outer(mean, mean)
+    weight = solve_gram(covariance[:x_size, :x_size], covariance[:x_size, x_size:], settings.ridge)
+    centre, basis = mean[x_size:].float(), torch.zeros(0, y_size)
+    if rank is None:
+        rows -= centre.to(rows.dtype)
+    else:
+        directions = torch.linalg.eigh(covariance[x_size:, x_size:]).eigenvectors
+        basis = directions.flip(1)[:, :rank].T.float().contiguous()
+        rows = torch.cat([_coded(source, target, begin, centre, basis, dtype) for begin in blocks])
+    rows[torch.cat(missing)] = 0
+    mean_x = mean[:x_size].float()
+    return dict(zip(STATE, (rows, basis, centre, weight.float(), mean_x), strict=True))
 
-    def _check_size(self, source: FrozenModel, target: FrozenModel) -> None:
-        size, width = self.gib(source, target), target.embedding_size
-        if self.rank is not None:
-            require(self.rank <= width, "adapter.rank", self.rank, f"at most {width}, or null for full rank")
-        if size > self.max_gib:
-            fits = int((self.rank or width) * self.max_gib / size)
-            raise UsageError(
-                f"a lookup table of {source.tokenizer.vocab_size} tokens x {self.rank or width} takes {size:.3g} GiB, "
-                f"above adapter.max_gib={self.max_gib:g}: raise it, or set adapter.rank={max(fits, 1)} (low rank) or "
-                "adapter.dtype=float16"
-            )
 
-    def _inputs(self, source: FrozenModel, target: FrozenModel) -> dict[str, Any]:
-        settings = {key: value for key, value in asdict(self).items() if key != "max_gib"}
-        models = {"source": source.fingerprint, "target": target.fingerprint}
-        return {"kind": "lookup", "format": FORMAT, **models, "settings": settings}
-
-    @torch.no_grad()
-    def _state(self, source: FrozenModel, target: FrozenModel) -> dict[str, Tensor]:
-        """Two passes over the vocabulary in blocks: moments first, then the rows."""
-        count, x_size, y_size = source.tokenizer.vocab_size, source.embedding_size, target.embedding_size
-        moments = torch.zeros(x_size + y_size, x_size + y_size, dtype=torch.float64)
-        sums, used = torch.zeros(x_size + y_size, dtype=torch.float64), 0
-        blocks = range(0, count, BLOCK)
-        rows = torch.zeros(count if self.rank is None else 0, y_size, dtype=DTYPES[self.dtype])
-        missing = []
-        for begin in track(blocks, "looking up the vocabulary"):
-            ids = torch.arange(begin, min(begin + BLOCK, count))
-            y, known = _look_up(source, target, ids)
-            joint = torch.cat([source.embedding_table()[ids].cpu().double(), y.double()], dim=1)[known]
-            moments += joint.T @ joint
-            sums += joint.sum(0)
-            used += int(known.sum())
-            missing.append(ids[~known])
-            if self.rank is None:
-                rows[ids] = y.to(rows.dtype)
-        if used == 0:
-            raise UsageError(f"no token of {source.name} can be written by {target.name}: use another map")
-        mean = sums / used
-        covariance = moments - used * torch.outer(mean, mean)
-        weight = solve_gram(covariance[:x_size, :x_size], covariance[:x_size, x_size:], self.ridge)
-        centre, basis = mean[x_size:].float(), torch.zeros(0, y_size)
-        if self.rank is None:
-            rows -= centre.to(rows.dtype)
-        else:
-            directions = torch.linalg.eigh(covariance[x_size:, x_size:]).eigenvectors
-            basis = directions.flip(1)[:, : self.rank].T.float().contiguous()
-            rows = torch.cat([self._coded(source, target, begin, centre, basis) for begin in blocks])
-        rows[torch.cat(missing)] = 0
-        mean_x = mean[:x_size].float()
-        return dict(zip(STATE, (rows, basis, centre, weight.float(), mean_x), strict=True))
-
-    def _coded(
-        self, source: FrozenModel, target: FrozenModel, begin: int, centre: Tensor, basis: Tensor
-    ) -> Tensor:
-        """One block of the table in the low-rank basis."""
-        ids = torch.arange(begin, min(begin + BLOCK, source.tokenizer.vocab_size))
-        return ((_look_up(source, target, ids)[0] - centre) @ basis.T).to(DTYPES[self.dtype])
+def _coded(
+    source: FrozenModel, target: FrozenModel, begin: int, centre: Tensor, basis: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """One block of the table in the low-rank basis."""
+    ids = torch.arange(begin, min(begin + BLOCK, source.tokenizer.vocab_size))
+    return ((_look_up(source, target, ids)[0] - centre) @ basis.T).to(dtype)
 
 
 def _look_up(source: FrozenModel, target: FrozenModel, ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from torch import Tensor
 
 from fuse_repro.adapters.base import EmbeddingMap
-from fuse_repro.adapters.fuse.pull import pull_words, random_tensor_map
+from fuse_repro.adapters.fuse.pull import RandomMaps, pull_words
 from fuse_repro.alignment.pairs import Alignment, WordPair
 from fuse_repro.models.base import FrozenModel
 
@@ -20,15 +20,28 @@ class RandomMap(EmbeddingMap):
 
     def __init__(self, source: FrozenModel, target: FrozenModel, seed: int = 0) -> None:
         super().__init__(source, target)
-        self.seed = seed
         lengths = [
             float(model.embedding_table().float().square().sum(1).mean()) for model in (source, target)
         ]
-        self.std = (lengths[1] / lengths[0] / target.embedding_size) ** 0.5
+        std = (lengths[1] / lengths[0] / target.embedding_size) ** 0.5
+        self._maps = RandomMaps((source.embedding_size, target.embedding_size), std, seed)
+
+    @classmethod
+    def fit(
+        cls,
+        source: FrozenModel,
+        target: FrozenModel,
+        words: Sequence[str] = (),
+        *,
+        cache_dir: Path | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """The map drawn with `seed`; nothing is fitted, and `words` and `cache_dir` are not used."""
+        return cls(source, target, seed)
 
     def transfer(self, prompt: Tensor) -> Tensor:
         """Soft prompt [m, d_s] -> [m, d_t]."""
-        return prompt @ self._map(1)[..., 0].to(prompt)
+        return prompt @ self._maps.like(1, prompt)[..., 0]
 
     def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
         """Gradient [B, S_t, d_t] -> [B, S_s, d_s]; a random direction for every word."""
@@ -37,22 +50,5 @@ class RandomMap(EmbeddingMap):
             groups[max(word.source_count, word.target_count)].append(word)
         result = gradient.new_zeros(alignment.rows, alignment.source_length, self.source.embedding_size)
         for depth, words in groups.items():
-            pull_words(gradient, result, words, self._map(depth).to(gradient))
+            pull_words(gradient, result, words, self._maps.like(depth, gradient))
         return result
-
-    def _map(self, depth: int) -> Tensor:
-        sizes = (self.source.embedding_size, self.target.embedding_size)
-        return random_tensor_map(sizes, depth, self.std, self.seed)
-
-
-@dataclass(frozen=True)
-class RandomConfig:
-    """Settings of a RandomMap."""
-
-    seed: int = 0
-
-    def fit(
-        self, source: FrozenModel, target: FrozenModel, words: Sequence[str], cache_dir: Path | None = None
-    ) -> RandomMap:
-        """Nothing to fit: `words` and `cache_dir` are there for the interface."""
-        return RandomMap(source, target, self.seed)

@@ -1,8 +1,10 @@
 """From the config groups to models, adapters and the objective."""
 
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +25,7 @@ from fuse_repro.search import Optimizer
 from fuse_repro.weights import cache_folder
 
 PRIMARY = "lm"
+Fit = partial[EmbeddingMap]
 
 
 def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
@@ -37,6 +40,34 @@ def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
                 f"{node.get('_target_')} cannot be made from these values: {error.__cause__}"
             ) from error
         raise
+
+
+def build_fit(node: DictConfig) -> Fit:
+    """The fit of the map that a node of conf/adapter names, with its settings, which are checked.
+
+    Args:
+        node: `_target_` is the `fit` of a map's class, the other keys its settings.
+
+    Returns:
+        Called with source, target and words, and `cache_dir=`, it gives the fitted map.
+
+    Raises:
+        UsageError: a key that the fit does not have, or a value out of range.
+    """
+    fit: Fit = build(node, _partial_=True)
+    check = getattr(map_class(fit), "check", None)
+    try:
+        if check is not None:
+            check(**fit.keywords)
+        inspect.signature(fit.func).bind("source", "target", "words", cache_dir=None, **fit.keywords)
+    except TypeError as error:
+        raise UsageError(f"{node.get('_target_')} cannot fit a map with these values: {error}") from error
+    return fit
+
+
+def map_class(fit: Fit) -> Any:
+    """The class whose `fit` it is; the function itself where it is of no class."""
+    return getattr(fit.func, "__self__", fit.func)
 
 
 def part_values(config: DictConfig, part: str) -> dict[str, Any]:
@@ -80,12 +111,12 @@ def load_models(config: DictConfig, device: torch.device) -> dict[str, FrozenMod
 
 
 def fit_adapters(
-    models: Mapping[str, FrozenModel], settings: Any, words: tuple[str, ...], cache_dir: Path
+    models: Mapping[str, FrozenModel], fit: Fit, words: tuple[str, ...], cache_dir: Path
 ) -> dict[str, EmbeddingMap]:
     """An adapter from the primary model to every other: role -> map."""
     primary = models[PRIMARY]
     return {
-        role: settings.fit(primary, model, words, cache_dir)
+        role: fit(primary, model, words, cache_dir=cache_dir)
         for role, model in models.items()
         if role != PRIMARY
     }
@@ -134,7 +165,12 @@ def prepare_search(
     Everything that can be checked without a model is checked before one is loaded; `check` sees the models
     before the directory is opened. Raises UsageError for settings or data that cannot be used.
     """
-    optimizer, adapter, corpus = build(config.optimizer), build(config.adapter), build(config.corpus)
+    optimizer, corpus = build(config.optimizer), build(config.corpus)
+    fit = None if config.adapter is None else build_fit(config.adapter)
+    needed = optimizer.uses_gradients and fit is None
+    require(
+        not needed, "adapter", None, "a map, such as adapter=lookup, for an optimizer that uses gradients"
+    )
     term_weights(config.objective)
     data = build(config.dataset)
     data.setup("predict")
@@ -148,7 +184,7 @@ def prepare_search(
     directory.open(device=str(device), weights=files)
     begun = time.perf_counter()
     adapters = {}
-    if optimizer.uses_gradients:
-        adapters = fit_adapters(models, adapter, corpus.words(), cache_folder(config.cache_dir))
+    if optimizer.uses_gradients and fit is not None:
+        adapters = fit_adapters(models, fit, corpus.words(), cache_folder(config.cache_dir))
     fit_seconds = time.perf_counter() - begun
     return PromptSearchParts(data, trainer, optimizer, cast(CausalLM, lm), models, adapters, fit_seconds)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.metrics.fidelity import grouped_mean
 from fuse_repro.report.page import build_report
-from fuse_repro.runners.assemble import build, build_trainer, part_values
+from fuse_repro.runners.assemble import build_fit, build_trainer, part_values
 from fuse_repro.runners.search import caption
 from fuse_repro.runners.transfer import runner as prompt_transfer
 from fuse_repro.runs.directory import RESULTS, STATUS, RunDirectory, read_json, read_records
@@ -24,7 +24,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     require(bool(config.methods), "methods", {}, "at least one map, as +adapter@methods.lookup=lookup")
     for node in config.methods.values():
-        build(node)
+        build_fit(node)
     device = str(build_trainer(config.trainer).strategy.root_device)
     directory.open(device=device, weights={})
     moved, reason = _part(config, directory, "transfer", None, prompt_transfer.run)

@@ -131,9 +131,9 @@ def test_the_papers_own_choices_and_the_default() -> None:
     assert (paper.optimizer.candidates, paper.optimizer.beam) == (512, 5)
     assert (paper.optimizer.linearisation.kind, paper.optimizer.linearisation.word) == ("dummy", "!")
     assert (paper.optimizer.zeroth, paper.optimizer.calibrated) == ("none", False)
-    assert paper.adapter._target_.endswith("FuseConfig")
+    assert paper.adapter._target_.endswith("FuseAdapterModule.fit")
     assert paper.adapter.compat == "paper"
-    assert default.adapter._target_.endswith("LookupConfig")
+    assert default.adapter._target_.endswith("LookupMap.fit")
     assert (default.optimizer.zeroth, default.optimizer.calibrated) == ("context", True)
     assert default.optimizer.linearisation.kind == "random"
 

@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from fuse_repro import schema
-from fuse_repro.adapters import FuseConfig, RandomConfig
+from fuse_repro.adapters import EmbeddingMap, FuseAdapterModule, RandomMap
 from fuse_repro.cli import main
 from fuse_repro.objectives import MultiObjectiveLoss, PromptBatch, TextMatchTerm
 from fuse_repro.runners.assemble import build
@@ -59,8 +59,8 @@ def test_the_fitted_map_ranks_candidates_and_a_random_one_does_not() -> None:
     tokens = torch.tensor([ids[0] for ids in candidates if len(ids) == 1][:400])
     texts = [f"An image of{piece}" for piece in lm.tokenizer.decode([[int(token)] for token in tokens])]
 
-    def correlation(settings: FuseConfig | RandomConfig) -> float:
-        term = TextMatchTerm("text", encoder, settings.fit(lm, encoder, words, cache_folder(None)))
+    def correlation(kind: type[EmbeddingMap]) -> float:
+        term = TextMatchTerm("text", encoder, kind.fit(lm, encoder, words, cache_dir=cache_folder(None)))
         values = []
         for target in ("A man rides a horse.", "A plate of food on a table.", "A train at the station."):
             targets = {"text": term.target(target)}
@@ -75,5 +75,5 @@ def test_the_fitted_map_ranks_candidates_and_a_random_one_does_not() -> None:
         return sum(values) / len(values)
 
     assert len(tokens) == 400
-    assert correlation(FuseConfig()) > 0.15
-    assert abs(correlation(RandomConfig())) < 0.15
+    assert correlation(FuseAdapterModule) > 0.15
+    assert abs(correlation(RandomMap)) < 0.15

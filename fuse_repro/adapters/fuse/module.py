@@ -7,20 +7,20 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
-from fuse_repro.adapters.base import EmbeddingMap
-from fuse_repro.adapters.fuse.config import FuseConfig
+from fuse_repro.adapters.base import EmbeddingMap, fit_values, pick
 from fuse_repro.adapters.fuse.fit import Key, fit_maps, fit_shared_map, group_words
-from fuse_repro.adapters.fuse.pull import pull_words, random_tensor_map
+from fuse_repro.adapters.fuse.pull import RandomMaps, pull_words
+from fuse_repro.adapters.fuse.settings import FuseSettings
 from fuse_repro.alignment.pairs import Alignment, WordPair, same_tokenizer
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.storage import tensors as store
 
-FORMAT = 1
+FORMAT = 2
 
 
 class FuseAdapterModule(EmbeddingMap):
@@ -34,6 +34,11 @@ class FuseAdapterModule(EmbeddingMap):
     T = V_s^+ * V_t fitted for words of its length (paper, eq. 5 and Algorithm 1).
 
     The maps [d_s, d_t, n] are buffers, one per word length.
+
+    Attributes:
+        settings: of the fit, and of how its maps are used.
+        inputs: what the maps were fitted from.
+        keys: of the maps: (l_t,), a target count, or (l_s, l_t), counts of both sides.
     """
 
     def __init__(
@@ -41,16 +46,26 @@ class FuseAdapterModule(EmbeddingMap):
         source: FrozenModel,
         target: FrozenModel,
         maps: Mapping[Key, Tensor],
-        config: FuseConfig,
+        settings: FuseSettings,
         inputs: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(source, target, shared_tokenizer=_is_shared(source, target, config))
-        self.config = config
+        """
+        Args:
+            source: the model that gradients are carried back to.
+            target: the model that they come from.
+            maps: fitted map [d_s, d_t, n] of every key, as `fit_maps` gives them.
+            settings: of the fit, and of how its maps are used.
+            inputs: what the maps were fitted from, kept with them by `save`.
+        """
+        super().__init__(source, target, shared_tokenizer=_is_shared(source, target, settings))
+        self.settings = settings
         self.inputs = dict(inputs or {})
         self.keys = tuple(sorted(maps))
         for key in self.keys:
             self.register_buffer(_buffer_name(key), maps[key].to(source.device))
-        self._beyond: dict[int, Tensor] = {}
+        longest = self.map(max(self.keys, key=lambda key: (len(key), key)))
+        std = float(longest.square().mean().sqrt()) if settings.beyond == "random" else 0.0
+        self._beyond = RandomMaps((source.embedding_size, target.embedding_size), std, settings.seed)
 
     @classmethod
     def fit(
@@ -60,45 +75,54 @@ class FuseAdapterModule(EmbeddingMap):
         words: Sequence[str],
         *,
         cache_dir: Path | None = None,
-        **settings: Any,
-    ) -> FuseAdapterModule:
-        """Fit on the embeddings of `words` in both models; `settings` are those of FuseConfig.
+        max_tokens: int = 4,
+        words_per_length: int = 16384,
+        selection: str = "random",
+        group_by: str = "target",
+        ridge: float = 0.0,
+        beyond: str = "random",
+        shared_tokenizer: bool | None = None,
+        compat: str | Sequence[str] = "paper",
+        seed: int = 0,
+        dtype: str = "float64",
+    ) -> Self:
+        """Fit on the embeddings of `words` in both models; FuseSettings says what the settings are.
 
-        With `cache_dir` the maps are kept there and found again. Raises UsageError for a setting out of
-        range and where no word can be used.
+        With `cache_dir` the maps are kept there and found again.
+
+        Raises:
+            UsageError: a setting out of range, and no word that can be used.
         """
-        return cls.from_config(FuseConfig(**settings), source, target, words, cache_dir)
-
-    @classmethod
-    def from_config(
-        cls,
-        config: FuseConfig,
-        source: FrozenModel,
-        target: FrozenModel,
-        words: Sequence[str],
-        cache_dir: Path | None = None,
-    ) -> FuseAdapterModule:
-        """As `fit`, with the settings in one object."""
-        inputs = {
-            "kind": "fuse",
-            "format": FORMAT,
-            "source": source.fingerprint,
-            "target": target.fingerprint,
-            "words": store.words_digest(words),
-            "settings": config.fit_inputs(),
-        }
+        settings = FuseSettings(
+            max_tokens=max_tokens,
+            words_per_length=words_per_length,
+            selection=selection,
+            group_by=group_by,
+            ridge=ridge,
+            beyond=beyond,
+            shared_tokenizer=shared_tokenizer,
+            compat=compat,
+            seed=seed,
+            dtype=dtype,
+        )
+        inputs = _inputs(source, target, words, settings)
         path = None if cache_dir is None else store.cache_path(cache_dir, inputs)
         if path is not None and path.exists():
             with contextlib.suppress(UsageError):  # a damaged file is fitted again and replaced
-                return cls.load(path, source, target, config)
-        if _is_shared(source, target, config):
-            maps: dict[Key, Tensor] = {(1,): fit_shared_map(source, target, config)}
+                return cls.load(path, source, target, settings)
+        if _is_shared(source, target, settings):
+            maps: dict[Key, Tensor] = {(1,): fit_shared_map(source, target, settings)}
         else:
-            maps = fit_maps(source, target, group_words(source, target, words, config), config)
-        adapter = cls(source, target, maps, config, inputs)
+            maps = fit_maps(source, target, group_words(source, target, words, settings), settings)
+        adapter = cls(source, target, maps, settings, inputs)
         if path is not None:
             adapter.save(path)
         return adapter
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """See `EmbeddingMap.check`."""
+        pick(FuseSettings, fit_values(cls.fit, settings))
 
     def save(self, path: Path) -> None:
         """Write the maps and what they were fitted from as safetensors."""
@@ -106,9 +130,19 @@ class FuseAdapterModule(EmbeddingMap):
 
     @classmethod
     def load(
-        cls, path: Path, source: FrozenModel, target: FrozenModel, config: FuseConfig | None = None
-    ) -> FuseAdapterModule:
-        """Read what `save` wrote. Raises UsageError where it was fitted for other weights than these."""
+        cls, path: Path, source: FrozenModel, target: FrozenModel, settings: FuseSettings | None = None
+    ) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            source: the model that it was fitted for.
+            target: as well.
+            settings: how the maps are to be used; None takes the defaults with the settings of the fit.
+
+        Raises:
+            UsageError: no such file, a damaged one, or one that was fitted for other weights than these.
+        """
         tensors, inputs = store.load(path)
         for role, model in (("source", source), ("target", target)):
             if inputs.get(role) != model.fingerprint:
@@ -116,11 +150,10 @@ class FuseAdapterModule(EmbeddingMap):
                     f"{path} was fitted for another {role} model: its embeddings or tokenizer differ from those of "
                     f"{model.name}, whatever their names; fit it again for this model"
                 )
-        if config is None:
-            settings = {k: v for k, v in inputs["settings"].items() if k != "lowercases"}
-            config = FuseConfig(**settings)
+        if settings is None:
+            settings = pick(FuseSettings, fit_values(cls.fit, _as_fitted(inputs["settings"])))
         maps = {_key(name): tensor for name, tensor in tensors.items()}
-        return cls(source, target, maps, config, inputs)
+        return cls(source, target, maps, settings, inputs)
 
     def map(self, key: Key) -> Tensor:
         """The fitted map [d_s, d_t, n] of one word length."""
@@ -128,8 +161,8 @@ class FuseAdapterModule(EmbeddingMap):
 
     def transfer(self, prompt: Tensor) -> Tensor:
         """Soft prompt [m, d_s] -> [m, d_t], every vector taken as a word of one token."""
-        key = (1,) if self.config.group_by == "target" or self.shared_tokenizer else (1, 1)
-        if key not in self.keys:
+        key: Key | None = next((key for key in ((1, 1), (1,)) if key in self.keys), None)
+        if key is None:
             raise UsageError(
                 "this adapter has no map for words of one token: fit it on a corpus of common words"
             )
@@ -143,49 +176,77 @@ class FuseAdapterModule(EmbeddingMap):
             groups[self._choice(used)].append(used)
         shape = (alignment.rows, alignment.source_length, self.source.embedding_size)
         result = gradient.new_zeros(shape)
-        permute = "permute" in self.config.compat
+        permute = "permute" in self.settings.compat
         for choice, words in groups.items():
-            fitted = self.map(choice) if isinstance(choice, tuple) else self._random(choice)
-            pull_words(gradient, result, words, fitted.to(gradient), permute)
+            pull_words(gradient, result, words, self._map_of(choice, gradient), permute)
         return result
 
     def _as_used(self, word: WordPair, target_length: int) -> WordPair:
-        """The word whose gradient is pulled; the published code never moves on from the first tokens."""
-        if "first_token_gradient" not in self.config.compat:
-            return word
-        return replace(word, target_start=0, target_stop=min(word.source_count, target_length))
+        """The tokens between which a word's gradient is pulled.
+
+        The published code never moves on from the first target tokens. Maps fitted on cut words know nothing of the
+        source tokens beyond a word's target count, which get no gradient, unless maps are looked up by source count.
+        """
+        compat = self.settings.compat
+        if "first_token_gradient" in compat:
+            word = replace(word, target_start=0, target_stop=min(word.source_count, target_length))
+        if "truncate_source" in compat and "source_count_lookup" not in compat:
+            word = replace(word, source_stop=word.source_start + min(word.source_count, word.target_count))
+        return word
 
     def _choice(self, word: WordPair) -> Key | int:
         """The key of the fitted map for a word, or the depth of a random one where none was fitted."""
         if self.shared_tokenizer:
             return (1,)
-        key: Key = (word.source_count, word.target_count)
-        if self.config.group_by == "target":
-            key = key[:1] if "source_count_lookup" in self.config.compat else key[1:]
-        depth = max(word.source_count, word.target_count)
-        if key in self.keys and self.map(key).shape[-1] >= depth:
-            return key
-        return depth
+        source, target = word.source_count, word.target_count
+        keys: list[Key] = [(source, target), (target,)]
+        if not self.settings.by_pair:
+            keys = [(source,) if "source_count_lookup" in self.settings.compat else (target,)]
+        depth = max(source, target)
+        fitted = (key for key in keys if key in self.keys and self.map(key).shape[-1] >= depth)
+        return next(fitted, depth)
 
-    def _random(self, depth: int) -> Tensor:
-        """The stand-in Jacobian [d_s, d_t, depth] of words that no map was fitted for (section 4.2)."""
-        if depth not in self._beyond:
-            longest = self.map(self.keys[-1])
-            std = float(longest.square().mean().sqrt()) if self.config.beyond == "random" else 0.0
-            sizes = (self.source.embedding_size, self.target.embedding_size)
-            self._beyond[depth] = random_tensor_map(sizes, depth, std, self.config.seed)
-        return self._beyond[depth]
+    def _map_of(self, choice: Key | int, values: Tensor) -> Tensor:
+        """What `_choice` chose, with the device and dtype of `values`: [d_s, d_t, n].
+
+        A depth is that of the stand-in Jacobian for words that no map was fitted for (section 4.2).
+        """
+        if isinstance(choice, tuple):
+            return self.map(choice).to(values)
+        return self._beyond.like(choice, values)
 
 
-def _is_shared(source: FrozenModel, target: FrozenModel, config: FuseConfig) -> bool:
+def _inputs(
+    source: FrozenModel, target: FrozenModel, words: Sequence[str], settings: FuseSettings
+) -> dict[str, Any]:
+    """All that the fitted maps depend on."""
+    return {
+        "kind": "fuse",
+        "format": FORMAT,
+        "source": source.fingerprint,
+        "target": target.fingerprint,
+        "words": store.words_digest(words),
+        "settings": settings.fit_inputs(),
+    }
+
+
+def _as_fitted(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords of the fit that had these `fit_inputs`."""
+    settings = dict(inputs)
+    switches = {"lowercase_words": "lowercases", "truncate_source": "truncates"}
+    settings["compat"] = [name for name, key in switches.items() if settings.pop(key, False)]
+    return settings
+
+
+def _is_shared(source: FrozenModel, target: FrozenModel, settings: FuseSettings) -> bool:
     """Whether the shared-tokenizer case applies. Raises UsageError where it is asked for and cannot be."""
     same = same_tokenizer(source.tokenizer, target.tokenizer)
-    if config.shared_tokenizer and not same:
+    if settings.shared_tokenizer and not same:
         raise UsageError(
             f"adapter.shared_tokenizer=true, but {source.name} and {target.name} have different tokenizers: "
             "leave it at null"
         )
-    return same if config.shared_tokenizer is None else config.shared_tokenizer
+    return same if settings.shared_tokenizer is None else settings.shared_tokenizer
 
 
 def _buffer_name(key: Key) -> str:

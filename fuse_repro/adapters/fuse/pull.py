@@ -48,3 +48,27 @@ def random_tensor_map(sizes: tuple[int, int], depth: int, std: float, seed: int)
     """A map of independent normal entries [d_s, d_t, depth]; the same for the same arguments everywhere."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + depth)
     return torch.randn(*sizes, depth, generator=generator) * std
+
+
+class RandomMaps:
+    """The random maps of one scale and seed, each drawn once for every depth, device and dtype.
+
+    They are no part of a module's state: whoever has the seed has them.
+    """
+
+    def __init__(self, sizes: tuple[int, int], std: float, seed: int) -> None:
+        """
+        Args:
+            sizes: (d_s, d_t).
+            std: of the entries.
+            seed: of all of them; every depth has its own entries.
+        """
+        self._sizes, self._std, self._seed = sizes, std, seed
+        self._drawn: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
+
+    def like(self, depth: int, values: Tensor) -> Tensor:
+        """The map [d_s, d_t, depth], with the device and dtype of `values`."""
+        key = (depth, values.device, values.dtype)
+        if key not in self._drawn:
+            self._drawn[key] = random_tensor_map(self._sizes, depth, self._std, self._seed).to(values)
+        return self._drawn[key]

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,9 +19,6 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import bar
 from fuse_repro.storage import tensors as store
 
-if TYPE_CHECKING:
-    from fuse_repro.adapters.relative.config import RelativeConfig
-
 FORMAT = 4
 KS = (512, 2048, 8192, None)
 RIDGES = (0.01, 0.1, 1.0)
@@ -34,10 +30,14 @@ FRAMES = ((False, False), (True, False), (True, True))  # centre, whiten
 class CalibrationRow:
     """One setting and what it does to held-out anchors.
 
-    k, ridge, centre, whiten: as in RelativeConfig; k None is all anchors.
-    recall: share of held-out anchors whose own token is nearest to where they arrive, in [0, 1].
-    cosine: mean cosine between where an anchor arrives and its own token, as `arrival` gives it.
-    length: the multiple of their lengths at which they come closest to their own tokens, by least squares.
+    Attributes:
+        k: as in RelativeSettings; None is all anchors.
+        ridge: as there.
+        centre: as there.
+        whiten: as there.
+        recall: share of held-out anchors whose own token is nearest to where they arrive, in [0, 1].
+        cosine: mean cosine between where an anchor arrives and its own token, as `arrival` gives it.
+        length: the multiple of their lengths at which they come closest to their own tokens, by least squares.
     """
 
     k: int | None
@@ -64,34 +64,49 @@ def arrival(arrived: Tensor, own: Tensor, others: Tensor) -> tuple[float, float]
 
 
 def calibrate(
-    sources: Sequence[FrozenModel], target: FrozenModel, anchors: Anchors, config: RelativeConfig
+    sources: Sequence[FrozenModel],
+    target: FrozenModel,
+    anchors: Anchors,
+    *,
+    weights: Sequence[float] | None = None,
+    holdout: int = 150,
+    holdout_noise: float = 0.25,
+    seed: int = 0,
 ) -> tuple[CalibrationRow, ...]:
     """Every setting of the grid KS x RIDGES x FRAMES, best cosine first, ties by recall.
 
     The cosine comes first since recall only asks which token is nearest: a setting can find nearly all tokens
     and still stay far from every one of them, where a language model reads something else.
 
-    `config.holdout` anchors, drawn with `config.seed`, are left out; their source embeddings, with noise of
-    `config.holdout_noise`, are transferred by the closed form as if they were prompts. A source that is the
-    target itself gets no noise: what stands off its words there means the same here. Uses no labels and
-    neither prompts nor data of any task.
+    Some anchors are left out, and their source embeddings, with noise, are transferred by the closed form as if they
+    were prompts. A source that is the target itself gets no noise: what stands off its words there means the same
+    here. Uses no labels and neither prompts nor data of any task.
 
-    Raises UsageError where fewer than `holdout` anchors would remain.
+    Args:
+        sources: the models whose prompts are to be moved.
+        target: where to.
+        anchors: of all of them, the target last.
+        weights: of the sources in eq. 7; None is 1 for all.
+        holdout: how many anchors are left out.
+        holdout_noise: on their source embeddings, in standard deviations of the source's embedding values.
+        seed: of which anchors are left out, and of the noise.
+
+    Raises:
+        UsageError: fewer than `holdout` anchors would remain.
     """
-    total, count = len(anchors), config.holdout
+    total = len(anchors)
     require(
-        2 * count <= total,
+        2 * holdout <= total,
         "adapter.holdout",
-        count,
+        holdout,
         f"{total} anchors allow at most {total // 2}; set adapter.calibrate=false or take more anchors",
     )
-    kept, held = anchors.hold_out(count, config.seed)
-    models = [*sources, target]
-    pairs = _pairs(models, kept, held, config)
+    kept, held = anchors.hold_out(holdout, seed)
+    pairs = _pairs([*sources, target], kept, held, _noises(sources, target, holdout_noise), seed)
     rows = []
     with bar("calibrating", len(FRAMES) * len(_ks(len(kept)))) as advance:
         for frame in FRAMES:
-            for row in _measure(pairs, frame, _weights(config, len(sources))):
+            for row in _measure(pairs, frame, _weights(weights, len(sources))):
                 rows.append(row)
                 if row.ridge == RIDGES[-1]:
                     advance(1)
@@ -102,39 +117,59 @@ def calibrated(
     sources: Sequence[FrozenModel],
     target: FrozenModel,
     anchors: Anchors,
-    config: RelativeConfig,
+    *,
+    weights: Sequence[float] | None = None,
+    holdout: int = 150,
+    holdout_noise: float = 0.25,
+    seed: int = 0,
     cache_dir: Path | None = None,
 ) -> tuple[CalibrationRow, ...]:
     """As `calibrate`; the table is kept in `cache_dir` under a key of everything that it depends on."""
-    inputs = _inputs(sources, target, anchors, config)
+    weighted = zip(sources, _weights(weights, len(sources)), strict=True)
+    inputs = {
+        "kind": "calibration",
+        "format": FORMAT,
+        "sources": [(model.fingerprint, weight) for model, weight in weighted],
+        "target": target.fingerprint,
+        "anchors": store.words_digest(anchors.words),
+        "grid": [KS, RIDGES, FRAMES],
+        "holdout": [holdout, _noises(sources, target, holdout_noise), seed],
+    }
     path = None if cache_dir is None else store.cache_path(cache_dir, inputs)
     if path is not None and path.exists():
         with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
             return _rows(store.load(path)[0]["table"])
-    rows = calibrate(sources, target, anchors, config)
+    rows = calibrate(
+        sources,
+        target,
+        anchors,
+        weights=weights,
+        holdout=holdout,
+        holdout_noise=holdout_noise,
+        seed=seed,
+    )
     if path is not None:
         store.save(path, {"table": _tensor(rows)}, inputs)
     return rows
 
 
 def _pairs(
-    models: Sequence[FrozenModel], kept: Anchors, held: Anchors, config: RelativeConfig
+    models: Sequence[FrozenModel], kept: Anchors, held: Anchors, noises: Sequence[float], seed: int
 ) -> list[tuple[Tensor, Tensor]]:
     """(kept, held-out) embeddings per model, on the target's device; the sources' held-out ones have noise."""
     device = models[-1].device
     pairs = []
-    noises = (*_noises(models[:-1], models[-1], config), 0.0)
     embeddings = zip(kept.embeddings(models), held.embeddings(models), strict=True)
-    for share, (known, prompt) in zip(noises, embeddings, strict=True):
-        generator = torch.Generator().manual_seed(config.seed)
+    for share, (known, prompt) in zip((*noises, 0.0), embeddings, strict=True):
+        generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(prompt.shape, generator=generator).to(prompt)
         pairs.append((known.to(device), (prompt + share * known.std() * noise).to(device)))
     return pairs
 
 
-def _noises(sources: Sequence[FrozenModel], target: FrozenModel, config: RelativeConfig) -> list[float]:
+def _noises(sources: Sequence[FrozenModel], target: FrozenModel, noise: float) -> list[float]:
     """What every source's held-out anchors are moved by, in standard deviations of its embeddings."""
-    return [0.0 if own.fingerprint == target.fingerprint else config.holdout_noise for own in sources]
+    return [0.0 if own.fingerprint == target.fingerprint else noise for own in sources]
 
 
 def _measure(
@@ -166,23 +201,8 @@ def _ks(anchors: int) -> list[int | None]:
     return [k for k in KS if k is None or k < anchors]
 
 
-def _weights(config: RelativeConfig, sources: int) -> Sequence[float]:
-    return (1.0,) * sources if config.weights is None else config.weights
-
-
-def _inputs(
-    sources: Sequence[FrozenModel], target: FrozenModel, anchors: Anchors, config: RelativeConfig
-) -> dict[str, Any]:
-    pairs = zip(sources, _weights(config, len(sources)), strict=True)
-    return {
-        "kind": "calibration",
-        "format": FORMAT,
-        "sources": [(model.fingerprint, weight) for model, weight in pairs],
-        "target": target.fingerprint,
-        "anchors": store.words_digest(anchors.words),
-        "grid": [KS, RIDGES, FRAMES],
-        "holdout": [config.holdout, _noises(sources, target, config), config.seed],
-    }
+def _weights(weights: Sequence[float] | None, sources: int) -> Sequence[float]:
+    return (1.0,) * sources if weights is None else weights
 
 
 def _tensor(rows: Sequence[CalibrationRow]) -> Tensor:

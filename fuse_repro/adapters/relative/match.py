@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,9 +12,6 @@ from fuse_repro.adapters.relative.objective import RelativeBatch, matching_objec
 from fuse_repro.adapters.relative.space import AnchorSpace, closed_form, encode, rescale, top_mask
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.progress import track
-
-if TYPE_CHECKING:
-    from fuse_repro.adapters.relative.config import RelativeConfig
 
 Finish = Callable[[Tensor], Tensor]
 Score = Callable[[Tensor], float]
@@ -97,39 +93,54 @@ def solve_closed_form(problem: MatchProblem, ridge: float) -> Solution:
 @torch.enable_grad()
 def solve_adam(
     problem: MatchProblem,
-    config: RelativeConfig,
     statistics: tuple[float, float],
     finish: Finish,
-    score: Score | None,
+    score: Score | None = None,
+    *,
+    steps: int,
+    lr: float,
+    rescaled: bool,
+    select: str,
+    check_every: int,
+    seed: int,
 ) -> Solution:
     """The paper's search: gradient descent from random vectors drawn like the target's embeddings.
 
-    statistics: mean and standard deviation of the target's embedding values, for the start and for eq. 6 in the
-        loop. The start depends on config.seed only.
-    finish: turns vectors [m, d_t] into the prompt that `score` is given, every `check_every` steps and at the end.
+    Args:
+        problem: what is matched.
+        statistics: mean and standard deviation of the target's embedding values, for the start and for eq. 6 in the
+            loop.
+        finish: turns vectors [m, d_t] into the prompt that `score` is given.
+        score: rates such a prompt, higher is better; called every `check_every` steps and at the end.
+        steps: of Adam.
+        lr: of Adam.
+        rescaled: apply eq. 6 within the loop.
+        select: which step is returned, "last", "matching_loss" (the lowest) or "dev" (the highest score).
+        check_every: steps between two scores.
+        seed: all that the start depends on.
     """
     problem = problem.to(torch.float32)
     objective = problem.objective()
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(seed)
     size = (len(problem.mask), problem.space.centre.shape[0])
     start = statistics[0] + statistics[1] * torch.randn(size, generator=generator)
     variables = start.to(problem.space.centre).requires_grad_(True)
-    optimizer = torch.optim.Adam([variables], lr=config.lr)
+    optimizer = torch.optim.Adam([variables], lr=lr)
     best, chosen, step_chosen = float("inf"), variables.detach(), 0
     curve: list[float] = []
     scores: list[tuple[int, float, float]] = []
-    for step in track(range(config.steps + 1), "matching"):
-        vectors = rescale(variables, *statistics) if config.rescale == "in_loop" else variables
+    for step in track(range(steps + 1), "matching"):
+        vectors = rescale(variables, *statistics) if rescaled else variables
         loss = objective(RelativeBatch(encode(vectors, problem.space))).total.mean()
         curve.append(float(loss.detach()))
-        rating = curve[-1] if config.select == "matching_loss" else -float(step)
-        if score is not None and (step % config.check_every == 0 or step == config.steps):
+        rating = curve[-1] if select == "matching_loss" else -float(step)
+        if score is not None and (step % check_every == 0 or step == steps):
             scores.append((step, curve[-1], score(finish(vectors.detach()))))
-        if config.select == "dev":
+        if select == "dev":
             rating = -scores[-1][2] if scores[-1][0] == step else float("inf")
         if rating < best:
             best, chosen, step_chosen = rating, vectors.detach().clone(), step
-        if step < config.steps:
+        if step < steps:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from fuse_repro.adapters.anchors import Anchors
-from fuse_repro.adapters.base import EmbeddingMap
+from fuse_repro.adapters.anchors import Anchors, AnchorSettings
+from fuse_repro.adapters.base import EmbeddingMap, fit_values, pick
 from fuse_repro.adapters.linear import pull_linear
 from fuse_repro.adapters.prompt_checks import check_prompts
-from fuse_repro.adapters.relative.calibration import CalibrationRow
-from fuse_repro.adapters.relative.config import RelativeConfig
+from fuse_repro.adapters.relative.calibration import CalibrationRow, calibrated
 from fuse_repro.adapters.relative.match import (
     Finish,
     MatchProblem,
@@ -25,6 +26,7 @@ from fuse_repro.adapters.relative.match import (
     solve_adam,
     solve_closed_form,
 )
+from fuse_repro.adapters.relative.settings import RelativeSettings
 from fuse_repro.adapters.relative.space import AnchorSpace, anchor_space, encode, rescale
 from fuse_repro.algebra.least_squares import solve_gram
 from fuse_repro.alignment.pairs import Alignment
@@ -32,18 +34,20 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 
 PARTS = ("directions", "centre", "inward", "outward")
+PAPER: dict[str, Any] = {"k": 8192, "centre": False, "ridge": 0.0, "solver": "adam", "rescale": "after"}
 
 
 @dataclass(frozen=True)
 class TransferResult:
     """A transferred prompt and how it was found.
 
-    prompt: [m, d_t].
-    matching_loss: [m], the weighted sum of the sources' cosine distances, before eq. 6 is applied afterwards.
-    terms: source name -> [m], the distance to that source.
-    curve: mean matching loss before every step of Adam and after the last; empty for the closed form.
-    step: the step of Adam that was chosen, or None.
-    scores: (step, matching loss, score) wherever the caller's score was asked for.
+    Attributes:
+        prompt: [m, d_t].
+        matching_loss: [m], the weighted sum of the sources' cosine distances, before eq. 6 is applied afterwards.
+        terms: source name -> [m], the distance to that source.
+        curve: mean matching loss before every step of Adam and after the last; empty for the closed form.
+        step: the step of Adam that was chosen, or None.
+        scores: (step, matching loss, score) wherever the caller's score was asked for.
     """
 
     prompt: Tensor
@@ -57,51 +61,147 @@ class TransferResult:
 class RelativePromptTransfer(EmbeddingMap):
     """Describes source prompts by their cosines to shared anchors and finds the target prompt that fits.
 
-    >>> transfer = RelativeConfig(calibrate=True).fit_sources([bert, roberta], gpt2)
+    >>> transfer = RelativePromptTransfer.fit([bert, roberta], gpt2, calibrate=True)
     >>> prompt = transfer.transfer_all([bert_prompt, roberta_prompt])
 
     Only directions are matched, so lengths are set apart: in the anchors' frame, a row is as long as it was
     in the source's (the weighted mean over sources), in units of the anchors' mean length there and times
-    `length`. Eq. 6,
-    where it is applied, comes on top; with rescale="off" a prompt goes to its own model unchanged.
+    `length`. Eq. 6, where it is applied, comes on top; with rescale="off" a prompt goes to its own model unchanged.
 
     The anchors' directions and frames are buffers, in float64.
 
-    Raises UsageError for k above the number of anchors, and for weights that do not fit the sources.
+    Attributes:
+        anchors: the words that all models share, the target's ids last.
+        settings: what is done with them; after a calibration, with what it chose.
+        calibration: what it chose from, best first; empty without one.
+        weights: of the sources in eq. 7.
+        statistics: mean and standard deviation of the target's embedding values, for eq. 6.
     """
+
+    takes_several = True
 
     def __init__(
         self,
         sources: Sequence[FrozenModel],
         target: FrozenModel,
         anchors: Anchors,
-        config: RelativeConfig,
+        settings: RelativeSettings,
         calibration: Sequence[CalibrationRow] = (),
     ) -> None:
+        """See the attributes.
+
+        Raises:
+            UsageError: k above the number of anchors, and weights that do not fit the sources.
+        """
         require(len(sources) >= 1, "sources", list(sources), "at least one source model")
         super().__init__(sources[0], target)
         names = ", ".join(model.name for model in (*sources, target))
-        fits = config.k is None or config.k <= len(anchors)
+        fits = settings.k is None or settings.k <= len(anchors)
         require(
-            fits, "adapter.k", config.k, f"{names} share {len(anchors)} anchors; give at most that, or null"
+            fits, "adapter.k", settings.k, f"{names} share {len(anchors)} anchors; give at most that, or null"
         )
-        weights = (1.0,) * len(sources) if config.weights is None else config.weights
+        weights = (1.0,) * len(sources) if settings.weights is None else settings.weights
         fits = len(weights) == len(sources) and min(weights) >= 0 and 0 < sum(weights) < float("inf")
         require(
             fits, "adapter.weights", weights, f"{len(sources)} finite numbers, one per source, not all zero"
         )
         self._sources = tuple(sources)
         self.weights = tuple(weights)
-        self.anchors, self.config, self.calibration = anchors, config, tuple(calibration)
+        self.anchors, self.settings, self.calibration = anchors, settings, tuple(calibration)
         self._lengths = []
         for place, embeddings in enumerate(anchors.embeddings([*sources, target])):
-            space = anchor_space(embeddings.to(target.device), config.centre, config.whiten)
+            space = anchor_space(embeddings.to(target.device), settings.centre, settings.whiten)
             for part in PARTS:
                 self.register_buffer(f"{part}_{place}", getattr(space, part))
             self._lengths.append(space.length)
         table = target.embedding_table()
         self.statistics = (float(table.mean()), float(table.std(correction=0)))
         self._weight: Tensor | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        source: FrozenModel | Sequence[FrozenModel],
+        target: FrozenModel,
+        words: Sequence[str] = (),
+        *,
+        cache_dir: Path | None = None,
+        given: Anchors | None = None,
+        anchors: int | None = None,
+        anchor_selection: str = "all",
+        exclude: Collection[str] = (),
+        k: int | None = None,
+        centre: bool = True,
+        whiten: bool = False,
+        add_mean: bool = True,
+        length: float = 1.0,
+        ridge: float = 0.1,
+        solver: str = "closed_form",
+        steps: int = 2000,
+        lr: float = 5e-3,
+        rescale: str = "off",
+        select: str = "matching_loss",
+        check_every: int = 50,
+        weights: Sequence[float] | None = None,
+        calibrate: bool = False,
+        holdout: int = 150,
+        holdout_noise: float = 0.25,
+        seed: int = 0,
+    ) -> Self:
+        """Describe the models by the anchors that they share; calibrate, where asked to.
+
+        `source` is one model, or any number of them in a sequence. `words` are not used, since the anchors come from
+        the vocabularies; `given` anchors, their target ids last, are taken instead of choosing some. The table of a
+        calibration is kept in `cache_dir` and found again. AnchorSettings and RelativeSettings say what the settings
+        are, and PAPER holds those of the paper that differ from the defaults.
+
+        Raises:
+            UsageError: settings out of range, and models that share fewer anchors than are asked for, or than k.
+        """
+        choice = AnchorSettings(anchors, anchor_selection, exclude, seed)
+        settings = RelativeSettings(
+            k=k,
+            centre=centre,
+            whiten=whiten,
+            add_mean=add_mean,
+            length=length,
+            ridge=ridge,
+            solver=solver,
+            steps=steps,
+            lr=lr,
+            rescale=rescale,
+            select=select,
+            check_every=check_every,
+            weights=weights,
+            calibrate=calibrate,
+            holdout=holdout,
+            holdout_noise=holdout_noise,
+            seed=seed,
+        )
+        sources = [source] if isinstance(source, FrozenModel) else list(source)
+        shared = choice.choose([*sources, target], given)
+        if not calibrate:
+            return cls(sources, target, shared, settings)
+        table = calibrated(
+            sources,
+            target,
+            shared,
+            weights=settings.weights,
+            holdout=holdout,
+            holdout_noise=holdout_noise,
+            seed=seed,
+            cache_dir=cache_dir,
+        )
+        best = table[0]
+        found = {name: getattr(best, name) for name in ("k", "centre", "whiten", "ridge", "length")}
+        return cls(sources, target, shared, replace(settings, **found, calibrate=False), table)
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """See `EmbeddingMap.check`."""
+        values = fit_values(cls.fit, settings)
+        pick(AnchorSettings, values)
+        pick(RelativeSettings, values)
 
     @property
     def sources(self) -> tuple[FrozenModel, ...]:
@@ -131,7 +231,7 @@ class RelativePromptTransfer(EmbeddingMap):
         select="dev" without a score.
         """
         check_prompts(prompts, self.sources)
-        if self.config.select == "dev" and score is None:
+        if self.settings.select == "dev" and score is None:
             raise UsageError(
                 "adapter.select='dev' needs a score on labelled dev data: pass one, or use matching_loss or last"
             )
@@ -163,8 +263,8 @@ class RelativePromptTransfer(EmbeddingMap):
         if self._weight is None:
             source, target = self.space(0), self.space(-1)
             gram = target.directions.T @ target.directions
-            solved = solve_gram(gram, target.directions.T @ source.directions, self.config.ridge)
-            framed = self.config.length * target.length / source.length * target.leave(solved.T)
+            solved = solve_gram(gram, target.directions.T @ source.directions, self.settings.ridge)
+            framed = self.settings.length * target.length / source.length * target.leave(solved.T)
             self._weight = (framed if source.inward is None else source.inward @ framed).to(torch.float32)
         return self._weight
 
@@ -180,8 +280,8 @@ class RelativePromptTransfer(EmbeddingMap):
             weights[name] = self.weights[place]
             lengths.append(weights[name] * space.enter(prompt).norm(dim=1, keepdim=True) / space.length)
         target = self.space(-1)
-        wanted = torch.stack(lengths).sum(0) / sum(weights.values()) * target.length * self.config.length
-        return match_problem(references, weights, target, self.config.k), wanted
+        wanted = torch.stack(lengths).sum(0) / sum(weights.values()) * target.length * self.settings.length
+        return match_problem(references, weights, target, self.settings.k), wanted
 
     def _identity(self, place: int, prompt: Tensor) -> tuple[str, ...]:
         """What a source is, whatever its place: sums run in this order, so that they round alike."""
@@ -192,16 +292,27 @@ class RelativePromptTransfer(EmbeddingMap):
         return (model, repr(self.weights[place]), hashlib.sha256(values).hexdigest())
 
     def _search(self, problem: MatchProblem, finish: Finish, score: Score | None) -> Solution:
-        if self.config.solver == "closed_form":
-            return solve_closed_form(problem, self.config.ridge)
-        return solve_adam(problem, self.config, self.statistics, finish, score)
+        if self.settings.solver == "closed_form":
+            return solve_closed_form(problem, self.settings.ridge)
+        return solve_adam(
+            problem,
+            self.statistics,
+            finish,
+            score,
+            steps=self.settings.steps,
+            lr=self.settings.lr,
+            rescaled=self.settings.rescale == "in_loop",
+            select=self.settings.select,
+            check_every=self.settings.check_every,
+            seed=self.settings.seed,
+        )
 
     def _finish(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         """The prompt [m, d_t] in the direction of these vectors, with its lengths and, if wanted, eq. 6."""
-        if self.config.rescale == "in_loop":
+        if self.settings.rescale == "in_loop":
             return vectors
         space = self.space(-1)
         prompt = space.leave(normalize(space.enter(vectors), dim=1) * lengths)
-        if self.config.add_mean:
+        if self.settings.add_mean:
             prompt = prompt + space.centre
-        return rescale(prompt, *self.statistics) if self.config.rescale == "after" else prompt
+        return rescale(prompt, *self.statistics) if self.settings.rescale == "after" else prompt

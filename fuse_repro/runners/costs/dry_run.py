@@ -10,11 +10,11 @@ from rich.table import Table
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.sizes import BYTES, ModelSize, model_size
 from fuse_repro.report.paper import check_cell
-from fuse_repro.runners.assemble import build
+from fuse_repro.runners.assemble import build, build_fit
 from fuse_repro.runners.costs.count import work_of
 from fuse_repro.runners.costs.work import Work
 
-PARTS = ("optimizer", "adapter", "tuning", "corpus")
+PARTS = ("optimizer", "tuning", "corpus")
 ASSUMPTIONS = (
     "At the most: searches and tunings that stop early do less. Prompts tuned by several points count once. A "
     "multiply-add is two operations; a pass back costs as much as one forth, since weights are frozen. Not counted: "
@@ -59,8 +59,9 @@ def _check(point: DictConfig) -> None:
     for part in PARTS:
         if point.get(part) is not None:
             build(point[part])
-    for node in point.methods.values():
-        build(node)
+    for node in [point.adapter, *point.methods.values()]:
+        if node is not None:
+            build_fit(node)
     if point.paper_cell is not None:
         check_cell(point.paper_cell)
 

@@ -14,7 +14,15 @@ from fuse_repro.errors import require
 from fuse_repro.metrics.fidelity import sample_k
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
-from fuse_repro.runners.assemble import PRIMARY, build, build_objective, build_trainer, load_models
+from fuse_repro.runners.assemble import (
+    PRIMARY,
+    Fit,
+    build,
+    build_fit,
+    build_objective,
+    build_trainer,
+    load_models,
+)
 from fuse_repro.runners.fidelity.instrument import Candidates, Instrument
 from fuse_repro.runners.fidelity.methods import Combination, check_methods
 from fuse_repro.runners.fidelity.prompts import (
@@ -35,11 +43,11 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
 
     Raises UsageError for settings, models or data that cannot be used together.
     """
-    settings = {name: build(node) for name, node in config.methods.items()}
-    require(bool(settings), "methods", {}, "at least one map, as +adapter@methods.lookup=lookup")
+    fits = {name: build_fit(node) for name, node in config.methods.items()}
+    require(bool(fits), "methods", {}, "at least one map, as +adapter@methods.lookup=lookup")
     points = {name: build(node) for name, node in config.runner.points.items()}
     combined = {name: Combination(**node) for name, node in (config.runner.combinations or {}).items()}
-    check_methods(list(settings), list(points), combined, config.runner.baselines)
+    check_methods(list(fits), list(points), combined, config.runner.baselines)
     corpus = build(config.corpus)
     sentences = _sentences(config)
     trainer = build_trainer(config.trainer)
@@ -53,7 +61,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         sample_k(k, len(candidates.ids), candidates.pool)
     files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
     directory.open(device=str(device), weights=files)
-    maps, seconds = _fit(settings, models, corpus.words(), cache_folder(config.cache_dir))
+    maps, seconds = _fit(fits, models, corpus.words(), cache_folder(config.cache_dir))
     first = {role: next(iter(fitted.values())) for role, fitted in maps.items()}
     instrument = Instrument(
         lm=lm,
@@ -115,14 +123,14 @@ def _plain(text: str) -> bool:
 
 
 def _fit(
-    settings: Mapping[str, Any], models: Mapping[str, FrozenModel], words: tuple[str, ...], cache: Path
+    fits: Mapping[str, Fit], models: Mapping[str, FrozenModel], words: tuple[str, ...], cache: Path
 ) -> tuple[dict[str, dict[str, EmbeddingMap]], dict[str, float]]:
     """Every map to every model, and how long each took: role -> name -> map; "name to role" -> seconds."""
     maps: dict[str, dict[str, EmbeddingMap]] = {}
     seconds = {}
     for role, model in models.items():
-        for name, chosen in settings.items() if role != PRIMARY else ():
+        for name, fit in fits.items() if role != PRIMARY else ():
             begun = time.perf_counter()
-            maps.setdefault(role, {})[name] = chosen.fit(models[PRIMARY], model, words, cache)
+            maps.setdefault(role, {})[name] = fit(models[PRIMARY], model, words, cache_dir=cache)
             seconds[f"{name} to {role}"] = time.perf_counter() - begun
     return maps, seconds

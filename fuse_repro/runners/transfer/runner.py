@@ -18,7 +18,7 @@ from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import bar
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init
-from fuse_repro.runners.assemble import build, build_trainer
+from fuse_repro.runners.assemble import Fit, build, build_fit, build_trainer, map_class
 from fuse_repro.runners.transfer.trace import dev_accuracy, matching_trace
 from fuse_repro.runners.transfer.tuning import TuningSettings, tuned_prompt
 from fuse_repro.runs.directory import RunDirectory
@@ -59,7 +59,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     A cell that cannot be filled becomes a failed record and the others go on; one that has a record already
     is passed over. Raises UsageError for settings or data that cannot be used, and where every cell failed.
     """
-    settings = {name: build(node) for name, node in config.methods.items()}
+    settings = {name: build_fit(node) for name, node in config.methods.items()}
     tuning: TuningSettings = build(config.tuning)
     _check(config, settings)
     given = build(config.task).tasks()
@@ -134,7 +134,7 @@ def _baseline(name: str, setting: Setting) -> Method:
     return prompt
 
 
-def _transfer(chosen: Any, setting: Setting, words: tuple[str, ...]) -> Method:
+def _transfer(chosen: Fit, setting: Setting, words: tuple[str, ...]) -> Method:
     """A transfer by the map that `chosen` fits, once, when the first prompt is to be moved."""
     fitted: list[Move] = []
 
@@ -149,11 +149,12 @@ def _transfer(chosen: Any, setting: Setting, words: tuple[str, ...]) -> Method:
     return prompt
 
 
-def _fit(chosen: Any, setting: Setting, words: tuple[str, ...]) -> Move:
+def _fit(chosen: Fit, setting: Setting, words: tuple[str, ...]) -> Move:
     """The map from the sources' prompts to the target's, with notes of how well they match."""
     sources, target = setting.sources, setting.target
-    if hasattr(chosen, "fit_sources"):
-        many = chosen.fit_sources(sources, target, setting.cache)
+    kind = map_class(chosen)
+    if getattr(kind, "takes_several", False):
+        many: Any = chosen(sources, target, words, cache_dir=setting.cache)
 
         def move(task: PromptTask, prompts: Sequence[Tensor]) -> tuple[Tensor, Notes]:
             rating = dev_accuracy(target, task, setting.tuning.position, setting.exams)
@@ -163,10 +164,10 @@ def _fit(chosen: Any, setting: Setting, words: tuple[str, ...]) -> Move:
         return move
     if len(sources) > 1:
         raise UsageError(
-            f"{type(chosen).__name__} moves prompts from one source only, and runner.sources has {len(sources)}: "
+            f"{kind.__name__} moves prompts from one source only, and runner.sources has {len(sources)}: "
             "use a relative method, or one source"
         )
-    single = chosen.fit(sources[0], target, words, setting.cache)
+    single = chosen(sources[0], target, words, cache_dir=setting.cache)
     return lambda task, prompts: (single.transfer(prompts[0]), {})
 
 

@@ -2,14 +2,12 @@ import pytest
 import torch
 from tiny_tables import table_model
 
-from fuse_repro.adapters.direct import DirectConfig
+from fuse_repro.adapters.direct import DirectMap
 from fuse_repro.errors import UsageError
 
 
 def test_a_prompt_is_passed_on_as_it_is_and_so_is_a_gradient() -> None:
-    embedding_map = DirectConfig().fit(
-        table_model("byte_level_bpe", 16), table_model("metaspace_bpe", 16), ()
-    )
+    embedding_map = DirectMap.fit(table_model("byte_level_bpe", 16), table_model("metaspace_bpe", 16), ())
     prompt = torch.randn(3, 16)
     assert torch.equal(embedding_map.transfer(prompt), prompt)
     alignment = embedding_map.align(["the dog"])
@@ -22,6 +20,6 @@ def test_a_prompt_is_passed_on_as_it_is_and_so_is_a_gradient() -> None:
 def test_unequal_sizes_and_nan_are_refused() -> None:
     source = table_model("byte_level_bpe", 16)
     with pytest.raises(UsageError, match=r"byte_level_bpe_16_0 has 16 and wordpiece_24_0 has 24"):
-        DirectConfig().fit(source, table_model("wordpiece", 24), ())
+        DirectMap.fit(source, table_model("wordpiece", 24), ())
     with pytest.raises(UsageError, match="NaN"):
-        DirectConfig().fit(source, source, ()).transfer(torch.full((1, 16), float("nan")))
+        DirectMap.fit(source, source, ()).transfer(torch.full((1, 16), float("nan")))

@@ -1,6 +1,7 @@
 """The adapter: exact forward, t-algebra pullback backward."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2
 from tiny_tokenizers import SENTENCES
 
-from fuse_repro.adapters import FuseAdapterModule, FuseConfig
+from fuse_repro.adapters import EmbeddingMap, FuseAdapterModule, RandomMap
+from fuse_repro.adapters.fuse import pull
 from fuse_repro.adapters.fuse.fit import fit_maps, group_words
+from fuse_repro.adapters.fuse.pull import RandomMaps, random_tensor_map
 from fuse_repro.algebra.t_product import t_pinv, t_product, t_transpose
-from fuse_repro.alignment.pairs import WordPair
+from fuse_repro.alignment.pairs import Alignment, WordPair
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 
@@ -82,7 +85,7 @@ def test_pullback_is_the_adjoint_of_the_map(adapter: FuseAdapterModule, lm: Froz
     pushed = torch.zeros_like(gradient)
     for word in alignment.words:
         choice = adapter._choice(word)
-        fitted = adapter.map(choice) if isinstance(choice, tuple) else adapter._random(choice)
+        fitted = adapter._map_of(choice, gradient)
         padded = torch.zeros(1, lm.embedding_size, fitted.shape[-1])
         padded[0, :, : word.source_count] = direction[0, word.source_start : word.source_stop].T
         mapped = t_product(padded, fitted)[0, :, : word.target_count].T
@@ -117,7 +120,7 @@ def test_a_batch_is_its_rows(adapter: FuseAdapterModule) -> None:
 
 
 def test_fit_is_pseudoinverse_times_target_words(lm: FrozenModel, encoder: FrozenModel) -> None:
-    config = FuseConfig(max_tokens=3)
+    config = FuseAdapterModule.fit(lm, encoder, WORDS, max_tokens=3).settings
     groups = group_words(lm, encoder, WORDS, config)
     for key, fitted in fit_maps(lm, encoder, groups, config).items():
         depth = fitted.shape[-1]
@@ -149,10 +152,110 @@ def test_linear_spaces_give_the_true_gradient_where_the_tokenizer_is_shared(lm: 
 
 def test_pairs_of_counts_have_maps_of_their_own(lm: FrozenModel, encoder: FrozenModel) -> None:
     adapter = FuseAdapterModule.fit(lm, encoder, WORDS, max_tokens=4, group_by="pair")
-    assert all(len(key) == 2 and adapter.map(key).shape[-1] == max(key) for key in adapter.keys)
+    pairs = [key for key in adapter.keys if len(key) == 2]
+    assert pairs
+    assert all(adapter.map(key).shape[-1] == max(key) for key in pairs)
     alignment = adapter.align([TEXT])
     gradient = torch.randn(*alignment.target_ids.shape, encoder.embedding_size)
     assert adapter.pullback(gradient, alignment).isfinite().all()
+
+
+def counted(source: int, target: int) -> WordPair:
+    """A word of these token counts."""
+    return WordPair(0, 0, source, 0, target)
+
+
+def test_a_pair_of_counts_that_no_word_has_takes_the_map_of_its_target_count(
+    lm: FrozenModel, encoder: FrozenModel
+) -> None:
+    words = [
+        word
+        for word, s, t in zip(
+            WORDS, lm.tokenizer.word_ids(WORDS), encoder.tokenizer.word_ids(WORDS), strict=True
+        )
+        if (len(s), len(t)) in ((1, 1), (2, 2))
+    ]
+    adapter = FuseAdapterModule.fit(lm, encoder, words, max_tokens=3, group_by="pair")
+    assert set(adapter.keys) == {(1, 1), (2, 2), (1,), (2,)}
+    for source, target in product((1, 2, 3), (1, 2)):
+        chosen = adapter._choice(counted(source, target))
+        assert chosen == ((source, target) if (source, target) in adapter.keys else (target,))
+        assert adapter.map(chosen).shape[-1] >= max(source, target)
+    assert adapter._choice(counted(4, 1)) == 4, "beyond l"
+    assert adapter._choice(counted(1, 4)) == 4, "beyond l"
+    alignment = Alignment(torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1).bool(), 2, (counted(2, 1),))
+    gradient = torch.randn(1, 1, encoder.embedding_size)
+    fitted = adapter.map((1,))
+    expected = torch.stack([gradient[0, 0] @ fitted[..., -token % 3].T for token in (0, 1)])
+    torch.testing.assert_close(adapter.pullback(gradient, alignment)[0], expected)
+
+
+def test_the_maps_of_pairs_are_those_without_a_fallback(lm: FrozenModel, encoder: FrozenModel) -> None:
+    adapter = FuseAdapterModule.fit(lm, encoder, WORDS, max_tokens=4, group_by="pair")
+    groups = group_words(lm, encoder, WORDS, adapter.settings)
+    alone = {key: words for key, words in groups.items() if len(key) == 2}
+    for key, fitted in fit_maps(lm, encoder, alone, adapter.settings).items():
+        assert torch.equal(adapter.map(key), fitted)
+
+
+def test_truncate_source_fits_a_word_on_as_many_source_as_target_tokens(
+    lm: FrozenModel, encoder: FrozenModel
+) -> None:
+    both = zip(WORDS, lm.tokenizer.word_ids(WORDS), encoder.tokenizer.word_ids(WORDS), strict=True)
+    word, source_ids = next((word, s) for word, s, t in both if (len(s), len(t)) == (3, 2))
+    groups = {}
+    for compat in ("paper", "truncate_source"):
+        settings = FuseAdapterModule.fit(lm, encoder, WORDS, compat=compat).settings
+        groups[compat] = group_words(lm, encoder, [word], settings)
+    ((whole, target_ids),) = groups["paper"][(2,)]
+    assert whole == tuple(source_ids)
+    assert groups["truncate_source"] == {(2,): [(whole[:2], target_ids)]}
+    cut, uncut = (FuseAdapterModule.fit(lm, encoder, WORDS, compat=c) for c in ("truncate_source", "paper"))
+    assert {key: cut.map(key).shape[-1] for key in cut.keys} == {key: key[0] for key in cut.keys}
+    assert max(uncut.map(key).shape[-1] - key[0] for key in uncut.keys) > 0
+    alignment = Alignment(torch.zeros(1, 2, dtype=torch.long), torch.ones(1, 2).bool(), 3, (counted(3, 2),))
+    pulled = cut.pullback(torch.randn(1, 2, encoder.embedding_size), alignment)[0]
+    assert pulled[:2].abs().sum(1).gt(0).all()
+    assert pulled[2].abs().sum() == 0, "what the fit never saw gets no gradient"
+
+
+def test_a_source_word_longer_than_l_is_fitted_where_it_is_cut(lm: FrozenModel, encoder: FrozenModel) -> None:
+    both = zip(WORDS, lm.tokenizer.word_ids(WORDS), encoder.tokenizer.word_ids(WORDS), strict=True)
+    word = next(word for word, s, t in both if len(s) > 2 and len(t) == 2)
+    cut = FuseAdapterModule.fit(lm, encoder, [word], max_tokens=2, compat=["truncate_source"])
+    assert cut.keys == ((2,),)
+    with pytest.raises(UsageError, match="no word of the corpus has 1 to 2 tokens in both"):
+        FuseAdapterModule.fit(lm, encoder, [word], max_tokens=2)
+
+
+@pytest.mark.parametrize("kind", [FuseAdapterModule, RandomMap])
+def test_a_random_map_is_drawn_once_for_a_depth_and_a_dtype(
+    kind: type[EmbeddingMap], lm: FrozenModel, encoder: FrozenModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def counting(sizes: tuple[int, int], depth: int, std: float, seed: int) -> torch.Tensor:
+        drawn.append(depth)
+        return random_tensor_map(sizes, depth, std, seed)
+
+    monkeypatch.setattr(pull, "random_tensor_map", counting)
+    settings = {"max_tokens": 1} if kind is FuseAdapterModule else {}
+    embedding_map = kind.fit(lm, encoder, WORDS, **settings)
+    alignment = embedding_map.align(["surfboard" * 4])
+    gradient = torch.randn(*alignment.target_ids.shape, encoder.embedding_size)
+    first, again = (embedding_map.pullback(gradient, alignment) for _ in range(2))
+    assert torch.equal(first, again)
+    assert len(drawn) == 1
+    embedding_map.pullback(gradient.double(), alignment)
+    assert len(drawn) == 2
+    assert not any(name.startswith("_") for name in embedding_map.state_dict())
+
+
+def test_random_maps_are_kept_on_the_device_that_asks() -> None:
+    maps = RandomMaps((3, 2), 1.0, 0)
+    here, there = (maps.like(2, torch.empty(0, device=device)) for device in ("cpu", "meta"))
+    assert (here.device.type, there.device.type) == ("cpu", "meta")
+    assert maps.like(2, torch.empty(0, device="meta")) is there
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 3, 4])
@@ -183,7 +286,7 @@ def test_released_behaviour_differs_from_the_paper_where_it_should(
             lm,
             encoder,
             {key: adapter.map(key) for key in adapter.keys},
-            replace(adapter.config, compat=compat),
+            replace(adapter.settings, compat=compat),
         )
         alignment = variant.align([TEXT])
         generator = torch.Generator().manual_seed(0)
@@ -203,8 +306,10 @@ def test_released_behaviour_differs_from_the_paper_where_it_should(
         torch.testing.assert_close(first[inside], paper[inside])
     assert not torch.allclose(first, paper)
     assert not torch.allclose(pulled("source_count_lookup")[0], paper)
-    assert replace(adapter.config, compat="released").compat == tuple(
-        sorted(("permute", "first_token_gradient", "source_count_lookup", "lowercase_words"))
+    assert replace(adapter.settings, compat="released").compat == tuple(
+        sorted(
+            ("permute", "first_token_gradient", "source_count_lookup", "lowercase_words", "truncate_source")
+        )
     )
 
 
@@ -233,6 +338,8 @@ def test_saved_maps_are_found_by_every_input_of_the_fit(
         {"words_per_length": 5},
         {"dtype": "float32"},
         {"selection": "frequent"},
+        {"compat": "lowercase_words"},
+        {"compat": "truncate_source"},
     ]
     for count, variant in enumerate(variants, start=2):
         fit(**variant)
@@ -253,7 +360,10 @@ def test_maps_of_other_weights_are_refused_whatever_their_names(
 ) -> None:
     adapter.save(tmp_path / "adapter.safetensors")
     loaded = FuseAdapterModule.load(tmp_path / "adapter.safetensors", lm, encoder)
-    assert loaded.config.max_tokens == adapter.config.max_tokens
+    assert loaded.settings == adapter.settings
+    cut = FuseAdapterModule.fit(lm, encoder, WORDS, compat=["truncate_source", "lowercase_words"])
+    cut.save(tmp_path / "cut.safetensors")
+    assert FuseAdapterModule.load(tmp_path / "cut.safetensors", lm, encoder).settings == cut.settings
     namesake = tiny_gpt2()
     namesake._embedding.weight.data += 0.1
     with pytest.raises(UsageError, match="another source model"):
@@ -285,7 +395,7 @@ def test_scaled_embeddings_are_fitted_as_the_model_receives_them(encoder: Frozen
 )
 def test_settings_out_of_range(setting: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        FuseConfig(**setting)
+        FuseAdapterModule.check(**setting)
 
 
 def test_words_and_shapes_that_cannot_be_used(

@@ -4,7 +4,8 @@ import pytest
 import torch
 from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2
 
-from fuse_repro.adapters import LookupConfig, LookupMap
+from fuse_repro.adapters import LookupMap
+from fuse_repro.adapters.lookup import table_gib
 from fuse_repro.alignment.token_pieces import starts_word, token_pieces, token_texts
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
@@ -21,7 +22,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 
 @pytest.fixture(scope="module")
 def lookup(pair: Pair) -> LookupMap:
-    return LookupConfig().fit(*pair, ())
+    return LookupMap.fit(*pair, ())
 
 
 def test_a_token_is_what_the_target_writes_for_it(pair: Pair, lookup: LookupMap) -> None:
@@ -81,7 +82,7 @@ def test_every_target_token_of_a_word_is_given_to_some_source_token(lookup: Look
 def test_the_linear_map_is_the_closest_one(pair: Pair) -> None:
     """No ridge: least squares over every token that the target can write."""
     source, target = pair
-    lookup = LookupConfig(ridge=0.0).fit(source, target, ())
+    lookup = LookupMap.fit(source, target, (), ridge=0.0)
     ids = [i for i in range(source.tokenizer.vocab_size) if i not in source.tokenizer.special_ids]
     kept = [i for i, p in zip(ids, token_pieces(source.tokenizer, target.tokenizer, ids), strict=True) if p]
     x = source.embedding_table()[kept].double()
@@ -95,12 +96,12 @@ def test_low_rank_and_half_precision_approximate_the_table(pair: Pair, lookup: L
     source, target = pair
     ids = torch.arange(source.tokenizer.vocab_size)
     whole = lookup.rows(ids)
-    half = LookupConfig(dtype="float16").fit(source, target, ())
+    half = LookupMap.fit(source, target, (), dtype="float16")
     assert half.codes.dtype == torch.float16
     torch.testing.assert_close(half.rows(ids), whole, atol=1e-3, rtol=1e-2)
     errors = []
     for rank in (4, 16, target.embedding_size):
-        low = LookupConfig(rank=rank).fit(source, target, ())
+        low = LookupMap.fit(source, target, (), rank=rank)
         assert low.codes.shape == (len(ids), rank)
         errors.append(float((low.rows(ids) - whole).norm()))
         pulled = torch.randn(2, target.embedding_size)
@@ -111,25 +112,25 @@ def test_low_rank_and_half_precision_approximate_the_table(pair: Pair, lookup: L
 
 
 def test_a_fitted_table_is_found_again(pair: Pair, lookup: LookupMap, tmp_path) -> None:
-    first = LookupConfig().fit(*pair, (), tmp_path)
+    first = LookupMap.fit(*pair, (), cache_dir=tmp_path)
     (file,) = (tmp_path / "adapters").iterdir()
     written = file.stat().st_mtime_ns
-    second = LookupConfig().fit(*pair, (), tmp_path)
+    second = LookupMap.fit(*pair, (), cache_dir=tmp_path)
     assert file.stat().st_mtime_ns == written
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name])
     file.write_bytes(b"damaged")
-    third = LookupConfig().fit(*pair, (), tmp_path)
+    third = LookupMap.fit(*pair, (), cache_dir=tmp_path)
     assert torch.equal(third.codes, lookup.codes)
 
 
 def test_a_table_that_is_too_large_says_how_large_and_what_fits(pair: Pair) -> None:
-    size = LookupConfig().gib(*pair)
+    size = table_gib(*pair, None, "float32")
     with pytest.raises(
         UsageError, match=r"takes .* GiB, above adapter\.max_gib.*adapter\.rank=16 \(low rank\)"
     ):
-        LookupConfig(max_gib=size / 2 * 1.001).fit(*pair, ())
-    assert LookupConfig(max_gib=size / 2 * 1.001, rank=16).fit(*pair, ()).codes.shape[1] == 16
+        LookupMap.fit(*pair, (), max_gib=size / 2 * 1.001)
+    assert LookupMap.fit(*pair, (), max_gib=size / 2 * 1.001, rank=16).codes.shape[1] == 16
 
 
 @pytest.mark.parametrize(
@@ -143,12 +144,12 @@ def test_a_table_that_is_too_large_says_how_large_and_what_fits(pair: Pair) -> N
 )
 def test_settings_out_of_range(setting: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        LookupConfig(**setting)
+        LookupMap.check(**setting)
 
 
 def test_a_rank_above_the_embedding_size(pair: Pair) -> None:
     with pytest.raises(UsageError, match=r"adapter\.rank=33.*at most 32"):
-        LookupConfig(rank=33).fit(*pair, ())
+        LookupMap.fit(*pair, (), rank=33)
 
 
 def test_word_table_is_the_encoders_own_embedding(pair: Pair) -> None:

@@ -9,11 +9,12 @@ from tiny_tables import related_model, table_model
 from torch import nn
 
 from fuse_repro.adapters.anchors import Anchors, shared_anchors
-from fuse_repro.adapters.projector import ProjectorConfig, ProjectorMap
+from fuse_repro.adapters.base import fit_values
+from fuse_repro.adapters.projector import ProjectorMap
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 
-QUICK = ProjectorConfig(hidden=32, epochs=4, holdout=30)
+QUICK = {"hidden": 32, "epochs": 4, "holdout": 30}
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +29,12 @@ def target(source: FrozenModel) -> FrozenModel:
 
 @pytest.fixture(scope="module")
 def projector(source: FrozenModel, target: FrozenModel) -> ProjectorMap:
-    return QUICK.fit(source, target, ())
+    return ProjectorMap.fit(source, target, (), **QUICK)
 
 
 def test_the_defaults_are_the_papers() -> None:
-    config = ProjectorConfig()
-    assert (config.hidden, config.lr, config.batch_size, config.epochs) == (768, 5e-3, 16, 10)
+    config = fit_values(ProjectorMap.fit, {})
+    assert (config["hidden"], config["lr"], config["batch_size"], config["epochs"]) == (768, 5e-3, 16, 10)
 
 
 def test_it_is_two_linear_layers_with_a_leaky_relu_between(projector: ProjectorMap) -> None:
@@ -49,10 +50,10 @@ def test_it_learns_the_map_and_shuffled_anchors_do_not(source: FrozenModel, targ
     anchors = shared_anchors([source, target])
     kept, held = anchors.hold_out(40, seed=7)
     x, y = held.embeddings([source, target])
-    config = ProjectorConfig(hidden=64, epochs=10, holdout=30)
+    config = {"hidden": 64, "epochs": 10, "holdout": 30}
 
     def error(some: Anchors) -> float:
-        return float((config.fit_anchors(source, target, some).transfer(x) - y).square().mean())
+        return float((ProjectorMap.fit(source, target, given=some, **config).transfer(x) - y).square().mean())
 
     spread = float((y - y.mean(0)).square().mean())
     assert error(kept) < 0.5 * spread
@@ -64,7 +65,7 @@ def test_the_epoch_is_chosen_by_anchors_that_are_not_trained_on(
     source: FrozenModel, target: FrozenModel
 ) -> None:
     def first_layer(**changes: object) -> torch.Tensor:
-        return ProjectorConfig(hidden=8, holdout=30, lr=0.5, **changes).fit(source, target, ()).w1
+        return ProjectorMap.fit(source, target, (), hidden=8, holdout=30, lr=0.5, **changes).w1
 
     runs = [first_layer(epochs=epochs) for epochs in (1, 2, 3, 4)]
     last = [first_layer(epochs=epochs, select="last") for epochs in (1, 2)]
@@ -93,14 +94,14 @@ def test_a_seed_gives_the_same_projector_and_the_cache_keeps_it(
     tmp_path: Path, source: FrozenModel, target: FrozenModel, projector: ProjectorMap
 ) -> None:
     torch.manual_seed(123)  # nothing may depend on the global generator
-    again = QUICK.fit(source, target, (), tmp_path)
+    again = ProjectorMap.fit(source, target, (), cache_dir=tmp_path, **QUICK)
     assert all(torch.equal(one, two) for one, two in zip(again.buffers(), projector.buffers(), strict=True))
     (path,) = tmp_path.rglob("*.safetensors")
-    found = QUICK.fit(source, target, (), tmp_path)
+    found = ProjectorMap.fit(source, target, (), cache_dir=tmp_path, **QUICK)
     assert torch.equal(found.w2, again.w2)
     path.write_bytes(b"damaged")
-    assert torch.equal(QUICK.fit(source, target, (), tmp_path).w2, again.w2)
-    other = ProjectorConfig(hidden=32, epochs=4, holdout=30, seed=1).fit(source, target, (), tmp_path)
+    assert torch.equal(ProjectorMap.fit(source, target, (), cache_dir=tmp_path, **QUICK).w2, again.w2)
+    other = ProjectorMap.fit(source, target, (), cache_dir=tmp_path, seed=1, **QUICK)
     assert not torch.equal(other.w2, again.w2)
     assert len(list(tmp_path.rglob("*.safetensors"))) == 2
 
@@ -108,8 +109,8 @@ def test_a_seed_gives_the_same_projector_and_the_cache_keeps_it(
 def test_what_cannot_be_used(source: FrozenModel, target: FrozenModel, projector: ProjectorMap) -> None:
     for setting in ({"hidden": 0}, {"lr": 0.0}, {"batch_size": 0}, {"epochs": 0}, {"select": "dev"}):
         with pytest.raises(UsageError, match=rf"adapter\.{next(iter(setting))}"):
-            ProjectorConfig(**setting)
+            ProjectorMap.check(**setting)
     with pytest.raises(UsageError, match=r"adapter\.holdout=5000.*left to train on"):
-        ProjectorConfig(holdout=5000).fit(source, target, ())
+        ProjectorMap.fit(source, target, (), holdout=5000)
     with pytest.raises(UsageError, match="NaN"):
         projector.transfer(torch.full((1, 16), float("nan")))

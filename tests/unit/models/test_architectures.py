@@ -17,7 +17,7 @@ from tiny_models import (
 )
 from tiny_tokenizers import SENTENCES
 
-from fuse_repro.adapters import EmbeddingMap, FuseConfig
+from fuse_repro.adapters import EmbeddingMap, FuseAdapterModule
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import ClassifierTerm, FluencyTerm, MultiObjectiveLoss, TextMatchTerm
 from fuse_repro.search import AutoDAN, PromptProblem
@@ -47,7 +47,7 @@ def secondary(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def fitted(lm: CausalLM, secondary: Any) -> EmbeddingMap:
-    return FuseConfig(max_tokens=2, words_per_length=100, ridge=0.01).fit(lm, secondary, WORDS)
+    return FuseAdapterModule.fit(lm, secondary, WORDS, max_tokens=2, words_per_length=100, ridge=0.01)
 
 
 def test_a_fitted_map_is_exact_forward_and_linear_backward(

@@ -5,7 +5,7 @@ import torch
 from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2, tiny_llama
 from tiny_tokenizers import SENTENCES
 
-from fuse_repro.adapters import LookupConfig
+from fuse_repro.adapters import LookupMap
 from fuse_repro.errors import UsageError
 from fuse_repro.objectives import PromptBatch, SecondaryFluencyTerm, prompt_nll
 from fuse_repro.objectives.shared_prefix import shared_prefix_nll
@@ -37,7 +37,7 @@ def test_shared_beginnings_change_no_likelihood(make) -> None:
 @pytest.mark.parametrize("make", MAKERS)
 def test_values_with_and_without_gradient_agree(make) -> None:
     source, lm = tiny_gpt2(), make()
-    term = SecondaryFluencyTerm("other", lm, LookupConfig().fit(source, lm, ()))
+    term = SecondaryFluencyTerm("other", lm, LookupMap.fit(source, lm, ()))
     texts = list(SENTENCES[:3])
     longest = max(len(ids) for ids in source.tokenizer.encode(texts))
     embeddings = torch.zeros(3, longest, source.embedding_size, requires_grad=True)

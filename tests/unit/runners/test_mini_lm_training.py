@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from tiny_masked_lms import tiny_lm
 
 from fuse_repro import schema
-from fuse_repro.adapters import RelativeConfig
+from fuse_repro.adapters import RelativePromptTransfer
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.data.mini_corpus import MiniCorpus, Statement
 from fuse_repro.data.prompt_task import Item, PromptTask
@@ -102,7 +102,7 @@ def test_kept_embeddings_stay_the_teachers() -> None:
 
 
 def test_a_self_transfer_is_exact(trained: MaskedLM) -> None:
-    move = RelativeConfig(ridge=0.0).fit_sources([trained], trained)
+    move = RelativePromptTransfer.fit([trained], trained, ridge=0.0)
     prompt = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(move.transfer(prompt), prompt, atol=1e-4)
 

@@ -5,7 +5,7 @@ import torch
 from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2
 from tiny_tokenizers import SENTENCES
 
-from fuse_repro.adapters import FuseAdapterModule, LookupConfig
+from fuse_repro.adapters import FuseAdapterModule, LookupMap
 from fuse_repro.alignment.token_pieces import starts_word, token_texts
 from fuse_repro.errors import UsageError
 from fuse_repro.objectives import MultiObjectiveLoss, TextMatchTerm
@@ -19,7 +19,7 @@ PROMPT = OpenPrompt("An image of")
 @pytest.fixture(scope="module", params=[tiny_gpt2, tiny_gemma3])
 def problem(request: pytest.FixtureRequest) -> PromptProblem:
     lm, encoder = request.param(), tiny_bert_encoder()
-    term = TextMatchTerm("text", encoder, LookupConfig().fit(lm, encoder, WORDS))
+    term = TextMatchTerm("text", encoder, LookupMap.fit(lm, encoder, WORDS))
     targets = {"text": term.target("A cat on a table.")}
     return PromptProblem(lm, MultiObjectiveLoss({"text": term}), PROMPT.before, targets)
 

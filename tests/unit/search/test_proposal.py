@@ -5,7 +5,7 @@ import torch
 from tiny_models import tiny_bert_encoder, tiny_gpt2, tiny_llama
 from tiny_tokenizers import SENTENCES
 
-from fuse_repro.adapters import LookupConfig
+from fuse_repro.adapters import LookupMap
 from fuse_repro.metrics.fidelity import spearman
 from fuse_repro.objectives import (
     FluencyTerm,
@@ -26,7 +26,7 @@ PREFIX = "An image of"
 @pytest.fixture(scope="module")
 def problem() -> PromptProblem:
     lm, encoder = tiny_gpt2(), tiny_bert_encoder()
-    term = TextMatchTerm("text", encoder, LookupConfig().fit(lm, encoder, WORDS))
+    term = TextMatchTerm("text", encoder, LookupMap.fit(lm, encoder, WORDS))
     objective = MultiObjectiveLoss({"fluency": FluencyTerm(lm), "text": term}, {"fluency": 0.5, "text": 20})
     return PromptProblem(lm, objective, PREFIX, {"text": term.target("A cat on a table.")})
 
