@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from fuse_repro import schema
 from fuse_repro.cli import main
-from fuse_repro.runners.assemble import build
+from fuse_repro.runners.assemble import build, build_fit
 
 CONF = schema.config_folder()
 EXPERIMENTS = sorted(
@@ -49,7 +49,7 @@ def test_every_part_can_be_made(group: str, option: str, tmp_path: Path) -> None
     text.write_text("a cat and a dog")
     extra = [f"corpus.path={text}"] if option == "text_file" else []
     config = composed("experiment=caption", f"{group}={option}", *extra)
-    assert build(config[group]) is not None
+    assert (build_fit if group == "adapter" else build)(config[group]) is not None
 
 
 @pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))

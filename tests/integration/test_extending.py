@@ -1,13 +1,14 @@
 """docs/extending.md does what it says: its files are made from its code blocks, and its commands are run."""
 
 import csv
+import importlib
 import re
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
-from tiny_models import save_model, tiny_clip, tiny_llama, tiny_opt
+from tiny_models import save_model, tiny_bert_encoder, tiny_clip, tiny_gpt2, tiny_llama, tiny_opt
 
 from fuse_repro.cli import main
 from fuse_repro.runs.directory import read_json, read_records
@@ -105,11 +106,24 @@ def test_its_commands_run(command: str, reader: Path, models_dir: Path) -> None:
         assert any(record["method"] == "mine" for record in records)
 
 
+def test_its_map_keeps_to_the_device_of_each_model(reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anchors hold token ids on the CPU; a model on an accelerator looks up ids that are there too."""
+    looked_up = []
+    for model in (models := [tiny_gpt2().to("meta"), tiny_bert_encoder().to("meta")]):
+        embed = model.embed
+        monkeypatch.setattr(model, "embed", lambda ids, embed=embed: looked_up.append(ids) or embed(ids))
+    fitted = importlib.import_module("my_maps").MatchingMean.fit(*models, ())
+    assert [ids.device.type for ids in looked_up] == ["meta", "meta"]
+    assert fitted.weight.device.type == "meta"
+
+
 def test_its_mistakes_are_one_line(
     reader: Path, models_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = ["--config-dir", "my_conf", "experiment=caption", "dataset.path=photos", f"models_dir={models_dir}"]
     assert main([*own, "adapter=matching_mean", "adapter.scale=0", "output_dir=run"]) == 1
     assert "adapter.scale=0 is not allowed: above 0" in capsys.readouterr().err
+    assert main([*own, "adapter=matching_mean", "+adapter.scales=1", "output_dir=run"]) == 1
+    assert "my_maps.MatchingMean.fit cannot fit a map with these values" in capsys.readouterr().err
     assert main([*own, "dataset=csv_photos", "output_dir=other"]) == 1
     assert "dataset.path='photos' is not allowed: a .csv file that exists" in capsys.readouterr().err

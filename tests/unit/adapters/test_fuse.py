@@ -173,10 +173,10 @@ def test_a_pair_of_counts_that_no_word_has_takes_the_map_of_its_target_count(
         for word, s, t in zip(
             WORDS, lm.tokenizer.word_ids(WORDS), encoder.tokenizer.word_ids(WORDS), strict=True
         )
-        if (len(s), len(t)) in ((1, 1), (2, 2), (1, 2))
+        if (len(s), len(t)) in ((1, 1), (2, 2))
     ]
     adapter = FuseAdapterModule.fit(lm, encoder, words, max_tokens=3, group_by="pair")
-    assert set(adapter.keys) == {(1, 1), (2, 2), (1, 2), (1,), (2,)}
+    assert set(adapter.keys) == {(1, 1), (2, 2), (1,), (2,)}
     for source, target in product((1, 2, 3), (1, 2)):
         chosen = adapter._choice(counted(source, target))
         assert chosen == ((source, target) if (source, target) in adapter.keys else (target,))
@@ -213,9 +213,8 @@ def test_truncate_source_fits_a_word_on_as_many_source_as_target_tokens(
     cut, uncut = (FuseAdapterModule.fit(lm, encoder, WORDS, compat=c) for c in ("truncate_source", "paper"))
     assert {key: cut.map(key).shape[-1] for key in cut.keys} == {key: key[0] for key in cut.keys}
     assert max(uncut.map(key).shape[-1] - key[0] for key in uncut.keys) > 0
-    alignment = cut.align([word])
-    gradient = torch.randn(*alignment.target_ids.shape, encoder.embedding_size)
-    pulled = cut.pullback(gradient, alignment)[0]
+    alignment = Alignment(torch.zeros(1, 2, dtype=torch.long), torch.ones(1, 2).bool(), 3, (counted(3, 2),))
+    pulled = cut.pullback(torch.randn(1, 2, encoder.embedding_size), alignment)[0]
     assert pulled[:2].abs().sum(1).gt(0).all()
     assert pulled[2].abs().sum() == 0, "what the fit never saw gets no gradient"
 

@@ -1,0 +1,82 @@
+"""From a node of conf/adapter to the fit of a map: what it gives, and that mistakes are one line before any model."""
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from tiny_tables import table_model
+
+from fuse_repro.adapters import LinearMap, RelativePromptTransfer, RidgeMap
+from fuse_repro.errors import UsageError
+from fuse_repro.runners.assemble import build_fit, map_class
+
+
+class Bare:
+    """A map with a fit and nothing else."""
+
+    @classmethod
+    def fit(cls, source: object, target: object, words: object, cache_dir: object = None, scale: float = 1.0):
+        return LinearMap(source, target, scale * torch.eye(4))
+
+
+def bare_fit(source: object, target: object, words: object, *, cache_dir: object = None) -> LinearMap:
+    return LinearMap(source, target, torch.eye(4))
+
+
+def node(target: str, **settings: object) -> DictConfig:
+    return DictConfig({"_target_": target, "_partial_": True, **settings})
+
+
+def test_it_fits_the_map_that_the_node_names() -> None:
+    models = table_model("byte_level_bpe", 4), table_model("metaspace_bpe", 4)
+    fit = build_fit(node("fuse_repro.adapters.RidgeMap.fit", ridge=0.5))
+    assert map_class(fit) is RidgeMap
+    assert torch.equal(fit(*models, ()).weight, RidgeMap.fit(*models, ridge=0.5).weight)
+    assert not RidgeMap.takes_several
+    assert RelativePromptTransfer.takes_several
+
+
+def test_a_map_of_ones_own_may_have_only_a_fit() -> None:
+    models = table_model("byte_level_bpe", 4), table_model("metaspace_bpe", 4)
+    for target, settings, scale in ((Bare, {"scale": 2.0}, 2.0), (None, {}, 1.0)):
+        name = f"{__name__}.{'bare_fit' if target is None else 'Bare.fit'}"
+        fit = build_fit(node(name, **settings))
+        assert torch.equal(fit(*models, (), cache_dir=None).weight, scale * torch.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("target", "setting", "message"),
+    [
+        (
+            "RelativePromptTransfer",
+            {"k": 0},
+            "^adapter.k=0 is not allowed: a whole number from 1 on, or null",
+        ),
+        ("RelativePromptTransfer", {"anchor_selection": "rare"}, "^adapter.anchor_selection='rare'"),
+        ("RidgeMap", {"ridge": -1}, "^adapter.ridge=-1 is not allowed"),
+        ("ProcrustesMap", {"anchors": 0}, "^adapter.anchors=0 is not allowed"),
+        ("ProjectorMap", {"anchors": 3}, "^adapter.anchors=3 is not allowed: null with anchor_selection=all"),
+        ("ProjectorMap", {"epochs": 0}, "^adapter.epochs=0 is not allowed: at least 1"),
+        ("DiscretisedMap", {"several": "all"}, "^adapter.several='all' is not allowed: mean or first"),
+        ("LookupMap", {"rank": 0}, "^adapter.rank=0 is not allowed"),
+        ("FuseAdapterModule", {"max_tokens": 0}, "^adapter.max_tokens=0 is not allowed"),
+        ("FuseAdapterModule", {"ridge": "much"}, "FuseAdapterModule.fit cannot fit a map with these values"),
+        (
+            "FuseAdapterModule",
+            {"max_token": 2},
+            "^adapter.max_token is no setting of .*which has max_tokens,",
+        ),
+        ("RandomMap", {"given": None}, "^adapter.given is no setting of .*which has seed$"),
+        ("DirectMap", {"seed": 0}, "^adapter.seed is no setting of .*which has none$"),
+        ("LinearMap", {"seed": 0}, "^adapter.seed is no setting of"),
+    ],
+)
+def test_mistakes_are_one_line(target: str, setting: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        build_fit(node(f"fuse_repro.adapters.{target}.fit", **setting))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_fit_is_refused() -> None:
+    for target in (f"{__name__}.Bare", f"{__name__}.Bare.fit"):
+        with pytest.raises(UsageError, match="cannot fit a map with these values"):
+            build_fit(node(target, length=3))
