@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fuse_repro.dtypes import FITS, torch_dtype
 from fuse_repro.errors import require
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from fuse_repro.models.base import FrozenModel
 
 RELEASED = ("permute", "first_token_gradient", "source_count_lookup", "lowercase_words")
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {name: torch_dtype(name) for name in FITS}
 
 
 @dataclass(frozen=True)
