@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_models import save_model, tiny_clip, tiny_llama, tiny_opt
@@ -27,6 +28,8 @@ TASK = [
     "methods.relative.holdout=10",
 ]
 
+CSV_ROWS = [("red.png", "A white ball."), ("red.png", "A red sheet.")]
+
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -47,7 +50,7 @@ def reader(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
             path.write_text(text)
             monkeypatch.delitem(sys.modules, path.stem, raising=False)
     with (photos / "list.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("file", "caption"), ("red.png", "A white ball.")])
+        csv.writer(file).writerows([("file", "caption"), *CSV_ROWS])
     for split in ("train", "dev", "test"):
         rows = [f"{split} {number}\t{number % 2}" for number in range(4)]
         (tmp_path / "task").mkdir(exist_ok=True)
@@ -88,11 +91,27 @@ def test_its_commands_run(command: str, reader: Path, models_dir: Path) -> None:
     if "optimizer=first_better" in arguments:
         assert max(record["evaluations"] for record in records) == 20
     if "dataset=csv_photos" in arguments:
-        assert [record["references"] for record in records] == [["A white ball."]]
+        assert [record["references"] for record in records] == [["A white ball.", "A red sheet."]]
     if "model@models.lm=opt_125m" in arguments:
         assert chosen["models"]["lm"]["path"].endswith("opt_125m")
     if "+adapter@methods.mine=matching_mean" in arguments:
         assert any(record["method"] == "mine" for record in records)
+
+
+def test_a_photograph_of_several_rows_is_one_item_with_all_its_references(tmp_path: Path) -> None:
+    """One item a row gave two of one id, of which the metrics then knew the last reference only."""
+    text = next(text for kind, text in BLOCKS if text.startswith("# my_data.py"))
+    own: dict[str, Any] = {}
+    exec(text, own)
+    rows = [("b.png", "One."), ("a.png", "Two."), ("b.png", "Three."), ("b.png", "Four, five.")]
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "caption"), *rows])
+    items = own["CsvPhotos"](tmp_path / "list.csv").items
+    assert [(item.id, item.path, item.references) for item in items] == [
+        ("b.png", tmp_path / "b.png", ("One.", "Three.", "Four, five.")),
+        ("a.png", tmp_path / "a.png", ("Two.",)),
+    ]
+    assert [item.id for item in own["CsvPhotos"](tmp_path / "list.csv", limit=1).items] == ["b.png"]
 
 
 def test_its_mistakes_are_one_line(
