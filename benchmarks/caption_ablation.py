@@ -17,6 +17,7 @@ from pathlib import Path
 
 from _common import report
 
+from fuse_repro.metrics.captions import UNIT
 from fuse_repro.metrics.statistics import paired_difference
 from fuse_repro.runs.directory import read_json, read_records
 
@@ -27,7 +28,7 @@ def main(folder: Path) -> None:
     records = {arm: {r["id"]: r for r in read_records(folder / arm) if r["status"] == "done"} for arm in ARMS}
     shared = sorted(set.intersection(*(set(rows) for rows in records.values())))
     objectives = {arm: [rows[item]["objective"] for item in shared] for arm, rows in records.items()}
-    figures: dict = {"photographs": len(shared), "arms": {}, "paired_differences": {}}
+    figures: dict = {"photographs": len(shared), "metrics_unit": UNIT, "arms": {}, "paired_differences": {}}
     for arm, label in ARMS.items():
         results = read_json(folder / arm / "results.json")
         terms = {

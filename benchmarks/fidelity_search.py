@@ -14,6 +14,7 @@ from pathlib import Path
 
 from _common import report
 
+from fuse_repro.metrics.captions import UNIT
 from fuse_repro.metrics.statistics import paired_difference
 from fuse_repro.runs.directory import read_json, read_records
 
@@ -22,7 +23,12 @@ def main(folder: Path) -> None:
     arms = sorted(path.name for path in folder.iterdir() if path.is_dir())
     records = {arm: {r["id"]: r for r in read_records(folder / arm) if r["status"] == "done"} for arm in arms}
     shared = sorted(set.intersection(*(set(rows) for rows in records.values())))
-    figures: dict = {"photographs": len(shared), "arms": {}, "objective_of_the_default_minus": {}}
+    figures: dict = {
+        "photographs": len(shared),
+        "metrics_unit": UNIT,
+        "arms": {},
+        "objective_of_the_default_minus": {},
+    }
     for arm in arms:
         manifest, rows = read_json(folder / arm / "manifest.json"), [records[arm][item] for item in shared]
         terms = {name: sum(r["terms"][name]["raw"] for r in rows) / len(rows) for name in rows[0]["terms"]}

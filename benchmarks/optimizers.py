@@ -134,7 +134,7 @@ def figures(options: argparse.Namespace, runs: dict[str, Any], seconds: dict[str
 
 
 def cider(rows: list[dict[str, Any]]) -> float | None:
-    """CIDEr of the captions without their prefix; None where it cannot be computed."""
+    """CIDEr in percent of the captions without their prefix; None where it cannot be computed."""
     try:
         captions = {row["id"]: row["text"] for row in rows}
         found = caption_metrics(

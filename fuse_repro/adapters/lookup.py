@@ -22,6 +22,7 @@ from fuse_repro.adapters.prompt_checks import check_prompt
 from fuse_repro.algebra.least_squares import solve_gram
 from fuse_repro.alignment.pairs import Alignment, pad_ids
 from fuse_repro.alignment.token_pieces import token_pieces
+from fuse_repro.dtypes import WEIGHTS, torch_dtype
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import track
@@ -29,7 +30,7 @@ from fuse_repro.storage import tensors as store
 
 FORMAT = 1
 BLOCK = 4096
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {name: torch_dtype(name) for name in WEIGHTS}
 STATE = ("codes", "basis", "centre", "weight", "source_mean")
 
 

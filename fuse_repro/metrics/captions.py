@@ -2,7 +2,7 @@
 
 These are the reference implementations of the COCO caption evaluation (Chen et al. 2015), after its Penn
 Treebank tokenizer, which lower-cases and drops punctuation. The tokenizer and METEOR are Java programs inside
-the package. SPICE is not computed: its first use downloads several hundred megabytes of parser models.
+the package. All values are in percent, so that they stand beside the papers'. SPICE has a module of its own.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from fuse_repro.progress import bar
 
 # Java's own defaults follow the locale: another charset, or a decimal comma that METEOR cannot read back.
 JAVA = ("java", "-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
+UNIT = "percent"  # of every metric, as the papers' tables have them
 NAMES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 POLICIES = ("strip", "keep")
 
@@ -49,7 +50,8 @@ def caption_metrics(
         prefix: the fixed beginning of every candidate.
 
     Returns:
-        BLEU-1..4, METEOR, ROUGE-L in [0, 1], CIDEr in [0, 10]; the numbers of `items` and of those `left_out`.
+        In percent: BLEU-1..4, METEOR and ROUGE-L from 0 to 100, CIDEr from 0 to 1000. Beside them the numbers of
+        `items` and of those `left_out`.
 
     Raises:
         MetricsUnavailable: without Java, or when no item has a reference.
@@ -68,7 +70,7 @@ def caption_metrics(
         found, wanted = ptb_tokenize(found, wanted)
         scores = [*_bleu(wanted, found), _meteor(wanted, found), *_rouge_and_cider(wanted, found)]
     counts = {"items": len(scored), "left_out": len(candidates) - len(scored)}
-    return dict(zip(NAMES, scores, strict=True)) | counts
+    return {name: 100 * score for name, score in zip(NAMES, scores, strict=True)} | counts
 
 
 def strip_prefix(text: str, prefix: str) -> str:

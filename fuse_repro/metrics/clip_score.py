@@ -10,6 +10,7 @@ from fuse_repro.errors import require
 from fuse_repro.models.text_encoder import DualEncoder
 
 SCALE = 2.5  # w in the paper's eq. 1
+UNIT = f"{SCALE} * cosine, from 0 to {SCALE}"  # as the paper defines it, not in percent
 
 
 def clip_scores(encoder: DualEncoder, images: Sequence[Image], captions: Sequence[str]) -> Tensor:

@@ -17,7 +17,7 @@ SCORER = "edu.anu.spice.SpiceScorer"
 
 
 def spice(candidates: Mapping[str, str], references: Mapping[str, Sequence[str]], prefix: str = "") -> float:
-    """Mean F-score of the scene graphs' propositions, in [0, 1], over the items that have references.
+    """Mean F-score of the scene graphs' propositions, in percent, over the items that have references.
 
     A caption without any proposition counts as 0.
 
@@ -61,7 +61,7 @@ def spice(candidates: Mapping[str, str], references: Mapping[str, Sequence[str]]
             scores = [row["scores"]["All"]["f"] for row in json.loads(answer.read_text(encoding="utf-8"))]
         except (OSError, subprocess.CalledProcessError, ValueError, KeyError) as err:
             raise MetricsUnavailable(f"no SPICE: its program does not run ({first_line(err)})") from err
-    return float(sum(score or 0.0 for score in scores) / len(scores))
+    return float(100 * sum(score or 0.0 for score in scores) / len(scores))
 
 
 def _class_path() -> list[Path]:

@@ -1,15 +1,15 @@
 """From a weights folder to a ready transformers model and tokenizer; nothing here touches the network."""
 
-import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from fuse_repro.alignment.words import WordTokenizer
+from fuse_repro.dtypes import WEIGHTS, torch_dtype
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.weights import WeightsEntry, resolve
 from fuse_repro.weights.convert import quiet_transformers
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {name: torch_dtype(name) for name in WEIGHTS}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+from fuse_repro import dtypes
+
+BYTES = {name: dtypes.BYTES[name] for name in dtypes.WEIGHTS}
 IMAGE_TOKENS = 50  # patches of an image, as CLIP ViT-B/32 has them
 
 

@@ -5,7 +5,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from fuse_repro.metrics.captions import NAMES
+
 Record = Mapping[str, Any]
+CAPTION_METRICS = (*NAMES, "SPICE")  # in percent
 COUNTS = ("items", "left_out")
 
 
@@ -92,9 +95,11 @@ def _mean(metric: str, values: Iterable[Any]) -> Iterable[Measure]:
 
 
 def _scores(results: Mapping[str, Any]) -> list[Measure]:
+    """The run's metrics. Those of captions are in percent; runs that name no unit wrote them as shares."""
     scores = results.get("metrics") or {}
+    shares = CAPTION_METRICS if results.get("metrics_unit") is None else ()
     return [
-        Measure(name, "", (float(value),))
+        Measure(name, "", ((100 if name in shares else 1) * float(value),))
         for name, value in scores.items()
         if _is_number(value) and name not in COUNTS
     ]

@@ -13,10 +13,10 @@ from fuse_repro.data.paper_values import CELLS
 from fuse_repro.errors import UsageError, require
 from fuse_repro.metrics.statistics import Interval, bootstrap_interval
 from fuse_repro.report.markup import MISSING, Html, element, number, table
-from fuse_repro.report.measures import Measure, measures
+from fuse_repro.report.measures import CAPTION_METRICS, Measure, measures
 from fuse_repro.runs.directory import MANIFEST, RESULTS, STATUS, read_json, read_records
 
-CAPTION_METRICS = ("BLEU-", "METEOR", "ROUGE-L", "CIDEr", "SPICE", "accuracy")
+SHARES = ("accuracy",)  # measures that are no percentages
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ def _percent(measure: Measure, name: str) -> tuple[float, ...]:
     """
     if measure.line == name:
         return measure.replicates
-    if f"{measure.line} {measure.metric}".strip() == name and measure.metric.startswith(CAPTION_METRICS):
-        return tuple(100 * value for value in measure.replicates)
+    if f"{measure.line} {measure.metric}".strip() == name and measure.metric in (*CAPTION_METRICS, *SHARES):
+        factor = 100 if measure.metric in SHARES else 1
+        return tuple(factor * value for value in measure.replicates)
     return ()
 
 

@@ -19,6 +19,7 @@ from fuse_repro.runs import lock as run_lock
 from fuse_repro.runs.files import last_of_each, parse_records, read_json, write_text, writing
 from fuse_repro.runs.observers import Observers
 from fuse_repro.runs.provenance import config_hash, git_commit, library_versions, machine, plain, strict_json
+from fuse_repro.storage.locks import Held
 
 MANIFEST, STATUS, RECORDS, RESULTS = "manifest.json", "status.json", "records.jsonl", "results.json"
 RESUME = ("skip_done", "retry_failed", "all")
@@ -140,7 +141,7 @@ class RunDirectory:
         try:
             with writing(self.path / RECORDS):
                 run_lock.acquire(self.path / RECORDS)
-        except run_lock.RunInUse:
+        except Held:
             status = read_json(self.path / STATUS) if (self.path / STATUS).exists() else {}
             owner = f"pid {status.get('pid')} on {status.get('host')}"
             raise UsageError(

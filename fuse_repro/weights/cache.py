@@ -16,8 +16,10 @@ from pathlib import Path
 
 from fuse_repro.errors import UsageError
 from fuse_repro.progress import bar
+from fuse_repro.storage.locks import FileLock, Held
 
 LISTING = "entry.json"
+PATIENCE_S = 1.0  # before a wait is said
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,10 @@ def hash_files(directory: Path, names: list[str], label: str) -> dict[str, str]:
 @contextlib.contextmanager
 def locked(target: Path) -> Iterator[None]:
     """Hold the lock of one cache entry, a folder or file; while another process holds it, wait and say so."""
-    from filelock import FileLock, Timeout
-
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     try:
-        lock.acquire(timeout=1.0)
-    except Timeout:
+        lock.acquire(PATIENCE_S)
+    except Held:
         with bar(f"waiting for another process to prepare {target.name}"):
             lock.acquire()
     try:

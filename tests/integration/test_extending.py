@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_models import save_model, tiny_bert_encoder, tiny_clip, tiny_gpt2, tiny_llama, tiny_opt
@@ -28,6 +29,8 @@ TASK = [
     "methods.relative.holdout=10",
 ]
 
+CSV_ROWS = [("red.png", "A white ball."), ("red.png", "A red sheet.")]
+
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -48,7 +51,7 @@ def reader(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
             path.write_text(text)
             monkeypatch.delitem(sys.modules, path.stem, raising=False)
     with (photos / "list.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("file", "caption"), ("red.png", "A white ball.")])
+        csv.writer(file).writerows([("file", "caption"), *CSV_ROWS])
     for split in ("train", "dev", "test"):
         rows = [f"{split} {number}\t{number % 2}" for number in range(4)]
         (tmp_path / "task").mkdir(exist_ok=True)
@@ -92,7 +95,7 @@ def test_its_commands_run(command: str, reader: Path, models_dir: Path) -> None:
     if "optimizer=first_better" in arguments:
         assert max(record["evaluations"] for record in records) == 20
     if "dataset=csv_photos" in arguments:
-        assert [record["references"] for record in records] == [["A white ball."]]
+        assert [record["references"] for record in records] == [["A white ball.", "A red sheet."]]
     if "objective=caption_without_repeats" in arguments:
         for record in records:
             words = record["text"].lower().split()
@@ -115,6 +118,22 @@ def test_its_map_keeps_to_the_device_of_each_model(reader: Path, monkeypatch: py
     fitted = importlib.import_module("my_maps").MatchingMean.fit(*models, ())
     assert [ids.device.type for ids in looked_up] == ["meta", "meta"]
     assert fitted.weight.device.type == "meta"
+
+
+def test_a_photograph_of_several_rows_is_one_item_with_all_its_references(tmp_path: Path) -> None:
+    """One item a row gave two of one id, of which the metrics then knew the last reference only."""
+    text = next(text for kind, text in BLOCKS if text.startswith("# my_data.py"))
+    own: dict[str, Any] = {}
+    exec(text, own)
+    rows = [("b.png", "One."), ("a.png", "Two."), ("b.png", "Three."), ("b.png", "Four, five.")]
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "caption"), *rows])
+    items = own["CsvPhotos"](tmp_path / "list.csv").items
+    assert [(item.id, item.path, item.references) for item in items] == [
+        ("b.png", tmp_path / "b.png", ("One.", "Three.", "Four, five.")),
+        ("a.png", tmp_path / "a.png", ("Two.",)),
+    ]
+    assert [item.id for item in own["CsvPhotos"](tmp_path / "list.csv", limit=1).items] == ["b.png"]
 
 
 def test_its_mistakes_are_one_line(

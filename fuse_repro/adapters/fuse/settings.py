@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from fuse_repro.dtypes import FITS, torch_dtype
 from fuse_repro.errors import require
 
 RELEASED = ("permute", "first_token_gradient", "source_count_lookup", "lowercase_words", "truncate_source")
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {name: torch_dtype(name) for name in FITS}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from fuse_repro.errors import UsageError
+from fuse_repro.metrics.captions import UNIT
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.runners.assemble import build_objective, prepare_search
 from fuse_repro.runners.search.metrics import check_extra_metrics, extra_metrics, reference_metrics
@@ -43,6 +44,7 @@ def _results(
         "runner": "captions",
         **summarise(records),
         "metrics": metrics,
+        "metrics_unit": UNIT,
         "metrics_note": note,
         **extra,
         "prefix_policy": config.runner.metrics_prefix,

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from fuse_repro.data.photo import load_image
 from fuse_repro.errors import require
 from fuse_repro.metrics.captions import MetricsUnavailable, caption_metrics
+from fuse_repro.metrics.clip_score import UNIT as CLIP_UNIT
 from fuse_repro.metrics.clip_score import clip_scores
 from fuse_repro.metrics.spice import spice
 from fuse_repro.models.base import FrozenModel
@@ -58,6 +59,7 @@ def extra_metrics(
             scores += clip_scores(encoder, images, [row["caption"] for row in part]).tolist()
         found["CLIPScore"] = sum(scores) / len(scores)
         found["CLIPScore_by"] = encoder.name
+        found["CLIPScore_unit"] = CLIP_UNIT
     if runner.get("spice"):
         prefix = runner.prefix if runner.metrics_prefix == "strip" else ""
         names = {row["id"]: row for row in rows}

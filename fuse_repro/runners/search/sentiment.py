@@ -11,6 +11,7 @@ from torch import nn
 from fuse_repro.adapters import EmbeddingMap
 from fuse_repro.data.images import ImageItem
 from fuse_repro.errors import UsageError, require
+from fuse_repro.metrics.captions import UNIT
 from fuse_repro.metrics.sentiment import LABELS, sentiment_accuracy
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
@@ -122,6 +123,7 @@ def results(
         found[sentiment] = {
             **summarise(rows),
             "metrics": metrics,
+            "metrics_unit": UNIT,
             "metrics_note": note,
             **extra_metrics(rows, runner, models),
             "judged": None

@@ -57,17 +57,18 @@ def test_equal_to_pycocoevalcap_and_quiet(capfd: pytest.CaptureFixture[str]) -> 
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "")
     assert (scores.pop("items"), scores.pop("left_out")) == (3, 2)
-    assert all(0 < scores[name] < 1 for name in ("BLEU-1", "METEOR", "ROUGE-L"))
+    assert all(0 < scores[name] < 100 for name in ("BLEU-1", "METEOR", "ROUGE-L"))
     stripped = {name: text.removeprefix("An image of ") for name, text in CANDIDATES.items()}
-    assert scores == pytest.approx(by_pycocoevalcap(stripped, REFERENCES), abs=1e-12)
+    expected = {name: 100 * score for name, score in by_pycocoevalcap(stripped, REFERENCES).items()}
+    assert scores == pytest.approx(expected, abs=1e-10)
 
 
 @java
 def test_a_caption_equal_to_its_reference_is_perfect_with_its_prefix_kept() -> None:
     scores = caption_metrics(CANDIDATES, {name: [text] for name, text in CANDIDATES.items()}, "keep")
     perfect = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L"]
-    assert [scores[name] for name in perfect] == pytest.approx([1.0] * 6, abs=1e-6)
-    assert scores["CIDEr"] == pytest.approx(10.0)
+    assert [scores[name] for name in perfect] == pytest.approx([100.0] * 6, abs=1e-4)
+    assert scores["CIDEr"] == pytest.approx(1000.0)
 
 
 @java

@@ -3,6 +3,7 @@
 import numpy
 import pytest
 import torch
+from torchmetrics.functional import spearman_corrcoef
 
 from fuse_repro.errors import UsageError
 from fuse_repro.metrics.fidelity import (
@@ -26,6 +27,31 @@ def test_spearman_by_hand() -> None:
     tied = torch.tensor([1.0, 1, 2, 3, 4])
     expected = numpy.corrcoef([1.5, 1.5, 3, 4, 5], [1, 2, 3, 4, 5])[0, 1]
     assert spearman(tied, true) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("steps", [None, 3])
+def test_spearman_and_recall_agree_with_their_definitions_on_random_values(steps: int | None) -> None:
+    """With steps, most values are ties, of which the first count as the better ones."""
+    generator = torch.Generator().manual_seed(1)
+    true = torch.randn(700, generator=generator)
+    predicted = true + torch.randn(700, generator=generator)
+    if steps is not None:
+        true, predicted = (steps * true).round(), (steps * predicted).round()
+    assert spearman(predicted, true) == pytest.approx(float(spearman_corrcoef(predicted, true)), abs=1e-5)
+    for k in (1, 7, 50, 700):
+        best, found = (sorted(range(700), key=values.tolist().__getitem__) for values in (true, predicted))
+        expected = len(set(best[:7]) & set(found[:k])) / 7
+        assert recall_at(predicted, true, k) == pytest.approx(expected, abs=1e-7)
+
+
+def test_spearman_of_a_whole_large_vocabulary_with_ties() -> None:
+    """Half of 262,144 values tie: the sum of their ranks does not fit into 32 bits."""
+    true = torch.arange(262_144.0)
+    predicted = true.clamp(min=131_072)
+    ranks = torch.cat([torch.full((131_073,), 65_537.0), torch.arange(131_074.0, 262_145)]).numpy()
+    expected = numpy.corrcoef(ranks.astype(float), true.numpy().astype(float))[0, 1]
+    assert spearman(predicted, true) == pytest.approx(expected, abs=1e-9)
+    assert spearman(-predicted, true) == pytest.approx(-expected, abs=1e-9)
 
 
 def test_a_prediction_without_spread_correlates_with_nothing() -> None:

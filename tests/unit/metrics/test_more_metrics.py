@@ -1,5 +1,6 @@
 """Golden values of the caption metrics, CLIPScore, SPICE's absence, and judged sentiment."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def scores() -> dict[str, float]:
 
 @java
 def test_golden_values_of_pycocoevalcap(scores: dict[str, float]) -> None:
-    assert {name: scores[name] for name in GOLDEN} == pytest.approx(GOLDEN, abs=1e-9)
+    """Ours are in percent, CIDEr too: as the papers' tables."""
+    expected = {name: 100 * score for name, score in GOLDEN.items()}
+    assert {name: scores[name] for name in GOLDEN} == pytest.approx(expected, abs=1e-7)
 
 
 @java
@@ -67,7 +70,9 @@ def test_bleu_agrees_with_torchmetrics(scores: dict[str, float]) -> None:
     found, wanted = ptb_tokenize({name: [text] for name, text in CAPTIONS.items()}, REFERENCES)
     texts, references = [found[name][0] for name in found], [wanted[name] for name in found]
     for n in range(1, 5):
-        assert scores[f"BLEU-{n}"] == pytest.approx(float(bleu_score(texts, references, n_gram=n)), abs=1e-5)
+        assert scores[f"BLEU-{n}"] == pytest.approx(
+            100 * float(bleu_score(texts, references, n_gram=n)), abs=1e-3
+        )
 
 
 def test_spice_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -85,6 +90,19 @@ def test_spice_with_broken_models_is_a_note(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("FUSE_REPRO_SPICE", str(tmp_path))
     with pytest.raises(MetricsUnavailable, match="its program does not run"):
         spice(CAPTIONS, REFERENCES)
+
+
+@java
+def test_spice_is_in_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its program, which needs 400 MB of models, is stood in for by one that answers."""
+
+    def answer(command: list[str], **_: object) -> None:
+        scores = [{"scores": {"All": {"f": score}}} for score in (0.5, None, 0.25)]
+        Path(command[command.index("-out") + 1]).write_text(json.dumps(scores))
+
+    monkeypatch.setattr("fuse_repro.metrics.spice._class_path", list)
+    monkeypatch.setattr("subprocess.run", answer)
+    assert spice(CAPTIONS, REFERENCES) == 25.0
 
 
 def test_clip_score_is_its_definition() -> None:

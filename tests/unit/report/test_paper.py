@@ -66,6 +66,18 @@ def test_captions_with_sentiment_are_compared_by_sentiment() -> None:
     assert ours == pytest.approx({"positive METEOR": 10, "positive accuracy": 50})
 
 
+def test_runs_that_name_no_unit_wrote_shares() -> None:
+    scores = {"CIDEr": 0.17, "BLEU-4": 0.01, "items": 3}
+    before = measures([caption("a", 4.0)], {"metrics": scores})
+    percent = {"CIDEr": 17.0, "BLEU-4": 1.0, "items": 3}
+    now = measures([caption("a", 4.0)], {"metrics": percent, "metrics_unit": "percent"})
+    assert [(one.metric, one.mean) for one in before] == [
+        (one.metric, pytest.approx(one.mean)) for one in now
+    ]
+    ours = {row.name: row.ours.mean for row in compare({"fuse/coco": [now]}, ["fuse/coco"]) if row.ours}
+    assert ours == pytest.approx({"CIDEr": 17.0, "BLEU-4": 1.0})
+
+
 def test_the_table_marks_what_was_not_run(tmp_path: Path) -> None:
     run_at(tmp_path / "a", [cell("P1", 0, "manual", 0.25)], paper_cell=CELL).finish({})
     console = Console(record=True, width=80, file=(tmp_path / "out").open("w"))
