@@ -11,7 +11,7 @@ from PIL import Image
 from fuse_repro.data.photo import load_image
 from fuse_repro.errors import UsageError
 from fuse_repro.loggers.flat import columns, flat
-from fuse_repro.report.charts import best_of_beam
+from fuse_repro.report.plots.loss_curve import best_of_beam
 
 STEP, MATCHING_STEP = "search/step", "matching/step"
 THUMBNAIL_PIXELS = 480

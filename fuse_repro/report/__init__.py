@@ -2,6 +2,6 @@
 
 from fuse_repro.report.command import main
 from fuse_repro.report.page import build_report
-from fuse_repro.report.sweep import build_sweep_report
+from fuse_repro.report.pages.sweep import build_sweep_report
 
 __all__ = ["build_report", "build_sweep_report", "main"]

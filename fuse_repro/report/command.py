@@ -7,14 +7,19 @@ from pathlib import Path
 
 from fuse_repro.errors import UsageError
 from fuse_repro.report.page import build_report
-from fuse_repro.report.sweep import build_sweep_report
-from fuse_repro.report.sweep_data import is_sweep
+from fuse_repro.report.pages.sweep import build_sweep_report
+from fuse_repro.report.paper import collect, compare, print_comparison
+from fuse_repro.runs.sweep_file import is_sweep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write DIR/report.html of each run or sweep and print its path, or compare runs with the papers.
 
-    Returns the exit code: 0, or 2 with one line on standard error where DIR is neither a run nor a sweep.
+    Args:
+        argv: the arguments after `report`.
+
+    Returns:
+        The exit code: 0, or 2 with one line on standard error where DIR is neither a run nor a sweep.
     """
     parser = argparse.ArgumentParser(
         prog="fuse-repro report", description="Write one self-contained HTML page about a run or a sweep."
@@ -36,8 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("give the directory of a run or a sweep")
     try:
         if arguments.paper:
-            from fuse_repro.report.paper import collect, compare, print_comparison
-
             print_comparison(compare(collect(arguments.directories)))
             return 0
         for directory in arguments.directories:

@@ -5,20 +5,20 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from fuse_repro.metrics.captions import NAMES
-
 Record = Mapping[str, Any]
-CAPTION_METRICS = (*NAMES, "SPICE")  # in percent
 COUNTS = ("items", "left_out")
+PERCENT = ", percent"  # the end of a metric's name that is in percent
+CAPTION_METRICS = ("BLEU-", "METEOR", "ROUGE-L", "CIDEr", "SPICE")
 
 
 @dataclass(frozen=True, order=True)
 class Measure:
     """One number of a run.
 
-    metric: its name with its unit.
-    line: the method it belongs to, or "" where the run has only one.
-    replicates: one value per seed of the run, at least one.
+    Attributes:
+        metric: its name with its unit.
+        line: the method it belongs to, or "" where the run has only one.
+        replicates: one value per seed of the run, at least one.
     """
 
     metric: str
@@ -33,7 +33,8 @@ class Measure:
 def measures(records: Sequence[Record], results: Mapping[str, Any]) -> list[Measure]:
     """What the run has so far; empty where nothing is done yet.
 
-    Captions: mean objective, its terms and the caption metrics. Transfer: precision@1 (percent) of every method.
+    Captions: mean objective, its terms and the caption metrics (percent). Transfer: precision@1 (percent) of every
+    method.
     Fidelity: rank correlation and recall of every method.
     """
     done = [record for record in records if record.get("status") == "done"]
@@ -51,14 +52,14 @@ def measures(records: Sequence[Record], results: Mapping[str, Any]) -> list[Meas
 
 
 def _sentiments(done: Sequence[Record], results: Mapping[str, Any]) -> Iterable[Measure]:
-    """As captions, one line per sentiment; accuracy is the share that the held-out judge finds right."""
+    """As captions, one line per sentiment; accuracy is how many the held-out judge finds right, in percent."""
     for sentiment in dict.fromkeys(str(record["sentiment"]) for record in done):
         own = (results.get("sentiments") or {}).get(sentiment) or {}
         found = [*_captions([record for record in done if record["sentiment"] == sentiment]), *_scores(own)]
         yield from (replace(measure, line=sentiment) for measure in found)
         judged = own.get("judged") or {}
         if _is_number(judged.get("accuracy")):
-            yield Measure("accuracy", sentiment, (float(judged["accuracy"]),))
+            yield Measure(f"accuracy{PERCENT}", sentiment, (100 * float(judged["accuracy"]),))
 
 
 def _transfer(done: Sequence[Record]) -> list[Measure]:
@@ -68,7 +69,7 @@ def _transfer(done: Sequence[Record]) -> list[Measure]:
         cells = [cell for cell in done if cell["method"] == method]
         seeds = dict.fromkeys(cell.get("seed") for cell in cells)
         means = [fmean(cell["accuracy"] for cell in cells if cell.get("seed") == seed) for seed in seeds]
-        found.append(Measure("precision@1, percent", str(method), tuple(100 * mean for mean in means)))
+        found.append(Measure(f"precision@1{PERCENT}", str(method), tuple(100 * mean for mean in means)))
     return found
 
 
@@ -95,14 +96,21 @@ def _mean(metric: str, values: Iterable[Any]) -> Iterable[Measure]:
 
 
 def _scores(results: Mapping[str, Any]) -> list[Measure]:
-    """The run's metrics. Those of captions are in percent; runs that name no unit wrote them as shares."""
-    scores = results.get("metrics") or {}
-    shares = CAPTION_METRICS if results.get("metrics_unit") is None else ()
-    return [
-        Measure(name, "", ((100 if name in shares else 1) * float(value),))
-        for name, value in scores.items()
-        if _is_number(value) and name not in COUNTS
-    ]
+    return [Measure(f"{name}{PERCENT}", "", (value,)) for name, value in metrics_in_percent(results).items()]
+
+
+def metrics_in_percent(results: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics against references, in percent as the papers' tables have them.
+
+    Runs of before `metrics_unit` was written have caption metrics as shares (and CIDEr on the same scale).
+    """
+    as_shares = results.get("metrics_unit") != "percent"
+    found = {}
+    for name, value in (results.get("metrics") or {}).items():
+        if _is_number(value) and name not in COUNTS:
+            scale = 100 if as_shares and name.startswith(CAPTION_METRICS) else 1
+            found[name] = scale * float(value)
+    return found
 
 
 def _is_number(value: object) -> bool:

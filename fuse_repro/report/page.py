@@ -1,19 +1,30 @@
 """report.html: one file about one run, without scripts and without anything fetched from elsewhere."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from fuse_repro.progress import track
-from fuse_repro.report.cards import card
-from fuse_repro.report.document import REPORT, document
-from fuse_repro.report.fidelity import fidelity_body, is_fidelity
-from fuse_repro.report.maps import is_maps, maps_body
-from fuse_repro.report.markup import Html, element, join
 from fuse_repro.report.measures import measures
-from fuse_repro.report.paper import paper_section
-from fuse_repro.report.sentiment import sentiment_table
-from fuse_repro.report.summary import banner, contents, header, tiles, title
-from fuse_repro.report.transfer import is_transfer, transfer_body
+from fuse_repro.report.pages.captions import captions_content
+from fuse_repro.report.pages.fidelity import fidelity_content, is_fidelity
+from fuse_repro.report.pages.header import banner, header
+from fuse_repro.report.pages.inversion import inversion_content, is_inversion
+from fuse_repro.report.pages.maps import is_maps, maps_content
+from fuse_repro.report.pages.paper import paper_table
+from fuse_repro.report.pages.parts import Record
+from fuse_repro.report.pages.sentiment import is_sentiment, sentiment_content
+from fuse_repro.report.pages.transfer import is_transfer, transfer_content
+from fuse_repro.report.rendering import REPORT, render
 from fuse_repro.runs.directory import MANIFEST, RESULTS, STATUS, read_json, read_records, write_text
+
+Content = Callable[[Sequence[Record], Mapping[str, Any]], dict[str, Any]]
+KINDS: Sequence[tuple[Callable[[Sequence[Record], Mapping[str, Any]], bool], str, Content]] = (
+    (is_fidelity, "fidelity.html.j2", fidelity_content),
+    (is_maps, "maps.html.j2", maps_content),
+    (is_transfer, "transfer.html.j2", transfer_content),
+    (is_sentiment, "sentiment.html.j2", sentiment_content),
+    (is_inversion, "captions.html.j2", inversion_content),
+)
 
 
 def build_report(run_dir: Path) -> Path:
@@ -29,44 +40,22 @@ def build_report(run_dir: Path) -> Path:
     status = read_json(path / STATUS) if (path / STATUS).exists() else None
     results = read_json(path / RESULTS) if (path / RESULTS).exists() else {}
     records = read_records(path)
-    done = sum(record.get("status") == "done" for record in records)
-    body = [
-        header(path.absolute(), manifest),
-        element(
-            "main",
-            banner(status, done),
-            _body(records, results),
-            paper_section([(manifest.get("config") or {}, measures(records, results))]),
-            None if records else element("p", "No item was recorded.", class_="hint"),
-        ),
-        element("footer", "Made by fuse_repro from the files beside this page."),
-    ]
-    write_text(path / REPORT, document(title(path.absolute(), manifest), body))
+    template, content = _kind(records, results)
+    page = render(
+        template,
+        run=header(path.absolute(), manifest),
+        banner=banner(status, sum(record.get("status") == "done" for record in records)),
+        content=content(records, results),
+        paper=paper_table([(manifest.get("config") or {}, measures(records, results))]),
+        empty=not records,
+    )
+    write_text(path / REPORT, page)
     return path / REPORT
 
 
-def _body(records: list[dict], results: dict) -> Html:
-    if is_fidelity(records):
-        return fidelity_body(records, results)
-    if is_maps(records):
-        return maps_body(records)
-    return transfer_body(records, results) if is_transfer(records) else _captions(records, results)
-
-
-def _captions(records: list[dict], results: dict) -> Html:
-    """Tiles, an overview, and a card for every photograph."""
-    cards = [card(record, place) for place, record in enumerate(track(records, "writing the report"))]
-    return join([tiles(records, results), contents(records), _sentiments(records), *cards])
-
-
-def _sentiments(records: list[dict]) -> Html | None:
-    """The captions of every photograph with and without sentiment; None where none was asked for."""
-    rows = sentiment_table(records)
-    if not rows:
-        return None
-    return element(
-        "section",
-        element("h2", "With and without sentiment", class_="section"),
-        element("div", rows, class_="scroll"),
-        class_="card",
-    )
+def _kind(records: Sequence[Record], results: Mapping[str, Any]) -> tuple[str, Content]:
+    """The template of this kind of run, and what gives it its data; captions where nothing is known yet."""
+    for is_kind, template, content in KINDS:
+        if is_kind(records, results):
+            return template, content
+    return "captions.html.j2", captions_content

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,16 +11,22 @@ from rich.table import Table
 from fuse_repro.data.paper_values import CELLS
 from fuse_repro.errors import UsageError, require
 from fuse_repro.metrics.statistics import Interval, bootstrap_interval
-from fuse_repro.report.markup import MISSING, Html, element, number, table
-from fuse_repro.report.measures import CAPTION_METRICS, Measure, measures
+from fuse_repro.report.formats import MISSING, limits, number
+from fuse_repro.report.measures import PERCENT, Measure, measures
 from fuse_repro.runs.directory import MANIFEST, RESULTS, STATUS, read_json, read_records
-
-SHARES = ("accuracy",)  # measures that are no percentages
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number of a paper. ours: percent over all runs and seeds of the cell, None where none is done."""
+    """One number of a paper, and ours.
+
+    Attributes:
+        cell: of the paper.
+        source: paper and table.
+        name: metric or method.
+        paper: the paper's value in percent.
+        ours: percent over all runs and seeds of the cell; None where none is done.
+    """
 
     cell: str
     source: str
@@ -31,6 +36,7 @@ class Row:
 
     @property
     def difference(self) -> float | None:
+        """Ours minus the paper's, in percentage points; None where ours is not there."""
         return None if self.ours is None else self.ours.mean - self.paper
 
 
@@ -60,16 +66,13 @@ def check_cell(cell: str) -> None:
 
 
 def _percent(measure: Measure, name: str) -> tuple[float, ...]:
-    """The measure in percent where it is the one of this name: a method's precision@1, or a caption metric.
+    """The measure's values where it is the one of this name: a method's precision@1, or a caption metric.
 
     Metrics of captions with a sentiment are named by both, such as "positive METEOR".
     """
-    if measure.line == name:
-        return measure.replicates
-    if f"{measure.line} {measure.metric}".strip() == name and measure.metric in (*CAPTION_METRICS, *SHARES):
-        factor = 100 if measure.metric in SHARES else 1
-        return tuple(factor * value for value in measure.replicates)
-    return ()
+    metric = f"{measure.line} {measure.metric.removesuffix(PERCENT)}".strip()
+    wanted = measure.metric.endswith(PERCENT) and name in (measure.line, metric)
+    return measure.replicates if wanted else ()
 
 
 def collect(folders: Sequence[Path]) -> dict[str, list[list[Measure]]]:
@@ -111,40 +114,22 @@ def print_comparison(rows: Sequence[Row], console: Console | None = None) -> Non
             shown.add_row(f"[bold]{cell}[/bold]")
             for row in of_cell:
                 style = None if row.ours else "dim"
-                shown.add_row(f"  {row.name}", f"{row.paper:.2f}", _ours(row), _difference(row), style=style)
+                shown.add_row(
+                    f"  {row.name}", f"{row.paper:.2f}", ours_text(row), difference_text(row), style=style
+                )
         console.print(shown)
 
 
-def paper_section(runs: Iterable[tuple[Mapping[str, Any], Sequence[Measure]]]) -> Html | None:
-    """The papers' values beside those of the runs (config, measures) that name a cell; None where none does."""
-    found: dict[str, list[Sequence[Measure]]] = {}
-    for config, measured in runs:
-        cell = config.get("paper_cell")
-        if cell in CELLS:
-            found.setdefault(str(cell), []).append(measured)
-    if not found:
-        return None
-    head = ["cell", "source", "metric or method", "paper", "ours", "difference"]
-    rows = [
-        [row.cell, row.source, row.name, f"{row.paper:.2f}", _ours(row), _difference(row)]
-        for row in compare(found, list(found))
-    ]
-    return element(
-        "section",
-        element("h2", "Paper and ours", class_="section"),
-        element("p", "Percent; 95% intervals over runs and seeds.", class_="hint"),
-        element("div", table(head, rows, class_="contents"), class_="scroll"),
-        class_="card",
-    )
-
-
-def _ours(row: Row) -> str:
+def ours_text(row: Row) -> str:
+    """Our mean, with its interval where there are several values."""
     ours = row.ours
     if ours is None:
         return "not run"
-    return f"{ours.mean:.2f}" + (f" ({ours.low:.2f} to {ours.high:.2f})" if ours.count > 1 else "")
+    shown = limits(vars(ours))
+    return f"{ours.mean:.2f}" + (f" ({shown})" if shown else "")
 
 
-def _difference(row: Row) -> str:
+def difference_text(row: Row) -> str:
+    """The difference with its sign; a dash where ours is not there."""
     sign = "+" if (row.difference or 0) > 0 else ""
     return MISSING if row.difference is None else f"{sign}{number(row.difference, 2)}"

@@ -1,48 +1,81 @@
-"""A run's outcome in the terminal: captions, or precision@1 of every method."""
+"""A run's outcome in the terminal: captions, or precision@1 of every method, and what failed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
+from fuse_repro.report.formats import limits
 from fuse_repro.runs.directory import RESULTS, read_json, read_records
 
-SHOWN = 20
+SHOWN, FAILURES_SHOWN = 20, 5
+Record = Mapping[str, Any]
 
 
-def outcome(run_dir: Path) -> Table | None:
-    """A table of what the finished run in `run_dir` found, or None where a page says it better.
+def outcome(run_dir: Path) -> RenderableType | None:
+    """What the finished run in `run_dir` found as a table, and below it what failed and why.
 
-    Raises UsageError where the run's files cannot be read.
+    Args:
+        run_dir: with results.json and records.jsonl.
+
+    Returns:
+        None where nothing failed and a page says it better.
+
+    Raises:
+        UsageError: where the run's files cannot be read.
     """
-    results = read_json(run_dir / RESULTS)
+    results, records = read_json(run_dir / RESULTS), read_records(run_dir)
+    parts: list[RenderableType] = []
     if results.get("runner") == "transfer":
-        return _methods(results["methods"], results.get("split", "test"))
+        parts.append(_methods(results["methods"], results.get("split", "test")))
     if results.get("runner") == "captions":
-        return _captions([record for record in read_records(run_dir) if record["status"] == "done"])
-    return None
+        parts.append(_captions([record for record in records if record["status"] == "done"]))
+    parts += _failures([record for record in records if record.get("status") == "failed"], len(records))
+    return Group(*parts) if parts else None
 
 
 def _methods(methods: Mapping[str, Mapping[str, Any]], split: str) -> Table:
     tasks = list(dict.fromkeys(task for row in methods.values() for task in row["tasks"]))
-    table = Table("method", title=f"precision@1 on the {split} split, in %")
+    table = Table("method", title=_plain(f"precision@1 on the {split} split, in %"))
     for heading in ("mean", "95% interval", *tasks):
-        table.add_column(heading, justify="right")
+        table.add_column(_plain(heading), justify="right")
     for name, row in methods.items():
         cells = [_percent(row["tasks"].get(task)) for task in tasks]
-        interval = f"{_percent(row['low'])} to {_percent(row['high'])}"
-        table.add_row(name, _percent(row["mean_over_relations"]), interval, *cells)
+        mean, interval = _percent(row["mean_over_relations"]), limits(row, 1, 100) or ""
+        table.add_row(_plain(name), mean, interval, *cells)
     return table
 
 
-def _captions(records: Sequence[Mapping[str, Any]]) -> Table:
+def _captions(records: Sequence[Record]) -> Table:
     left = len(records) - SHOWN
     table = Table("photograph", "caption", caption=f"and {left} more, in the report" if left > 0 else None)
     table.add_column("objective", justify="right")
     for record in records[:SHOWN]:
-        table.add_row(str(record["id"]), record["text"], f"{record['objective']:.2f}")
+        table.add_row(_plain(record["id"]), _plain(record["text"]), f"{record['objective']:.2f}")
     return table
+
+
+def _failures(failed: Sequence[Record], total: int) -> list[Text]:
+    """How many of the items failed, a line for each of the first ones, and how many more there are."""
+    if not failed:
+        return []
+    lines = [Text(f"{len(failed)} of {total} failed:", style="bold red")]
+    for record in failed[:FAILURES_SHOWN]:
+        error = record.get("error") or "no reason was recorded"
+        lines.append(
+            Text.assemble("  ", (str(_plain(record.get("id", "an item"))), "bold"), ": ", _plain(error))
+        )
+    left = len(failed) - FAILURES_SHOWN
+    return [*lines, Text(f"  and {left} more, in the report")] if left > 0 else lines
+
+
+def _plain(value: object) -> Text:
+    """Text that is shown as it is: no markup, and "?" for what a terminal would obey or cannot show."""
+    letters = (letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in str(value))
+    return Text("".join(letters))
 
 
 def _percent(share: float | None) -> str:

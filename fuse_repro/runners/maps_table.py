@@ -71,6 +71,7 @@ def _record(
         rows = {row["id"]: row["objective"] for row in items if row["status"] == "done"}
         interval = clustered_interval(list(rows.values()), ["objective"] * len(rows), list(rows))
         record |= {"objective": vars(interval), "metrics": captions["metrics"], "objectives": rows}
+        record["metrics_unit"] = captions.get("metrics_unit")
     if moved is not None and name in moved["methods"]:
         found = moved["methods"][name]
         record["precision"] = {

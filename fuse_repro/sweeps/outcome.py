@@ -45,7 +45,7 @@ def conclude(sweep: Sweep) -> None:
     Raises:
         SweepIncomplete: if a point is not done.
     """
-    from fuse_repro.report.sweep import build_sweep_report
+    from fuse_repro.report import build_sweep_report
 
     counts = Counts.of(point.state for point in sweep.points.values())
     try:

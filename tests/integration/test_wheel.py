@@ -45,6 +45,13 @@ def test_every_config_is_in_the_wheel(installed: Path) -> None:
     assert packaged == {path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")}
 
 
+def test_every_template_of_the_reports_is_in_the_wheel(installed: Path) -> None:
+    own, packaged = (root / "fuse_repro/report/templates" for root in (ROOT, installed))
+    names = {path.name for path in own.iterdir()}
+    assert {"base.html.j2", "style.css"} < names
+    assert {path.name for path in packaged.iterdir()} == names
+
+
 def test_a_run_from_another_directory(
     installed: Path, tiny_overrides: list[str], photos: Path, tmp_path: Path
 ) -> None:

@@ -16,7 +16,14 @@ def write_sweep(path: Path, points: Sequence[Mapping[str, Any]], **more: Any) ->
         for key, value in point["overrides"].items():
             if value not in axes.setdefault(key, []):
                 axes[key].append(value)
-    content = {"format": 1, "name": "grid", "overrides": ["experiment=x"], "axes": axes, "points": points}
+    content = {
+        "format": 1,
+        "id": "ab",
+        "name": "grid",
+        "created": "2026-05-02T14:03:59+00:00",
+        "versions": {},
+    }
+    content |= {"overrides": ["experiment=x"], "axes": axes, "points": points}
     (path / "sweep.json").write_text(json.dumps(content | more))
     return path
 

@@ -9,7 +9,7 @@ from sweep_samples import caption, cell, run_at
 from fuse_repro.data.paper_values import CELLS, MODELS
 from fuse_repro.errors import UsageError
 from fuse_repro.report import main
-from fuse_repro.report.measures import measures
+from fuse_repro.report.measures import measures, metrics_in_percent
 from fuse_repro.report.paper import check_cell, collect, compare, print_comparison
 
 CELL = "transfer/bert_base/roberta_large"
@@ -66,16 +66,18 @@ def test_captions_with_sentiment_are_compared_by_sentiment() -> None:
     assert ours == pytest.approx({"positive METEOR": 10, "positive accuracy": 50})
 
 
-def test_runs_that_name_no_unit_wrote_shares() -> None:
-    scores = {"CIDEr": 0.17, "BLEU-4": 0.01, "items": 3}
-    before = measures([caption("a", 4.0)], {"metrics": scores})
-    percent = {"CIDEr": 17.0, "BLEU-4": 1.0, "items": 3}
-    now = measures([caption("a", 4.0)], {"metrics": percent, "metrics_unit": "percent"})
-    assert [(one.metric, one.mean) for one in before] == [
-        (one.metric, pytest.approx(one.mean)) for one in now
-    ]
-    ours = {row.name: row.ours.mean for row in compare({"fuse/coco": [now]}, ["fuse/coco"]) if row.ours}
-    assert ours == pytest.approx({"CIDEr": 17.0, "BLEU-4": 1.0})
+def test_the_scale_of_caption_metrics_is_percent_whatever_the_run_wrote() -> None:
+    """Runs of before results.json named its unit have shares; those of today are in percent already."""
+    shares = {"metrics": {"CIDEr": 0.17, "METEOR": 0.15, "items": 2}}
+    today = {"metrics": {"CIDEr": 17.0, "METEOR": 15.0, "items": 2}, "metrics_unit": "percent"}
+    for results in (shares, today):
+        found = measures([caption("a", 4.0)], results)
+        means = {one.metric: one.mean for one in found if one.metric.endswith("percent")}
+        assert means == pytest.approx({"CIDEr, percent": 17.0, "METEOR, percent": 15.0})
+        ours = {row.name: row.ours.mean for row in compare({"fuse/coco": [found]}, ["fuse/coco"]) if row.ours}
+        assert ours == pytest.approx({"CIDEr": 17.0, "METEOR": 15.0})
+    inverted = {"runner": "invert", "metrics": {"word_F1": 61.2, "exact_match": 0.0}}
+    assert metrics_in_percent(inverted) == {"word_F1": 61.2, "exact_match": 0.0}
 
 
 def test_the_table_marks_what_was_not_run(tmp_path: Path) -> None:

@@ -3,18 +3,33 @@
 import math
 import re
 from itertools import pairwise
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rendered import rendered
 
 from fuse_repro.metrics.statistics import Interval, bootstrap_interval
-from fuse_repro.report.plots import bar_plot, line_plot, scatter_plot, spread
-from fuse_repro.report.series_style import dash, legend, marker
+from fuse_repro.report.plots import metric_plots
+from fuse_repro.report.plots.metric_plots import spread
+from fuse_repro.report.plots.style import dash, legend, marker
 
 SVG = "{http://www.w3.org/2000/svg}"
+
+
+def line_plot(*values: Any) -> str:
+    return rendered("plots.html.j2", "figure", metric_plots.line_plot(*values))
+
+
+def bar_plot(*values: Any) -> str:
+    return rendered("plots.html.j2", "figure", metric_plots.bar_plot(*values))
+
+
+def scatter_plot(*values: Any, **settings: Any) -> str:
+    return rendered("plots.html.j2", "figure", metric_plots.scatter_plot(*values, **settings))
 
 
 def at(*values: float) -> Interval:
@@ -72,6 +87,19 @@ def test_bands_are_drawn_only_where_there_are_several_seeds() -> None:
     assert "fill-opacity" in line_plot("t", "x", {"a": three})
     assert "LineCollection" not in bar_plot("t", "x", {"a": one})
     assert "LineCollection" in bar_plot("t", "x", {"a": three})
+
+
+@pytest.mark.parametrize("plot", [line_plot, bar_plot])
+def test_a_value_without_an_interval_is_drawn_alone(plot: Any) -> None:
+    """Where nothing can be resampled a summary has no limits, however many values it is the mean of."""
+    alone = Interval(1.0, None, None, 3)  # type: ignore[arg-type]
+    drawn = plot("t", "x", {"a": {1: alone, 2: at(2.0, 2.5, 2.2)}})
+    assert "1 1.000, 2 2.233" in str(drawing(drawn).get("aria-label"))
+
+
+def test_dollars_in_a_name_are_no_formula() -> None:
+    level, moving = {1: at(1.5), 2: at(1.5)}, {1: at(1.0), 2: at(2.0)}
+    assert r"$\no{formula$" in texts(line_plot("t", "x", {r"$\no{formula$": level, "b": moving}))
 
 
 def test_lines_that_the_axis_does_not_change_are_named_at_their_end() -> None:

@@ -3,16 +3,22 @@
 import math
 import re
 from html.parser import HTMLParser
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
+from markupsafe import Markup
+from rendered import rendered
 from report_samples import STEPS, hypothesis
 
-from fuse_repro.report.beam import added, beam_section, shortened, winning_path
-from fuse_repro.report.charts import best_of_beam, loss_chart
-from fuse_repro.report.markup import Html, element, escape, linked, moment, number
+from fuse_repro.report.formats import MISSING, Estimate, estimate, limits, links, moment, number, percent
+from fuse_repro.report.pages.beam import added, beam_path, shortened, winning_path
+from fuse_repro.report.plots.loss_curve import best_of_beam
+from fuse_repro.report.plots.loss_curve import loss_chart as loss_curve
+from fuse_repro.report.rendering import environment, writable
 
 
 class Reader(HTMLParser):
@@ -37,30 +43,66 @@ def read(markup: str) -> Reader:
     return reader
 
 
+def beam_section(*values: Any) -> str | None:
+    beam = beam_path(*values)
+    return None if beam is None else rendered("beam.html.j2", "beam_section", beam)
+
+
+def loss_chart(*values: Any) -> str | None:
+    chart = loss_curve(*values)
+    return None if chart is None else rendered("plots.html.j2", "chart", chart)
+
+
 @given(st.text(alphabet=st.characters(exclude_characters="\0\r", exclude_categories=["Cs"])))
 def test_any_text_comes_back_and_makes_no_tag(text: str) -> None:
-    reader = read(element("p", text, title=text))
+    template = environment().from_string('<p title="{{ text }}">{{ text }}</p>')
+    reader = read(template.render(text=text))
     assert (reader.text, reader.tags, reader.attributes) == (text, ["p"], [("title", text)])
 
 
 @given(st.text())
 def test_every_text_can_be_written_to_a_file(text: str) -> None:
-    escape(text).encode()
+    writable(text).encode()
 
 
 def test_elements() -> None:
-    nested = element("div", element("b", "<"), None, "&", class_="a", hidden=True, id=None, aria_label='"')
-    assert nested == '<div class="a" hidden aria-label="&quot;"><b>&lt;</b>&amp;</div>'
-    assert isinstance(nested, Html)
+    """Text is escaped in content and in attributes, and what a template made is not escaped again."""
+    template = environment().from_string(
+        '{% macro b(text) %}<b>{{ text }}</b>{% endmacro %}{{ b("<") }}{{ "&" }}'
+    )
+    nested = template.render()
+    assert nested == "<b>&lt;</b>&amp;"
+    assert isinstance(template.module.b("<"), Markup)  # type: ignore[attr-defined]
+    link = rendered("plots.html.j2", "chart", {"label": '"', "svg": Markup("<svg></svg>")})
+    assert link == '<div class="chart" role="img" aria-label="&#34;"><svg></svg></div>'
+
+
+def test_a_name_that_a_template_lacks_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="'absent' is undefined"):
+        environment().from_string("{{ absent }}").render()
 
 
 def test_addresses_become_links_and_nothing_else_does() -> None:
-    markup = linked('NASA, https://example.org/a?b=1&c=2, <i> javascript:alert(1) http://x.org/"onclick="y')
+    origin = links('NASA, https://example.org/a?b=1&c=2, <i> javascript:alert(1) http://x.org/"onclick="y')
+    markup = rendered("cards.html.j2", "photo", {"pictures": [], "origin": [origin]})
     reader = read(markup)
-    links = [value for name, value in reader.attributes if name == "href"]
-    assert links == ["https://example.org/a?b=1&c=2", "http://x.org/"]
-    assert set(reader.tags) == {"a"}
+    found = [value for name, value in reader.attributes if name == "href"]
+    assert found == ["https://example.org/a?b=1&c=2", "http://x.org/"]
+    assert set(reader.tags) == {"figure", "figcaption", "a"}
     assert {name for name, _ in reader.attributes} == {"href", "rel"}
+    assert reader.text.strip() == ('NASA, example.org/a?b=1&c=2, <i> javascript:alert(1) x.org"onclick="y')
+
+
+def test_a_mean_without_an_interval_stands_alone() -> None:
+    assert estimate({"mean": 0.5, "low": 0.25, "high": 0.75}, 1, 100) == Estimate("50.0", "25.0 to 75.0")
+    for found in ({"low": None, "high": None}, {}, {"low": 0.5, "high": 0.5, "count": 1}):
+        assert limits(found) is None
+        assert estimate({"mean": 0.5} | found) == Estimate("0.50", None)
+    assert estimate(None) == MISSING
+    cell = rendered("parts.html.j2", "cell", Estimate("0.50"))
+    assert cell == "<b>0.50</b>"
+    assert percent(0.125) == "12.5"
+    assert percent(None) == MISSING
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Captions without and with sentiment, side by side."""
 
-from fuse_repro.report.sentiment import sentiment_table
+from rendered import rendered
+
+from fuse_repro.report.pages.sentiment import sentiment_table
 
 
 def record(image: str, sentiment: str, caption: str, **more: object) -> dict:
@@ -17,7 +19,7 @@ def record(image: str, sentiment: str, caption: str, **more: object) -> dict:
 
 
 def test_one_row_per_photograph_and_one_column_per_sentiment() -> None:
-    page = sentiment_table(
+    found = sentiment_table(
         [
             record("cat", "negative", "a nasty <cat>"),
             record("cat", "none", "a cat"),
@@ -25,6 +27,7 @@ def test_one_row_per_photograph_and_one_column_per_sentiment() -> None:
             record("dog", "negative", "", status="failed"),
         ]
     )
+    page = rendered("sentiment_table.html.j2", "sentiment_table", found)
     heads = [part.split("<")[0] for part in page.split('scope="col">')[1:]]
     assert heads == ["Photo", "Without", "Negative"]
     assert page.count('scope="row"') == 2
@@ -36,4 +39,5 @@ def test_one_row_per_photograph_and_one_column_per_sentiment() -> None:
 def test_other_runs_have_no_such_table() -> None:
     plain = record("cat", "none", "a cat")
     del plain["sentiment"]
-    assert sentiment_table([plain]) == sentiment_table([]) == ""
+    assert sentiment_table([plain]) is None
+    assert sentiment_table([]) is None

@@ -12,8 +12,9 @@ from test_report_page import browse, check, has_chromium
 from fuse_repro.errors import UsageError
 from fuse_repro.report import build_sweep_report, main
 from fuse_repro.report.measures import Measure, measures
-from fuse_repro.report.sweep_data import read_sweep
-from fuse_repro.report.sweep_plots import MOST_LINES
+from fuse_repro.report.plots.sweep import MOST_LINES
+from fuse_repro.report.sweep_points import point_reports, varying_axes
+from fuse_repro.runs.sweep_file import read_sweep
 
 
 @pytest.fixture
@@ -120,7 +121,10 @@ def test_a_sweep_without_a_result_has_a_page(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("{", "sweep.json is damaged"),
-        ('{"format": 2, "points": []}', "format 2, and this version reads 1: use the version that wrote it"),
+        (
+            '{"format": 2, "points": []}',
+            "format 2, and this version reads format 1: use the version that wrote it",
+        ),
         ('{"format": 1}', "is damaged"),
         ('{"format": 1, "points": [3]}', "is damaged"),
         ('{"format": 1, "points": [{"id": "a"}]}', "is damaged"),
@@ -139,14 +143,18 @@ def test_damaged_sweeps_are_one_line(
         read_sweep(tmp_path / "nowhere")
 
 
+def axes(path: Path) -> dict[str, list]:
+    return varying_axes(point_reports(read_sweep(path)))
+
+
 def test_text_of_the_command_line_is_read_as_values(tmp_path: Path) -> None:
     overrides = [{"k": "512"}, {"k": "null"}, {"k": 8}, {"k": 64}]
     points = [{"id": str(i), "directory": str(i), "overrides": row} for i, row in enumerate(overrides)]
-    assert read_sweep(write_sweep(tmp_path / "sweep", points)).axes == {"k": [8, 64, 512, None]}
+    assert axes(write_sweep(tmp_path / "sweep", points)) == {"k": [8, 64, 512, None]}
     points = [
         {"id": str(i), "directory": str(i), "overrides": {"k": row}} for i, row in enumerate(["b", [1, 2]])
     ]
-    assert read_sweep(write_sweep(tmp_path / "other", points)).axes == {"k": ["b", "[1, 2]"]}
+    assert axes(write_sweep(tmp_path / "other", points)) == {"k": ["b", "[1, 2]"]}
 
 
 def test_measures_of_every_kind_of_run() -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from fuse_repro.report.terminal import outcome
@@ -41,7 +42,44 @@ def test_captions_are_shown_with_their_objective_and_failures_are_not(tmp_path: 
     assert "and 2 more" in text
     assert "An image of a cat." in text
     assert "7.25" in text
-    assert "broken" not in text
+    shown, _, failures = text.partition("1 of 23 failed:")
+    assert "broken" not in shown
+    assert failures.split() == ["broken:", "no", "reason", "was", "recorded"]
+
+
+def test_a_method_without_an_interval_shows_its_mean_alone(tmp_path: Path) -> None:
+    row = {"mean_over_relations": 1.0, "low": None, "high": None, "tasks": {"P30": 1.0}}
+    text = printed(tmp_path, {"runner": "transfer", "methods": {"fuse": row}}, [])
+    (line,) = [line for line in text.splitlines() if line.startswith("│")]
+    assert [cell.strip() for cell in line.split("│")[1:-1]] == ["fuse", "100.0", "", "100.0"]
+
+
+@pytest.mark.parametrize(
+    "runner", ["captions", "caption_sentiment", "fidelity", "transfer", "invert", "maps"]
+)
+def test_every_kind_of_run_ends_with_what_failed_and_why(runner: str, tmp_path: Path) -> None:
+    failed = [
+        {"id": f"item{n}", "status": "failed", "error": f"cannot be read: reason {n}"} for n in range(7)
+    ]
+    done = {"id": "good", "status": "done", "text": "An image of a cat.", "objective": 7.25}
+    text = printed(tmp_path, {"runner": runner, "methods": {}}, [done, *failed])
+    lines = [line.strip() for line in text[text.index("7 of 8 failed:") :].splitlines()]
+    assert lines[1:6] == [f"item{n}: cannot be read: reason {n}" for n in range(5)]
+    assert lines[6:] == ["and 2 more, in the report"]
+
+
+def test_names_and_messages_are_no_markup(tmp_path: Path) -> None:
+    """A closing tag without its opening one would stop the run at its end."""
+    odd = "a[/x][bold]\x1b[31m\udcff\n.jpg"
+    shown = "a[/x][bold]?[31m? .jpg"
+    done = {"id": odd, "status": "done", "text": odd, "objective": 7.25}
+    failed = {"id": f"not {odd}", "status": "failed", "error": odd}
+    text = printed(tmp_path, {"runner": "captions"}, [done, failed])
+    assert text.count(shown) == 4
+    assert "\x1b[31m" not in text
+    row = {"mean_over_relations": 0.5, "low": 0.25, "high": 0.75, "tasks": {odd: 0.125}}
+    text = printed(tmp_path, {"runner": "transfer", "methods": {odd: row}, "split": odd}, [])
+    assert text.count("[/x]") == 3
 
 
 def test_other_runs_are_left_to_their_page(tmp_path: Path) -> None:

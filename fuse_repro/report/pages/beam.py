@@ -3,13 +3,107 @@
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from fuse_repro.report.markup import Html, element, folded, join, number, table
+from fuse_repro.report.formats import number
 
 Step = Mapping[str, Any]
 COLUMN, ROW, BOX_WIDTH, BOX_HEIGHT, MARGIN = 138, 46, 116, 36, 8
 LETTERS = 16
+
+
+@dataclass(frozen=True)
+class Box:
+    """One hypothesis in the drawn tree.
+
+    Attributes:
+        x: of the left edge, in pixels.
+        y: of the upper edge, in pixels.
+        label: what the hypothesis added to its parent.
+        value: its objective, as text.
+        tip: its whole text and objective.
+        wins: whether it is on the winning path.
+    """
+
+    x: int
+    y: int
+    label: str
+    value: str
+    tip: str
+    wins: bool
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A curve from a hypothesis to one that continues it.
+
+    Attributes:
+        curve: SVG path.
+        wins: whether it is on the winning path.
+    """
+
+    curve: str
+    wins: bool
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The beam as a drawing.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        box_width: of every hypothesis, in pixels.
+        box_height: of every hypothesis, in pixels.
+        label: the tree in words.
+        edges: winning ones last, so that they lie on top.
+        boxes: one for the prefix and one for every hypothesis.
+    """
+
+    width: int
+    height: int
+    box_width: int
+    box_height: int
+    label: str
+    edges: Sequence[Edge]
+    boxes: Sequence[Box]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One hypothesis in the listing.
+
+    Attributes:
+        step: its step and place, as "2.1".
+        origin: the step and place of its parent, or "prefix".
+        text: its whole text.
+        finished: whether it ended.
+        wins: whether it is on the winning path.
+        values: its objective and every term, as text.
+    """
+
+    step: str
+    origin: str
+    text: str
+    finished: bool
+    wins: bool
+    values: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Beam:
+    """The beam's path.
+
+    Attributes:
+        tree: as a drawing.
+        head: the columns of the listing.
+        rows: every hypothesis, step by step.
+    """
+
+    tree: Tree
+    head: Sequence[str]
+    rows: Sequence[Row]
 
 
 def winning_path(steps: Sequence[Step], text: str) -> dict[int, int]:
@@ -41,30 +135,21 @@ def added(steps: Sequence[Step], step: int, place: int, prefix: str) -> str:
     return row["text"][len(before) :].strip() or ("(end)" if row["finished"] else "␣")
 
 
-def beam_section(steps: Sequence[Step], prefix: str, text: str, terms: Sequence[str]) -> Html | None:
-    """The beam as a drawn tree, and folded below it every hypothesis in a table; None without steps."""
+def beam_path(steps: Sequence[Step], prefix: str, text: str, terms: Sequence[str]) -> Beam | None:
+    """The beam as a tree to be drawn, and every hypothesis as a row; None without steps."""
     path = winning_path(steps, text)
     if not path:
         return None
-    tree = element(
-        "div",
-        _tree(steps, prefix, path),
-        class_="tree",
-        tabindex=0,
-        role="region",
-        aria_label="Beam, scrollable",
+    return Beam(
+        _tree(steps, prefix, path), ["step", "from", "text", "objective", *terms], _rows(steps, path, terms)
     )
-    hint = "The hypotheses kept at each step, with their objective; the path that won is coloured."
-    parts = [element("h3", "The beam's path"), element("p", hint, class_="hint"), tree]
-    listing = folded("Every hypothesis, step by step", _listing(steps, path, terms))
-    return element("section", *parts, listing, class_="beam")
 
 
 def _parent_text(beam: Sequence[Mapping[str, Any]], parent: int) -> str | None:
     return beam[parent]["text"] if 0 <= parent < len(beam) else None
 
 
-def _tree(steps: Sequence[Step], prefix: str, path: Mapping[int, int]) -> Html:
+def _tree(steps: Sequence[Step], prefix: str, path: Mapping[int, int]) -> Tree:
     rows = max(len(step["beam"]) for step in steps)
     width, height = (len(steps) + 1) * COLUMN - (COLUMN - BOX_WIDTH) + 2 * MARGIN, rows * ROW + 2 * MARGIN
     root = path.get(0, 0)
@@ -73,45 +158,32 @@ def _tree(steps: Sequence[Step], prefix: str, path: Mapping[int, int]) -> Html:
         for place, row in enumerate(step["beam"]):
             wins = path.get(number_of_step) == place
             start = root if number_of_step == 0 else row["parent"]
-            edges.append((wins, _edge(number_of_step, start, place, wins)))
+            edges.append(Edge(_curve(number_of_step, start, place), wins))
             tip = f"{row['text']} · objective {number(row['objective'])}"
             label = added(steps, number_of_step, place, prefix)
             boxes.append(_box(number_of_step, place, label, number(row["objective"]), tip, wins))
     words = " → ".join(added(steps, step, path[step], prefix) for step in sorted(path))
     label = f"Beam of up to {rows} hypotheses over {len(steps)} steps; the winning path adds: {words}"
-    drawn = [edge for _, edge in sorted(edges, key=lambda pair: pair[0])]
-    box = f"0 0 {width} {height}"
-    return element(
-        "svg", *drawn, *boxes, viewBox=box, width=width, height=height, role="img", aria_label=label
-    )
+    drawn = sorted(edges, key=lambda edge: edge.wins)
+    return Tree(width, height, BOX_WIDTH, BOX_HEIGHT, label, drawn, boxes)
 
 
 def _corner(step: int, place: int) -> tuple[int, int]:
     return MARGIN + (step + 1) * COLUMN, MARGIN + place * ROW + (ROW - BOX_HEIGHT) // 2
 
 
-def _edge(step: int, parent: int, place: int, wins: bool) -> Html:
+def _curve(step: int, parent: int, place: int) -> str:
     left, from_y = _corner(step - 1, parent)
     right, to_y = _corner(step, place)
     left, middle = left + BOX_WIDTH, BOX_HEIGHT // 2
     bend = (left + right) // 2
-    curve = (
+    return (
         f"M{left} {from_y + middle}C{bend} {from_y + middle} {bend} {to_y + middle} {right} {to_y + middle}"
     )
-    return element("path", d=curve, class_="edge won" if wins else "edge")
 
 
-def _box(step: int, place: int, label: str, value: str, tip: str, wins: bool) -> Html:
-    x, y = _corner(step, place)
-    middle = x + BOX_WIDTH // 2
-    return element(
-        "g",
-        element("title", tip),
-        element("rect", x=x, y=y, width=BOX_WIDTH, height=BOX_HEIGHT, rx=7),
-        element("text", shortened(label), x=middle, y=y + 16, class_="word"),
-        element("text", value, x=middle, y=y + 29, class_="value"),
-        class_="node won" if wins else "node",
-    )
+def _box(step: int, place: int, label: str, value: str, tip: str, wins: bool) -> Box:
+    return Box(*_corner(step, place), shortened(label), value, tip, wins)
 
 
 def shortened(text: str, room: int = LETTERS) -> str:
@@ -124,15 +196,12 @@ def shortened(text: str, room: int = LETTERS) -> str:
     return text
 
 
-def _listing(steps: Sequence[Step], path: Mapping[int, int], terms: Sequence[str]) -> Html:
-    head = ["step", "from", "text", "objective", *terms]
+def _rows(steps: Sequence[Step], path: Mapping[int, int], terms: Sequence[str]) -> list[Row]:
     rows = []
     for step, content in enumerate(steps):
         for place, row in enumerate(content["beam"]):
-            mark = "finished" if row["finished"] else None
-            text = join([row["text"], " ", element("small", mark) if mark else None])
-            text = element("strong", text) if path.get(step) == place else text
             origin = "prefix" if step == 0 else f"{step}.{row['parent'] + 1}"
             values = [number(row["objective"]), *(number(row["terms"].get(term)) for term in terms)]
-            rows.append([f"{step + 1}.{place + 1}", origin, text, *values])
-    return element("div", table(head, rows, class_="listing"), class_="scroll")
+            name, wins = f"{step + 1}.{place + 1}", path.get(step) == place
+            rows.append(Row(name, origin, row["text"], bool(row["finished"]), wins, values))
+    return rows

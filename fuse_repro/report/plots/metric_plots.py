@@ -4,15 +4,23 @@ The title names the metric, since a label beside the axis would have no room on 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from fuse_repro.metrics.statistics import Interval
-from fuse_repro.report.charts import MUTED, PLACEHOLDERS, finished_svg, in_page_colours, placeholder
-from fuse_repro.report.markup import Html, element, escape, join, number
-from fuse_repro.report.series_style import dash, legend, marker
+from fuse_repro.report.formats import number
+from fuse_repro.report.plots.style import (
+    MUTED,
+    Drawing,
+    Plot,
+    canvas,
+    dash,
+    finished,
+    legend,
+    marker,
+    placeholder,
+)
 
 SIZE_INCHES = (4.8, 2.8)
 LOG_FROM = 8  # an axis whose values span at least this factor is logarithmic
@@ -22,7 +30,7 @@ Number = float | int
 Lines = Mapping[str, Mapping[Any, Interval]]  # name of the line -> value on the axis -> the metric there
 
 
-def line_plot(title: str, axis: str, lines: Lines, dots: bool = True) -> Html:
+def line_plot(title: str, axis: str, lines: Lines, dots: bool = True) -> Plot:
     """The metric against a numeric axis, one line per name with a band from low to high.
 
     None on the axis stands for "all" and comes last. An axis of positive values that span a factor of 8 or more
@@ -33,14 +41,14 @@ def line_plot(title: str, axis: str, lines: Lines, dots: bool = True) -> Html:
     places, logarithmic = _places(values)
     level = {name: line for name, line in lines.items() if _is_level(line)}
     moving = {name: line for name, line in lines.items() if name not in level} or dict(lines)
-    with _axes(title) as (figure, axes):
+    with canvas(title, SIZE_INCHES) as (figure, axes):
         for index, line in enumerate(moving.values()):
             known = [value for value in values if value in line]
             xs = [places[value] for value in known]
             mean = [line[x].mean for x in known]
-            low, high = zip(*(line[x].ends for x in known), strict=True)
             colour, sign = placeholder(index), marker(index) if dots else None
             if any(line[value].count > 1 for value in known):
+                low, high = zip(*(_band(line[x]) for x in known), strict=True)
                 axes.fill_between(xs, low, high, color=colour, alpha=0.16, linewidth=0)
             axes.plot(xs, mean, color=colour, marker=sign, ms=4.5, linestyle=dash(index), lw=1.7)
         if len(moving) < len(lines):
@@ -51,47 +59,52 @@ def line_plot(title: str, axis: str, lines: Lines, dots: bool = True) -> Html:
         if dots:
             shown = values[:: math.ceil(len(values) / MOST_TICKS)]
             axes.set_xticks([places[value] for value in shown], [_tick(value) for value in shown])
-        drawing = _finish(figure, axes, axis, "y")
-    said = _said(lines if dots else {name: _ends(line) for name, line in lines.items()})
-    return _figure(title, drawing, f"{title}. {said}", legend(list(moving), "line" if dots else "curve"))
+        said = _said(lines if dots else {name: _ends(line) for name, line in lines.items()})
+        drawing = _finish(figure, axes, axis, "y", f"{title}. {said}")
+    return Plot(title, drawing, legend(list(moving), "line" if dots else "curve"))
 
 
-def bar_plot(title: str, axis: str, lines: Lines) -> Html:
+def bar_plot(title: str, axis: str, lines: Lines) -> Plot:
     """The metric for every name on the axis, one bar per line with its interval."""
     names = list(dict.fromkeys(x for line in lines.values() for x in line))
     width = 0.8 / max(1, len(lines))
-    with _axes(title) as (figure, axes):
+    with canvas(title, SIZE_INCHES) as (figure, axes):
         for index, line in enumerate(lines.values()):
             known = [name for name in names if name in line]
             xs = [names.index(name) + (index - (len(lines) - 1) / 2) * width for name in known]
             means = [line[name].mean for name in known]
-            reach = [
-                [line[n].mean - line[n].ends[0] for n in known],
-                [line[n].ends[1] - line[n].mean for n in known],
-            ]
+            bands = [_band(line[name]) for name in known]
+            reach = [[line[n].mean - low for n, (low, _) in zip(known, bands, strict=True)]]
+            reach.append([high - line[n].mean for n, (_, high) in zip(known, bands, strict=True)])
             axes.bar(xs, means, 0.9 * width, color=placeholder(index))
             if any(line[name].count > 1 for name in known):
                 axes.errorbar(xs, means, reach, fmt="none", ecolor=MUTED, elinewidth=1.2)
         axes.set_xticks(range(len(names)), [_tick(name) for name in names])
-        drawing = _finish(figure, axes, axis, "y")
-    return _figure(title, drawing, f"{title}. {_said(lines)}", legend(list(lines), "bar"))
+        drawing = _finish(figure, axes, axis, "y", f"{title}. {_said(lines)}")
+    return Plot(title, drawing, legend(list(lines), "bar"))
 
 
 def scatter_plot(
     title: str, axis: str, groups: Mapping[str, Sequence[tuple[float, float]]], joined: bool = False
-) -> Html:
+) -> Plot:
     """Points (x, y) of every group; `joined` draws each group as a path."""
-    with _axes(title) as (figure, axes):
+    with canvas(title, SIZE_INCHES) as (figure, axes):
         for index, points in enumerate(groups.values()):
             xs, ys = [x for x, _ in points], [y for _, y in points]
             style: Any = dash(index) if joined else "none"
             axes.plot(
                 xs, ys, color=placeholder(index), marker=marker(index), markersize=4, linestyle=style, lw=1.3
             )
-        drawing = _finish(figure, axes, axis, "both")
-    count = sum(len(points) for points in groups.values())
-    label = f"{title}: {count} points of {', '.join(groups)}"
-    return _figure(title, drawing, label, legend(list(groups), "line" if joined else "marker"))
+        count = sum(len(points) for points in groups.values())
+        label = f"{title}: {count} points of {', '.join(groups)}"
+        drawing = _finish(figure, axes, axis, "both", label)
+    return Plot(title, drawing, legend(list(groups), "line" if joined else "marker"))
+
+
+def _band(value: Interval) -> tuple[float, float]:
+    """From where to where the band reaches; where there is no interval it has no width."""
+    low, high = value.low, value.high
+    return (value.mean if low is None else low), (value.mean if high is None else high)
 
 
 def _places(values: Sequence[Number | None]) -> tuple[dict[Any, float], bool]:
@@ -163,23 +176,7 @@ def spread(heights: Sequence[float], apart: float) -> list[float]:
     return [mean + rank * apart for rank, mean in enumerate(means)]
 
 
-@contextmanager
-def _axes(title: str) -> Iterator[tuple[Any, Any]]:
-    """A figure whose ids are those of its title, so that several stand on one page."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 8.5}):
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
-        yield figure, figure.subplots()
-
-
-def _finish(figure: Any, axes: Any, axis: str, grid: str) -> str:
+def _finish(figure: Any, axes: Any, axis: str, grid: str, label: str) -> Drawing:
     axes.set_xlabel(axis, color=MUTED)
     axes.ticklabel_format(axis="y", useOffset=False)
-    return in_page_colours(finished_svg(figure, axes, grid), PLACEHOLDERS)
-
-
-def _figure(title: str, drawing: str, label: str, names: Html | None) -> Html:
-    svg = Html(drawing.replace("<svg ", f'<svg class="chart" role="img" aria-label="{escape(label)}" ', 1))
-    return element("figure", element("figcaption", title), join([names]), svg, class_="plot")
+    return finished(figure, axes, grid, label)

@@ -5,38 +5,25 @@ from statistics import fmean
 from typing import Any
 
 from fuse_repro.metrics.statistics import bootstrap_interval
-from fuse_repro.report.markup import Html, element
-from fuse_repro.report.plots import line_plot, scatter_plot
+from fuse_repro.report.plots.metric_plots import line_plot, scatter_plot
+from fuse_repro.report.plots.style import Plot
 
 Record = Mapping[str, Any]
 Cells = Mapping[str, Sequence[Record]]
 LOSS = "matching loss"
 
 
-def matching_section(done: Sequence[Record]) -> Html | None:
-    """Plots of the matching loss of every method that has one; None where there is none."""
+def matching_plots(done: Sequence[Record]) -> list[Plot]:
+    """Plots of the matching loss of every method that has one; empty where there is none."""
     methods = dict.fromkeys(record["method"] for record in done if record.get("matching"))
     cells = {
         method: [record for record in done if record["method"] == method and record.get("matching")]
         for method in methods
     }
-    drawn = [plot for plot in (_search(cells), _along(cells), _ends(cells)) if plot is not None]
-    if not drawn:
-        return None
-    note = (
-        "The cosine distance between the relative representations of the source's prompt and the target's. Losses "
-        "of methods that describe prompts differently are not to be compared."
-    )
-    return element(
-        "section",
-        element("h3", "Match and accuracy"),
-        element("p", note, class_="hint"),
-        element("div", *drawn, class_="plots"),
-        class_="card",
-    )
+    return [plot for plot in (_search(cells), _along(cells), _ends(cells)) if plot is not None]
 
 
-def _ends(cells: Cells) -> Html | None:
+def _ends(cells: Cells) -> Plot | None:
     """Precision@1 of every cell against the loss that was reached, a point for every task and seed."""
     points = {
         method: [(record["matching"]["loss"], 100 * record["accuracy"]) for record in records]
@@ -49,7 +36,7 @@ def _ends(cells: Cells) -> Html | None:
     )
 
 
-def _along(cells: Cells) -> Html | None:
+def _along(cells: Cells) -> Plot | None:
     """Precision@1 on dev against the loss along the search, mean over tasks and seeds."""
     paths = {}
     for method, records in cells.items():
@@ -66,7 +53,7 @@ def _along(cells: Cells) -> Html | None:
     return scatter_plot("precision@1 on dev, percent, along the search", LOSS, paths, joined=True)
 
 
-def _search(cells: Cells) -> Html | None:
+def _search(cells: Cells) -> Plot | None:
     """The loss over the steps of the search, mean over tasks and seeds with its interval."""
     lines = {}
     for method, records in cells.items():

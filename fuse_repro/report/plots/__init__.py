@@ -1,0 +1,1 @@
+"""Plots by matplotlib as inline SVG in the page's own colours."""
