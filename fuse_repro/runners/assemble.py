@@ -1,7 +1,8 @@
 """From the config groups to models, adapters and the objective."""
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -29,7 +31,11 @@ def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
     """Instantiate a config node; a user's mistake comes out as the UsageError that it is."""
     try:
         return instantiate(node, *arguments, **more)
+    except MissingMandatoryValue as error:
+        raise UsageError(f"{error.full_key} has no value: give it one with {error.full_key}=...") from error
     except InstantiationException as error:
+        if str(error).startswith(("Error locating target", "Expected a callable target")):
+            raise UsageError(_no_target(error)) from error
         if isinstance(error.__cause__, UsageError):
             raise error.__cause__ from error
         if isinstance(error.__cause__, TypeError):
@@ -37,6 +43,27 @@ def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
                 f"{node.get('_target_')} cannot be made from these values: {error.__cause__}"
             ) from error
         raise
+
+
+def located(target: str, key: str) -> Any:
+    """The class or function of this name; `key` is where the config names it.
+
+    Raises:
+        UsageError: if it cannot be imported, or is nothing that can be called.
+    """
+    return build(DictConfig({"_target_": target, "_partial_": True}, key=key)).func
+
+
+def _no_target(error: InstantiationException) -> str:
+    """One line about a `_target_` that is no class or function: its key, where Hydra knows it, and the reason."""
+    key = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
+    named = re.search(r"'([^']*)'", str(error))
+    target = f"{key[1]}._target_" if key else "_target_"
+    reason = " ".join(str(error.__cause__ or "it cannot be called").split())
+    return (
+        f"{target}={named[1] if named else None} cannot be used ({reason}): give the full name of a class or function; "
+        "a file of your own must be on PYTHONPATH"
+    )
 
 
 def part_values(config: DictConfig, part: str) -> dict[str, Any]:
@@ -61,6 +88,8 @@ def build_trainer(node: DictConfig) -> Trainer:
 
 def term_weights(objective: DictConfig) -> dict[str, float]:
     """Name -> weight of the terms that count. Raises UsageError for a negative weight or no term at all."""
+    for name, term in objective.items():
+        _need_keys(name, term, ("_target_", "weight"))
     weights = {str(name): term.weight for name, term in objective.items()}
     for name, weight in weights.items():
         require(weight >= 0, f"objective.{name}.weight", weight, "at least 0 (0 drops the term)")
@@ -69,9 +98,32 @@ def term_weights(objective: DictConfig) -> dict[str, float]:
     return used
 
 
+def term_roles(objective: DictConfig) -> dict[str, str]:
+    """Name -> role of the model of the terms that count.
+
+    Raises:
+        UsageError: for a term without a model or with a `_target_` that cannot be imported, and as `term_weights` does.
+    """
+    roles = {}
+    for name in term_weights(objective):
+        _need_keys(name, objective[name], ("model",))
+        located(objective[name]._target_, f"objective.{name}")
+        roles[name] = str(objective[name].model)
+    return roles
+
+
+def _need_keys(name: Any, term: Any, keys: Sequence[str]) -> None:
+    missing = [key for key in keys if not isinstance(term, DictConfig) or key not in term]
+    if missing:
+        raise UsageError(
+            f"objective.{name} has no {' and no '.join(missing)}: a term has _target_ (its class), model (one of the "
+            "roles in models, such as lm) and weight"
+        )
+
+
 def load_models(config: DictConfig, device: torch.device) -> dict[str, FrozenModel]:
     """The primary model and the models of the terms that count, on `device`: role -> model."""
-    roles = {PRIMARY, *(config.objective[name].model for name in term_weights(config.objective))}
+    roles = {PRIMARY, *term_roles(config.objective).values()}
     missing = sorted(roles - set(config.models))
     require(
         not missing, "objective model", missing, f"one of the roles in models: {', '.join(config.models)}"
@@ -103,7 +155,7 @@ def build_objective(
         parts: dict[str, Any] = {"lm": models[role]}
         if role != PRIMARY:
             parts = {"name": name, "encoder": models[role], "adapter": adapters.get(role)}
-        terms[name] = build(DictConfig(settings), **parts)
+        terms[name] = build(DictConfig(settings, key=name, parent=node), **parts)
     return MultiObjectiveLoss(terms, weights)
 
 
@@ -135,7 +187,7 @@ def prepare_search(
     before the directory is opened. Raises UsageError for settings or data that cannot be used.
     """
     optimizer, adapter, corpus = build(config.optimizer), build(config.adapter), build(config.corpus)
-    term_weights(config.objective)
+    term_roles(config.objective)
     data = build(config.dataset)
     data.setup("predict")
     trainer = build_trainer(config.trainer)
