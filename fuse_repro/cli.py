@@ -1,24 +1,57 @@
 """The command `fuse-repro`: a run or a sweep from Hydra overrides, a report of one, or how far a sweep is."""
 
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from omegaconf import DictConfig
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_NO_READER = 141  # what a shell reports of a program that SIGPIPE ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns the exit code: 0 done, 1 a run or a point of a sweep failed, 2 the command was wrong, 130 or 143
-    interrupted by Ctrl-C or SIGTERM.
+    interrupted by Ctrl-C or SIGTERM, 141 whatever read the output has gone, as `| head` does.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _command(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # here, where a reader that has gone can be told from a failure
+        return code
+    except BrokenPipeError:
+        if not _drop_what_nobody_reads():
+            raise
+        return EXIT_NO_READER
+    except SystemExit as error:  # rich makes one of a broken pipe
+        if isinstance(error.__context__, BrokenPipeError):
+            return EXIT_NO_READER
+        raise
+
+
+def _drop_what_nobody_reads() -> bool:
+    """Send standard output and error to nowhere where their reader has gone; whether one of them had gone."""
+    gone = False
+    for stream in (sys.stdout, sys.stderr):
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), stream.fileno()
+            )  # the interpreter flushes once more at its end
+            gone = True
+    return gone
+
+
+def _command(arguments: Sequence[str]) -> int:
+    """Do what the arguments say; the exit code."""
     if not arguments or "-h" in arguments or "--help" in arguments:
         from fuse_repro.help import help_text
 
@@ -38,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     """Compose the config, run every job of it, and say in one line what is wrong with it otherwise."""
     import hydra
+    from hydra._internal.utils import get_args_parser
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -54,7 +88,8 @@ def _run(arguments: Sequence[str]) -> int:
     )
 
     schema.register()
-    sweeping = bool({"-m", "--multirun"} & set(arguments))
+    flags = get_args_parser().parse_args(arguments)
+    sweeping = bool(flags.multirun)
     outcomes: list[bool] = []
 
     def job(config: "DictConfig") -> None:
@@ -65,12 +100,17 @@ def _run(arguments: Sequence[str]) -> int:
     folder = schema.config_folder()
     decorated = hydra.main(version_base="1.3", config_path=str(folder), config_name="config")(job)
     try:
+        _check_flags(flags)
+        if sweeping:
+            from fuse_repro.sweeps.named_grids import joined
+
+            arguments = joined(arguments)
         if not any(argument.startswith("-") for argument in arguments):
             _compose_once(folder, arguments)
         with sigterm_raises():
             _with_arguments(decorated, arguments)
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"fuse-repro: {explain(error, folder)}", file=sys.stderr)
+        print(f"fuse-repro: {explain(error, folder, flags.overrides)}", file=sys.stderr)
         return EXIT_USAGE
     except UsageError as error:
         print(f"fuse-repro: {error}", file=sys.stderr)
@@ -84,6 +124,17 @@ def _run(arguments: Sequence[str]) -> int:
     except SweepIncomplete:
         return EXIT_FAILED
     return 0 if all(outcomes) else EXIT_FAILED
+
+
+def _check_flags(flags: "Namespace") -> None:
+    """Raise UsageError for flags that do not go together; Hydra's own error is a traceback."""
+    from fuse_repro.errors import UsageError
+
+    shown = "--cfg" if flags.cfg else "--info" if flags.info is not None else None
+    if flags.multirun and shown:
+        raise UsageError(f"{shown} shows the config of one run: leave out -m and give every key one value")
+    if flags.resolve and not flags.cfg:
+        raise UsageError("--resolve goes with --cfg only, such as --cfg job --resolve")
 
 
 def _compose_once(folder: Path, overrides: Sequence[str]) -> None:

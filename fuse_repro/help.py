@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from fuse_repro.defaults_lists import entries
 from fuse_repro.errors import UsageError
 from fuse_repro.schema import Root, config_folder
 
@@ -13,7 +14,7 @@ fuse-repro: gradients and soft prompts between language models that share no tok
 
   fuse-repro experiment=demo                                      caption four demo photographs
   fuse-repro experiment=caption dataset.path=PHOTOS               ... your own: a file, a folder or a .jsonl
-  fuse-repro experiment=caption dataset.path=PHOTOS optimizer.beam=3 adapter.max_tokens=2    change any value
+  fuse-repro experiment=caption dataset.path=PHOTOS adapter=fuse adapter.max_tokens=2    change any value
   fuse-repro -m experiment=demo adapter=fuse,random               a sweep: one run per value
   fuse-repro -m sweep=max_tokens experiment=demo                  ... over a named grid
   fuse-repro -m ... hydra/launcher=slurm                          ... as jobs of a cluster
@@ -26,6 +27,8 @@ Every run leaves manifest.json, status.json, records.jsonl, results.json and rep
 (default outputs/NAME/TIME). The same command with output_dir=DIR goes on where a killed run stopped; a sweep
 finds its own directory again.
 """
+
+RENAMED = {"task": "dataset", "tuning": "optimizer"}  # old group -> what it is called now
 
 
 def help_text() -> str:
@@ -43,8 +46,16 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
-def explain(error: Exception, folder: Path) -> str:
-    """One line: the key or option that is wrong, what is allowed, and the nearest name."""
+def explain(error: Exception, folder: Path, overrides: Sequence[str] = ()) -> str:
+    """One line: the key or option that is wrong, what is allowed, and the nearest name.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        folder: of the packaged configs.
+        overrides: of the command, as they were typed.
+    """
+    if old := renamed(overrides, folder):
+        return old
     if isinstance(error.__cause__, UsageError):
         return str(error.__cause__)
     message = f"{error}\n{error.__cause__ or ''}"
@@ -58,23 +69,66 @@ def explain(error: Exception, folder: Path) -> str:
     if "You must specify 'experiment'" in message:
         return f"no experiment given: experiment is one of {', '.join(_options(folder, 'experiment'))}"
     if match := re.search(r"Could not (?:override|append to config)[^']*'([^'=]+)", message):
-        return _unknown_key(match[1], error.__cause__, folder)
+        return _unknown_key(match[1], error.__cause__, folder, _experiment(overrides))
     if match := re.search(r"Error merging override ([^=]+)=.*\n(.*)", message):
         return f"{match[1]}: {match[2]}"
     return " ".join(str(error).split())
 
 
-def _unknown_key(key: str, cause: BaseException | None, folder: Path) -> str:
-    """What stands where `key` was looked for."""
+def renamed(overrides: Sequence[str], folder: Path) -> str | None:
+    """One line for the first override of a group that has another name now; None if there is none."""
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        old = re.split(r"[.@/]", key)[0]
+        if old in RENAMED and not (folder / old).is_dir():
+            new = RENAMED[old] + key.removeprefix(old)
+            return f"{old} is called {RENAMED[old]} now: use {new}={value or '...'}"
+    return None
+
+
+def _experiment(overrides: Sequence[str]) -> str | None:
+    """The experiment that the command names."""
+    names = [text.removeprefix("experiment=") for text in overrides if text.startswith("experiment=")]
+    return names[-1] if names else None
+
+
+def _unknown_key(key: str, cause: BaseException | None, folder: Path, experiment: str | None) -> str:
+    """What stands where `key` was looked for, or which experiments have such a part where this one has not."""
     node = getattr(cause, "parent_node", None)
     wrong = str(getattr(cause, "key", None) or key)
     parent = key[: key.rfind(wrong)] if node is not None else ""
+    if (not parent or not node) and (told := _no_such_part(key, folder, experiment)):
+        return told
     if parent:
         names = sorted(str(name) for name in node if name != "_target_")  # type: ignore[union-attr]
     else:
         names = sorted(set(_groups(folder)) | set(Root.__dataclass_fields__))
     where = f"{parent.rstrip('.')} has" if parent else "the keys are"
     return f"{key} is no key of this run: {where} {_list(names, wrong.split('@')[0], parent)}"
+
+
+def _no_such_part(key: str, folder: Path, experiment: str | None) -> str | None:
+    """The line for a key of a part that this experiment lacks and others have; None for any other key."""
+    part = re.split(r"[.@]", key)[0]
+    having = {name: entries(folder, name) for name in _options(folder, "experiment")}
+    having = {name: own for name, found in having.items() if (own := _of_part(part, found))}
+    if experiment in having:
+        more = f" (+{key}=... adds another)" if "@" in key else ""
+        return (
+            f"{key} is no key of this run: experiment={experiment} has {', '.join(having[experiment])}{more}"
+        )
+    if not having or experiment is None:
+        return None
+    return (
+        f"{key} is no key of this run: experiment={experiment} has no {part}, which is part of experiment="
+        f"{', '.join(having)}"
+    )
+
+
+def _of_part(part: str, found: Sequence[str]) -> list[str]:
+    """The entries of this group, or those that stand below this key of the config."""
+    split = [(entry, *entry.partition("@")[::2]) for entry in found]
+    return [entry for entry, group, place in split if part in (group, place.split(".")[0])]
 
 
 def _list(names: Sequence[str], given: str, parent: str = "") -> str:

@@ -47,7 +47,7 @@ class CausalLM(FrozenModel):
         """
         if not accept_terms:
             raise UsageError(
-                f"{name} comes with terms of its own: read {terms}, then set accept_terms=true to accept them"
+                f"{name} comes with terms of its own: read {terms}, then set accept_terms=true in its config"
             )
         from transformers import AutoModelForCausalLM
 

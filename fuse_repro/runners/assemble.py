@@ -1,8 +1,9 @@
 """From the config groups to models, adapters and the objective."""
 
 import inspect
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -32,7 +34,11 @@ def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
     """Instantiate a config node; a user's mistake comes out as the UsageError that it is."""
     try:
         return instantiate(node, *arguments, **more)
+    except MissingMandatoryValue as error:
+        raise UsageError(f"{error.full_key} has no value: give it one with {error.full_key}=...") from error
     except InstantiationException as error:
+        if str(error).startswith(("Error locating target", "Expected a callable target")):
+            raise UsageError(_no_target(error)) from error
         if isinstance(error.__cause__, UsageError):
             raise error.__cause__ from error
         if isinstance(error.__cause__, TypeError):
@@ -40,6 +46,27 @@ def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
                 f"{node.get('_target_')} cannot be made from these values: {error.__cause__}"
             ) from error
         raise
+
+
+def located(target: str, key: str) -> Any:
+    """The class or function of this name; `key` is where the config names it.
+
+    Raises:
+        UsageError: if it cannot be imported, or is nothing that can be called.
+    """
+    return build(DictConfig({"_target_": target, "_partial_": True}, key=key)).func
+
+
+def _no_target(error: InstantiationException) -> str:
+    """One line about a `_target_` that is no class or function: its key, where Hydra knows it, and the reason."""
+    key = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
+    named = re.search(r"'([^']*)'", str(error))
+    target = f"{key[1]}._target_" if key else "_target_"
+    reason = " ".join(str(error.__cause__ or "it cannot be called").split())
+    return (
+        f"{target}={named[1] if named else None} cannot be used ({reason}): give the full name of a class or function; "
+        "a file of your own must be on PYTHONPATH"
+    )
 
 
 def build_fit(node: DictConfig) -> Fit:
@@ -104,7 +131,7 @@ def expanded_terms(objective: DictConfig) -> dict[str, DictConfig]:
     """
     terms: dict[str, DictConfig] = {}
     for key, node in objective.items():
-        name, roles = str(key), node.get("model")
+        name, roles = str(key), node.get("model") if isinstance(node, DictConfig) else None
         if not isinstance(roles, ListConfig):
             terms[name] = node
             continue
@@ -119,9 +146,20 @@ def expanded_terms(objective: DictConfig) -> dict[str, DictConfig]:
     return terms
 
 
+def objectives_of(node: DictConfig | None) -> list[DictConfig]:
+    """The objectives of a run: one, or one of every part where the run has parts."""
+    if node is None:
+        return []
+    whole = any(isinstance(term, DictConfig) and "_target_" in term for term in node.values())
+    return [node] if whole or not node else list(node.values())
+
+
 def term_weights(objective: DictConfig) -> dict[str, float]:
     """Name -> weight of the terms that count. Raises UsageError for a negative weight or no term at all."""
-    weights = {name: term.weight for name, term in expanded_terms(objective).items()}
+    nodes = expanded_terms(objective)
+    for name, term in nodes.items():
+        _need_keys(name, term, ("_target_", "weight"))
+    weights = {name: term.weight for name, term in nodes.items()}
     for name, weight in weights.items():
         require(weight >= 0, f"objective.{name}.weight", weight, "at least 0 (0 drops the term)")
     used = {name: weight for name, weight in weights.items() if weight > 0}
@@ -129,10 +167,32 @@ def term_weights(objective: DictConfig) -> dict[str, float]:
     return used
 
 
+def term_roles(objective: DictConfig) -> dict[str, str]:
+    """Name -> role of the model of the terms that count.
+
+    Raises:
+        UsageError: for a term without a model or with a `_target_` that cannot be imported, and as `term_weights` does.
+    """
+    roles, nodes = {}, expanded_terms(objective)
+    for name in term_weights(objective):
+        _need_keys(name, nodes[name], ("model",))
+        located(nodes[name]._target_, f"objective.{name}")
+        roles[name] = str(nodes[name].model)
+    return roles
+
+
+def _need_keys(name: Any, term: Any, keys: Sequence[str]) -> None:
+    missing = [key for key in keys if not isinstance(term, DictConfig) or key not in term]
+    if missing:
+        raise UsageError(
+            f"objective.{name} has no {' and no '.join(missing)}: a term has _target_ (its class), model (one of the "
+            "roles in models, such as lm) and weight"
+        )
+
+
 def load_models(config: DictConfig, device: torch.device) -> dict[str, FrozenModel]:
     """The primary model and the models of the terms that count, on `device`: role -> model."""
-    terms = expanded_terms(config.objective)
-    roles = {PRIMARY, *(terms[name].model for name in term_weights(config.objective))}
+    roles = {PRIMARY, *term_roles(config.objective).values()}
     missing = sorted(roles - set(config.models))
     require(
         not missing, "objective model", missing, f"one of the roles in models: {', '.join(config.models)}"
@@ -175,7 +235,7 @@ def build_objective(
         parts: dict[str, Any] = {"lm": models[role]}
         if role != primary:
             parts = {"name": name, "encoder": models[role], "adapter": adapters.get(role)}
-        terms[name] = build(DictConfig(settings), **parts)
+        terms[name] = build(DictConfig(settings, key=name, parent=node), **parts)
     return MultiObjectiveLoss(terms, weights)
 
 
@@ -212,7 +272,7 @@ def prepare_search(
     require(
         not needed, "adapter", None, "a map, such as adapter=lookup, for an optimizer that uses gradients"
     )
-    term_weights(config.objective)
+    term_roles(config.objective)
     data = build(config.dataset)
     data.setup("predict")
     trainer = build_trainer(config.trainer)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import rich
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.errors import UsageError, first_line
@@ -17,6 +16,7 @@ from fuse_repro.report.paper import check_cell
 from fuse_repro.report.terminal import outcome
 from fuse_repro.runners.local_models import with_models_dir
 from fuse_repro.runners.quiet import quiet_lightning
+from fuse_repro.runners.terms_of_use import check_terms
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.runs.provenance import seed_everything
 from fuse_repro.runs.signals import told_to_stop
@@ -44,9 +44,10 @@ def launch(config: DictConfig, output_dir: Path) -> bool:
         return False
     try:
         seed_everything(config.seed)
+        check_terms(resolved)
         if config.paper_cell is not None:
             check_cell(config.paper_cell)
-        runner: Runner = get_method(config.runner._target_)
+        runner = _runner(config)
         _observe(directory, config)
         with quiet_lightning():
             directory.finish(runner(config, directory))
@@ -64,6 +65,13 @@ def launch(config: DictConfig, output_dir: Path) -> bool:
         directory.observers.close()
     _report(output_dir)
     return True
+
+
+def _runner(config: DictConfig) -> Runner:
+    from fuse_repro.runners.assemble import located  # loads Lightning
+
+    found: Runner = located(config.runner._target_, "runner")
+    return found
 
 
 def _observe(directory: RunDirectory, config: DictConfig) -> None:

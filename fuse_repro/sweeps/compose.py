@@ -16,18 +16,32 @@ from fuse_repro.sweeps.sweep import Point
 LENGTH = 12  # hex digits of a hash in a name: no clash among millions of points
 
 
-def swept(config: DictConfig) -> list[Override]:
+def last_overrides(
+    params: Mapping[str, Any], arguments: Sequence[str], loader: ConfigLoader | None = None
+) -> list[Override]:
+    """What named grids (`params`) and the command (`arguments`) set: the last override of every key.
+
+    Args:
+        params: key -> values, as `hydra.sweeper.params` has them.
+        arguments: the overrides of the command.
+        loader: knows the options that glob() chooses from; None where the grid has no glob().
+    """
+    given = [*(f"{key}={value}" for key, value in params.items()), *arguments]
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
+    return list({override.get_key_element(): override for override in overrides}.values())
+
+
+def swept(config: DictConfig, loader: ConfigLoader | None = None) -> list[Override]:
     """The overrides of the command and of its named grids that ask for several values or for a search."""
-    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    overrides = OverridesParser.create().parse_overrides([*params, *config.hydra.overrides.task])
-    last = {override.get_key_element(): override for override in overrides}
-    return [override for override in last.values() if override.is_sweep_override()]
+    params = config.hydra.sweeper.get("params") or {}
+    overrides = last_overrides(params, config.hydra.overrides.task, loader)
+    return [override for override in overrides if override.is_sweep_override()]
 
 
-def sweep_identity(config: DictConfig) -> str:
+def sweep_identity(config: DictConfig, loader: ConfigLoader | None = None) -> str:
     """Hash of the base config and the swept values; the order of neither counts."""
     base = OmegaConf.to_container(_without_hydra(config), resolve=False)
-    grid = {override.get_key_element(): _values(override) for override in swept(config)}
+    grid = {override.get_key_element(): _values(override) for override in swept(config, loader)}
     return config_hash({**cast(dict, base), "grid": grid})[:LENGTH]
 
 

@@ -1,10 +1,10 @@
 """The default sweeper: every combination of the values given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
@@ -12,6 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from fuse_repro.errors import UsageError, require
+from fuse_repro.sweeps.compose import last_overrides
 from fuse_repro.sweeps.launcher import PointLauncher
 from fuse_repro.sweeps.outcome import conclude
 
@@ -30,7 +31,7 @@ class PointSweeper(Sweeper):
         if not isinstance(launcher, PointLauncher):
             raise UsageError(f"hydra/launcher={choice} cannot resume a sweep: use local or slurm")
         self.launcher = launcher
-        self.config = config
+        self.config, self.loader = config, hydra_context.config_loader
 
 
 class GridSweeper(PointSweeper):
@@ -44,14 +45,7 @@ class GridSweeper(PointSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run every point; raises SweepIncomplete at the end if one is not done."""
-        given = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        overrides = OverridesParser.create().parse_overrides(given)
-        (jobs,) = BasicSweeper.split_arguments(overrides, None)
-        if not jobs:
-            empty = [str(o.input_line) for o in overrides if o.is_sweep_override() and _is_empty(o)]
-            raise UsageError(
-                f"the grid is empty: {', '.join(empty)} has no value; give KEY=A,B,C or sweep=NAME"
-            )
+        jobs = grid_points(self.params, arguments, self.loader)
         if self.config is not None and self.config.get("dry_run"):
             self.launcher.print_costs(jobs)
             return None
@@ -62,6 +56,25 @@ class GridSweeper(PointSweeper):
         if not self.launcher.leaves_early:
             conclude(self.launcher.sweep)
         return self.launcher.sweep
+
+
+def grid_points(params: Mapping[str, Any], arguments: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
+    """The overrides of every point of a grid.
+
+    Args:
+        params: key -> values of the named grids.
+        arguments: the overrides of the command; those of a key that is in `params` replace it.
+        loader: knows the options that glob() chooses from.
+
+    Raises:
+        UsageError: if a key has no value, so that there is no point.
+    """
+    overrides = last_overrides(params, arguments, loader)
+    (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    if not jobs:
+        empty = [str(o.input_line) for o in overrides if o.is_sweep_override() and _is_empty(o)]
+        raise UsageError(f"the grid is empty: {', '.join(empty)} has no value; give KEY=A,B,C or sweep=NAME")
+    return jobs
 
 
 def _is_empty(override: Override) -> bool:

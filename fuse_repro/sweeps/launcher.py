@@ -11,7 +11,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from fuse_repro.errors import UsageError
 from fuse_repro.progress import track
+from fuse_repro.runners.terms_of_use import unaccepted
 from fuse_repro.runs.directory import resume_policy
 from fuse_repro.runs.state import DONE, wanted
 from fuse_repro.sweeps.compose import compose_point, sweep_identity, swept
@@ -36,19 +38,24 @@ class PointLauncher(Launcher):
         setup_globals()
         self._loader, self._config = hydra_context.config_loader, config
         self._resume = resume_policy(config)
-        self._axes = [override.get_key_element() for override in swept(config)]
-        identity = sweep_identity(config)
+        self._axes = [override.get_key_element() for override in swept(config, self._loader)]
+        identity = sweep_identity(config, self._loader)
         directory = Path(config.hydra.sweep.dir.replace("{id}", identity))
         self.sweep = open_sweep(directory, identity, config.name, list(config.hydra.overrides.task))
         self._planned: dict[tuple[str, ...], Point] = {}
 
     def plan(self, job_overrides: Sequence[Sequence[str]]) -> list[Point]:
-        """Compose the points, each once, and write them to sweep.json when all are known to be legal."""
+        """Compose the points, each once, and write them to sweep.json when all are known to be legal.
+
+        Raises:
+            UsageError: if every new point would be refused for terms of use; where some would, that is printed.
+        """
         missing = [tuple(overrides) for overrides in job_overrides if tuple(overrides) not in self._planned]
         for overrides in track(missing, "composing the points"):
             self._planned[overrides] = compose_point(
                 self._loader, self._config, overrides, self._axes, self.sweep.directory
             )
+        _check_terms([self._planned[overrides] for overrides in missing])
         points = [self._planned[tuple(overrides)] for overrides in job_overrides]
         self.sweep.add(points)
         return points
@@ -85,6 +92,16 @@ class PointLauncher(Launcher):
     def leaves_early(self) -> bool:
         """Whether points are still to come when `launch` has returned."""
         return False
+
+
+def _check_terms(points: Sequence[Point]) -> None:
+    """Say before the first point starts which models' terms of use are not accepted yet."""
+    notes = [note for point in points if (note := unaccepted(point.config or {}))]
+    said = "; ".join(dict.fromkeys(notes))
+    if notes and len(notes) == len(points):
+        raise UsageError(said)
+    if notes:
+        print(f"fuse-repro: {len(notes)} of {len(points)} points will fail: {said}", file=sys.stderr)
 
 
 def _job_return(point: Point, overrides: Sequence[str]) -> JobReturn:

@@ -17,16 +17,17 @@ class LocalLauncher(PointLauncher):
 
     def __init__(
         self,
-        workers: int = 1,
+        workers: int | None = None,
         threads: int | None = None,
         gpus: Sequence[int | str] | None = None,
         in_process: bool = False,
     ) -> None:
-        require(workers >= 1, "hydra.launcher.workers", workers, "at least 1")
+        known = workers is None or workers >= 1
+        require(known, "hydra.launcher.workers", workers, "at least 1, or null for one per GPU")
         require(threads is None or threads >= 1, "hydra.launcher.threads", threads, "at least 1, or null")
         allowed = "the numbers of GPUs such as [0,1], or null"
         require(gpus is None or len(gpus) > 0, "hydra.launcher.gpus", gpus, allowed)
-        alone = not in_process or (workers == 1 and gpus is None)
+        alone = not in_process or (workers in (None, 1) and gpus is None)
         require(alone, "hydra.launcher.in_process", in_process, "true only with one worker and no gpus")
         self.slots = _slots(workers, threads, gpus)
         self.in_process = in_process
@@ -46,12 +47,12 @@ class LocalLauncher(PointLauncher):
             run_isolated(points, self.slots, self._resume, ended)
 
 
-def _slots(workers: int, threads: int | None, gpus: Sequence[int | str] | None) -> list[Slot]:
-    if gpus is not None:
-        return [Slot(threads, gpu) for gpu in gpus]
-    if threads is None and workers > 1 and "OMP_NUM_THREADS" not in os.environ:
-        threads = max(1, (os.cpu_count() or 1) // workers)
-    return [Slot(threads)] * workers
+def _slots(workers: int | None, threads: int | None, gpus: Sequence[int | str] | None) -> list[Slot]:
+    """One slot per worker; the GPUs go round. `workers` None is one per GPU, or one where no GPUs are named."""
+    count = workers or len(gpus or [None])
+    if threads is None and count > 1 and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, (os.cpu_count() or 1) // count)
+    return [Slot(threads, gpus[n % len(gpus)] if gpus else None) for n in range(count)]
 
 
 def _run_here(point: Point) -> None:

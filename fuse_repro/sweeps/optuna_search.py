@@ -1,22 +1,26 @@
 """`hydra/sweeper=optuna`: a search over values by Optuna, whose journal in the sweep directory lets it go on."""
 
 import contextlib
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
 from omegaconf import MISSING
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.runs.directory import RESULTS
 from fuse_repro.runs.files import read_json
+from fuse_repro.sweeps.compose import last_overrides
 from fuse_repro.sweeps.grid import PointSweeper
 from fuse_repro.sweeps.outcome import conclude
 from fuse_repro.sweeps.sweep import Point
 
 if TYPE_CHECKING:
     import optuna
+
+Space = Mapping[str, "optuna.distributions.BaseDistribution"]
 
 JOURNAL = "optuna.jsonl"
 SAMPLERS = ("tpe", "random", "nsga2")
@@ -45,20 +49,15 @@ class OptunaSweeper(PointSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search until `n_trials` trials have ended well; raises SweepIncomplete if a point is not done."""
-        given = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        overrides = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides(given)}
-        searched = {key: o for key, o in overrides.items() if o.is_sweep_override()}
-        if not searched:
-            raise UsageError(
-                "nothing to search over: give KEY=interval(A,B), KEY=choice(A,B) or KEY=range(A,B)"
-            )
-        fixed = [str(o.input_line) for key, o in overrides.items() if key not in searched]
+        fixed, space = search_space(self.params, arguments, self.loader)
+        if self.config is not None and self.config.get("dry_run"):
+            self._print_costs(first_point(fixed, space))
+            return None
         study = self._study()
-        space = {key: distribution(override) for key, override in searched.items()}
         _ask_again(study)
         left = self.n_trials - _ended_well(study)
         while left > 0:
-            trials = [study.ask(space) for _ in range(min(self.n_jobs, left))]
+            trials = [study.ask(dict(space)) for _ in range(min(self.n_jobs, left))]
             jobs = [[*fixed, *(f"{key}={_typed(trial.params[key])}" for key in space)] for trial in trials]
             results = self.launcher.launch(jobs, trials[0].number)
             for trial, result in zip(trials, results, strict=True):
@@ -69,15 +68,21 @@ class OptunaSweeper(PointSweeper):
         conclude(self.launcher.sweep)
         return study
 
+    def _print_costs(self, point: Sequence[str]) -> None:
+        """Say what the search would cost: so many trials, each like this point."""
+        count = self.n_trials
+        print(
+            f"hydra/sweeper=optuna: {count} trials in all; the search costs {count} times what one trial does, such as "
+            f"{' '.join(point)}:",
+            flush=True,  # before what follows, which another object writes
+        )
+        self.launcher.print_costs([point])
+
     def _study(self) -> "optuna.Study":
-        try:
-            import optuna
-            from optuna.storages import JournalStorage
-            from optuna.storages.journal import JournalFileBackend
-        except ImportError as err:
-            raise UsageError(
-                "hydra/sweeper=optuna needs optuna: install it by pip install 'fuse_repro[optuna]'"
-            ) from err
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
         if self.launcher.leaves_early:
             raise UsageError("hydra/sweeper=optuna learns from the points: it needs hydra.launcher.wait=true")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -102,6 +107,46 @@ class OptunaSweeper(PointSweeper):
             return None
         results = read_json(result.directory / RESULTS)
         return [metric(results, key) for key in self.metrics]
+
+
+def search_space(
+    params: Mapping[str, Any], arguments: Sequence[str], loader: ConfigLoader
+) -> tuple[list[str], Space]:
+    """What every trial has, and what each key is drawn from.
+
+    Args:
+        params: key -> values of the named grids.
+        arguments: the overrides of the command; those of a key that is in `params` replace it.
+        loader: knows the options of groups.
+
+    Raises:
+        UsageError: if nothing is searched over, by values of no kind that Optuna draws from, or without Optuna.
+    """
+    overrides = {o.get_key_element(): o for o in last_overrides(params, arguments, loader)}
+    searched = {key: o for key, o in overrides.items() if o.is_sweep_override()}
+    if not searched:
+        raise UsageError("nothing to search over: give KEY=interval(A,B), KEY=choice(A,B) or KEY=range(A,B)")
+    _need_optuna()
+    fixed = [str(o.input_line) for key, o in overrides.items() if key not in searched]
+    return fixed, {key: distribution(override) for key, override in searched.items()}
+
+
+def first_point(fixed: Sequence[str], space: Space) -> list[str]:
+    """The overrides of the trial of every key's first or lowest value."""
+    return [*fixed, *(f"{key}={_typed(_first(values))}" for key, values in space.items())]
+
+
+def _need_optuna() -> None:
+    """Raise UsageError where Optuna is not installed."""
+    if importlib.util.find_spec("optuna") is None:
+        raise UsageError("hydra/sweeper=optuna needs optuna: install it by pip install 'fuse_repro[optuna]'")
+
+
+def _first(values: "optuna.distributions.BaseDistribution") -> Any:
+    """The first of several choices, or the lower end of an interval."""
+    from optuna.distributions import CategoricalDistribution
+
+    return values.choices[0] if isinstance(values, CategoricalDistribution) else values.low  # type: ignore[attr-defined]
 
 
 def distribution(override: Override) -> "optuna.distributions.BaseDistribution":

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any, cast
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.data.downloaded import DataSource
@@ -17,6 +17,7 @@ from fuse_repro.data.images import PhotoData
 from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.data.texts import TextData
 from fuse_repro.errors import UsageError, require
+from fuse_repro.runners.assemble import located
 
 TOKENS_PER_WORD, SPECIAL = 1.4, 2  # on the average; tokens put around a text
 
@@ -104,7 +105,7 @@ def _tasks_of(source: PromptTaskData) -> tuple[TaskSize, ...]:
 def _counted(config: str, count: Callable[[Any], Any]) -> tuple[Any, str]:
     """What `count` finds in the data set of a config; or None, and why it is not there."""
     node = cast(DictConfig, OmegaConf.create(config))
-    maker = get_object(node._target_)
+    maker = located(node._target_, "dataset")
     known = set(signature(maker).parameters)
     strange = sorted({str(key) for key in node} - known - {"_target_"})
     require(not strange, f"{node._target_}: keys", strange, f"of {', '.join(sorted(known))}")

@@ -1,18 +1,19 @@
 """`dry_run=true`: what the points of a run or a sweep would cost, said without loading a model or a data set."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.sizes import BYTES, ModelSize, model_size
 from fuse_repro.report.paper import check_cell
-from fuse_repro.runners.assemble import build, build_fit
+from fuse_repro.runners.assemble import build, build_fit, objectives_of, term_roles
 from fuse_repro.runners.costs.count import work_of
 from fuse_repro.runners.costs.work import Work
+from fuse_repro.runners.terms_of_use import unaccepted
 
 PARTS = ("optimizer", "corpus")
 ASSUMPTIONS = (
@@ -52,6 +53,9 @@ def print_costs(points: Sequence[DictConfig], console: Console | None = None) ->
     console.print(_models_table(rows, rate))
     console.print(_total(rows, rate))
     console.print(ASSUMPTIONS, style="dim")
+    notes = (unaccepted(cast(dict[str, Any], OmegaConf.to_container(p, resolve=True))) for p in points)
+    for note in dict.fromkeys(note for note in notes if note):
+        console.print(f"before it can run: {note}", highlight=False)
 
 
 def _check(point: DictConfig) -> None:
@@ -59,6 +63,8 @@ def _check(point: DictConfig) -> None:
     for part in PARTS:
         if point.get(part) is not None:
             build(point[part])
+    for objective in objectives_of(point.objective):
+        term_roles(objective)
     for node in [point.adapter, *point.methods.values()]:
         if node is not None:
             build_fit(node)

@@ -7,8 +7,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from fuse_repro import schema
+from fuse_repro.errors import UsageError
 from fuse_repro.runs.provenance import config_hash
 from fuse_repro.sweeps.compose import sweep_identity
+from fuse_repro.sweeps.named_grids import joined
 
 CONF = schema.config_folder()
 GRIDS = {
@@ -56,3 +58,24 @@ def test_the_identity_of_a_sweep_depends_on_what_is_swept_alone() -> None:
     assert one != identity("sweep=anchors", "optimizer.m=4")
     assert one != identity("sweep=prompt_length", "optimizer.m=3")
     assert identity("sweep=[anchors,seeds]") not in (identity("sweep=anchors"), identity("sweep=seeds"))
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        ("sweep=anchors,seeds", "sweep=[anchors,seeds]"),
+        ("sweep=choice(anchors,seeds)", "sweep=[anchors,seeds]"),
+        ("sweep=[anchors,seeds]", "sweep=[anchors,seeds]"),
+        ("sweep=anchors", "sweep=anchors"),
+        ("seed=0,1", "seed=0,1"),
+        ("sweep_dir=a,b", "sweep_dir=a,b"),
+    ],
+)
+def test_grids_with_commas_are_joined_as_a_list_is(given: str, same: str) -> None:
+    assert joined(["experiment=transfer", given]) == ["experiment=transfer", same]
+
+
+@pytest.mark.parametrize("given", ["sweep=glob(*)", "sweep=range(1,3)", "sweep=interval(0,1)"])
+def test_a_grid_is_no_value_to_sweep_over(given: str) -> None:
+    with pytest.raises(UsageError, match="give the names of grids, as sweep=A or sweep=A,B"):
+        joined([given])
