@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from fuse_repro.metrics.captions import NAMES
+
 Record = Mapping[str, Any]
+CAPTION_METRICS = (*NAMES, "SPICE")  # in percent
 COUNTS = ("items", "left_out")
 PERCENT = ", percent"  # the end of a metric's name that is in percent
-CAPTION_METRICS = ("BLEU-", "METEOR", "ROUGE-L", "CIDEr", "SPICE")
 
 
 @dataclass(frozen=True, order=True)
@@ -108,7 +110,7 @@ def metrics_in_percent(results: Mapping[str, Any]) -> dict[str, float]:
     found = {}
     for name, value in (results.get("metrics") or {}).items():
         if _is_number(value) and name not in COUNTS:
-            scale = 100 if as_shares and name.startswith(CAPTION_METRICS) else 1
+            scale = 100 if as_shares and name in CAPTION_METRICS else 1
             found[name] = scale * float(value)
     return found
 
