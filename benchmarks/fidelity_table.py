@@ -1,7 +1,7 @@
 """Is the default twice as faithful as the paper's setting, and where does a gradient help? From fidelity runs.
 
     fuse-repro COMMON output_dir=outputs/fidelity/images objective.other_fluency.weight=0
-    fuse-repro COMMON output_dir=outputs/fidelity/...      (other models, see docs/fidelity.md)
+    fuse-repro COMMON output_dir=outputs/fidelity/...      # other models: docs/fidelity.md
     python benchmarks/fidelity_table.py outputs/fidelity/*
 
 where COMMON is

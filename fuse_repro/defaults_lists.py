@@ -13,13 +13,15 @@ def entries(folder: Path, experiment: str) -> list[str]:
     Returns:
         The entries of its own defaults list and of the experiments that it builds on; none where it is not packaged.
     """
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     path = folder / "experiment" / f"{experiment}.yaml"
     if not path.is_file():
         return []
     found: dict[str, None] = {}
-    for item in OmegaConf.load(path).get("defaults") or []:
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig), f"{path} is no mapping"
+    for item in config.get("defaults") or []:
         if not isinstance(item, str):
             found.update((str(key).removeprefix("override ").lstrip("/"), None) for key in item)
         elif item != "_self_":

@@ -5,6 +5,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
 from omegaconf import MISSING
 
@@ -18,6 +19,8 @@ from fuse_repro.sweeps.sweep import Point
 
 if TYPE_CHECKING:
     import optuna
+
+Space = dict[str, "optuna.distributions.BaseDistribution"]
 
 JOURNAL = "optuna.jsonl"
 SAMPLERS = ("tpe", "random", "nsga2")
@@ -46,17 +49,9 @@ class OptunaSweeper(PointSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search until `n_trials` trials have ended well; raises SweepIncomplete if a point is not done."""
-        overrides = {o.get_key_element(): o for o in last_overrides(self.params, arguments, self.loader)}
-        searched = {key: o for key, o in overrides.items() if o.is_sweep_override()}
-        if not searched:
-            raise UsageError(
-                "nothing to search over: give KEY=interval(A,B), KEY=choice(A,B) or KEY=range(A,B)"
-            )
-        fixed = [str(o.input_line) for key, o in overrides.items() if key not in searched]
-        _need_optuna()
-        space = {key: distribution(override) for key, override in searched.items()}
+        fixed, space = search_space(self.params, arguments, self.loader)
         if self.config is not None and self.config.get("dry_run"):
-            self._print_costs(fixed, space)
+            self._print_costs(first_point(fixed, space))
             return None
         study = self._study()
         _ask_again(study)
@@ -73,17 +68,15 @@ class OptunaSweeper(PointSweeper):
         conclude(self.launcher.sweep)
         return study
 
-    def _print_costs(
-        self, fixed: Sequence[str], space: Mapping[str, "optuna.distributions.BaseDistribution"]
-    ) -> None:
-        """Say what the search would cost: so many trials, each like the point of the first or lowest values."""
-        first = [f"{key}={_typed(_first(values))}" for key, values in space.items()]
+    def _print_costs(self, point: Sequence[str]) -> None:
+        """Say what the search would cost: so many trials, each like this point."""
         count = self.n_trials
         print(
             f"hydra/sweeper=optuna: {count} trials in all; the search costs {count} times what one trial does, such as "
-            f"{' '.join(first)}:"
+            f"{' '.join(point)}:",
+            flush=True,  # before what follows, which another object writes
         )
-        self.launcher.print_costs([[*fixed, *first]])
+        self.launcher.print_costs([point])
 
     def _study(self) -> "optuna.Study":
         import optuna
@@ -114,6 +107,33 @@ class OptunaSweeper(PointSweeper):
             return None
         results = read_json(result.directory / RESULTS)
         return [metric(results, key) for key in self.metrics]
+
+
+def search_space(
+    params: Mapping[str, Any], arguments: Sequence[str], loader: ConfigLoader
+) -> tuple[list[str], Space]:
+    """What every trial has, and what each key is drawn from.
+
+    Args:
+        params: key -> values of the named grids.
+        arguments: the overrides of the command; those of a key that is in `params` replace it.
+        loader: knows the options of groups.
+
+    Raises:
+        UsageError: if nothing is searched over, by values of no kind that Optuna draws from, or without Optuna.
+    """
+    overrides = {o.get_key_element(): o for o in last_overrides(params, arguments, loader)}
+    searched = {key: o for key, o in overrides.items() if o.is_sweep_override()}
+    if not searched:
+        raise UsageError("nothing to search over: give KEY=interval(A,B), KEY=choice(A,B) or KEY=range(A,B)")
+    _need_optuna()
+    fixed = [str(o.input_line) for key, o in overrides.items() if key not in searched]
+    return fixed, {key: distribution(override) for key, override in searched.items()}
+
+
+def first_point(fixed: Sequence[str], space: Space) -> list[str]:
+    """The overrides of the trial of every key's first or lowest value."""
+    return [*fixed, *(f"{key}={_typed(_first(values))}" for key, values in space.items())]
 
 
 def _need_optuna() -> None:
