@@ -86,6 +86,7 @@ def _run(arguments: Sequence[str]) -> int:
         sigterm_raises,
         told_to_stop,
     )
+    from fuse_repro.sweeps.named_grids import joined
 
     schema.register()
     flags = get_args_parser().parse_args(arguments)
@@ -101,10 +102,7 @@ def _run(arguments: Sequence[str]) -> int:
     decorated = hydra.main(version_base="1.3", config_path=str(folder), config_name="config")(job)
     try:
         _check_flags(flags)
-        if sweeping:
-            from fuse_repro.sweeps.named_grids import joined
-
-            arguments = joined(arguments)
+        arguments = joined(arguments) if sweeping else arguments
         if not any(argument.startswith("-") for argument in arguments):
             _compose_once(folder, arguments)
         with sigterm_raises():

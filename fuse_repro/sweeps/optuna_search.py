@@ -20,7 +20,7 @@ from fuse_repro.sweeps.sweep import Point
 if TYPE_CHECKING:
     import optuna
 
-Space = Mapping[str, "optuna.distributions.BaseDistribution"]
+Space = dict[str, "optuna.distributions.BaseDistribution"]
 
 JOURNAL = "optuna.jsonl"
 SAMPLERS = ("tpe", "random", "nsga2")
@@ -57,7 +57,7 @@ class OptunaSweeper(PointSweeper):
         _ask_again(study)
         left = self.n_trials - _ended_well(study)
         while left > 0:
-            trials = [study.ask(dict(space)) for _ in range(min(self.n_jobs, left))]
+            trials = [study.ask(space) for _ in range(min(self.n_jobs, left))]
             jobs = [[*fixed, *(f"{key}={_typed(trial.params[key])}" for key in space)] for trial in trials]
             results = self.launcher.launch(jobs, trials[0].number)
             for trial, result in zip(trials, results, strict=True):
