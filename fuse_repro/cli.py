@@ -15,8 +15,8 @@ EXIT_FAILED, EXIT_USAGE = 1, 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Returns the exit code: 0 done, 1 a run or a point of a sweep failed, 2 the command was wrong, 130 or 143
-    interrupted by Ctrl-C or SIGTERM.
+    Returns the exit code: 0 done, 1 a run, all of its items or a point of a sweep failed, 2 the command was wrong,
+    3 a run is done but some of its items failed, 130 or 143 interrupted by Ctrl-C or SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or "-h" in arguments or "--help" in arguments:
@@ -55,7 +55,7 @@ def _run(arguments: Sequence[str]) -> int:
 
     schema.register()
     sweeping = bool({"-m", "--multirun"} & set(arguments))
-    outcomes: list[bool] = []
+    outcomes: list[int] = []
 
     def job(config: "DictConfig") -> None:
         from fuse_repro.runners.launch import launch
@@ -83,7 +83,7 @@ def _run(arguments: Sequence[str]) -> int:
         return EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
     except SweepIncomplete:
         return EXIT_FAILED
-    return 0 if all(outcomes) else EXIT_FAILED
+    return EXIT_FAILED if EXIT_FAILED in outcomes else max(outcomes, default=0)
 
 
 def _compose_once(folder: Path, overrides: Sequence[str]) -> None:
