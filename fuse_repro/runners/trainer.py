@@ -87,11 +87,11 @@ def check_one_process(trainer: pl.Trainer, values: Mapping[str, Any]) -> None:
     """Raise UsageError for a trainer of several processes or devices, whose work no runner can share."""
     if trainer.world_size == 1 and trainer.strategy.launcher is None:
         return
-    named = [name for name in ("devices", "num_nodes", "strategy") if not _is_default(name, values.get(name))]
-    given = " ".join(f"trainer.{name}={values[name]}" for name in named) or "trainer"
+    several = {"devices": trainer.num_devices > 1, "num_nodes": trainer.num_nodes > 1}
+    name = next((name for name, more in several.items() if more), "strategy")
     raise UsageError(
-        f"{given} makes {trainer.world_size} processes of type {type(trainer.strategy).__name__}, and a run "
-        "works in one: use trainer.devices=1, and for several GPUs a sweep with hydra.launcher.gpus=[0,1]"
+        f"trainer.{name}={values.get(name)!r} is not allowed: a run works in one process on one device; use "
+        "trainer.devices=1 without a strategy, and for several GPUs a sweep with hydra.launcher.gpus=[0,1]"
     )
 
 
@@ -112,7 +112,7 @@ def said_left_out(trainer: pl.Trainer) -> dict[str, Any]:
     count = left_out(trainer)
     if not count:
         return {}
-    by = "trainer.fast_dev_run" if trainer.fast_dev_run else f"trainer.{LIMITS[PREDICT]}"
+    by = "trainer.fast_dev_run" if getattr(trainer, "fast_dev_run", False) else f"trainer.{LIMITS[PREDICT]}"
     print(f"fuse-repro: items left out by {by}: {count}", file=sys.stderr)
     return {"left_out": {"items": count, "by": by}}
 

@@ -18,7 +18,7 @@ EXIT_FAILED = 1
 
 
 def run_point(config: Mapping[str, Any], directory: Path) -> bool:
-    """Run a point in this process; true if it is done, with failed items or without. Its status.json says what went wrong."""
+    """Run a point in this process; true if it is done, failed items or not. Its status.json says what went wrong."""
     from fuse_repro.runners.launch import launch
 
     composed = OmegaConf.create(dict(config))
