@@ -19,8 +19,9 @@ EXIT_NO_READER = 141  # what a shell reports of a program that SIGPIPE ended
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Returns the exit code: 0 done, 1 a run or a point of a sweep failed, 2 the command was wrong, 130 or 143
-    interrupted by Ctrl-C or SIGTERM, 141 whatever read the output has gone, as `| head` does.
+    Returns the exit code: 0 done, 1 a run, all of its items or a point of a sweep failed, 2 the command was wrong,
+    3 a run is done but some of its items failed, 130 or 143 interrupted by Ctrl-C or SIGTERM, 141 whatever read the
+    output has gone, as `| head` does.
     """
     try:
         code = _command(list(sys.argv[1:] if argv is None else argv))
@@ -91,7 +92,7 @@ def _run(arguments: Sequence[str]) -> int:
     schema.register()
     flags = get_args_parser().parse_args(arguments)
     sweeping = bool(flags.multirun)
-    outcomes: list[bool] = []
+    outcomes: list[int] = []
 
     def job(config: "DictConfig") -> None:
         from fuse_repro.runners.launch import launch
@@ -121,7 +122,7 @@ def _run(arguments: Sequence[str]) -> int:
         return EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
     except SweepIncomplete:
         return EXIT_FAILED
-    return 0 if all(outcomes) else EXIT_FAILED
+    return EXIT_FAILED if EXIT_FAILED in outcomes else max(outcomes, default=0)
 
 
 def _check_flags(flags: "Namespace") -> None:

@@ -26,6 +26,7 @@ fuse-repro: gradients and soft prompts between language models that share no tok
 Every run leaves manifest.json, status.json, records.jsonl, results.json and report.html in its output_dir
 (default outputs/NAME/TIME). The same command with output_dir=DIR goes on where a killed run stopped; a sweep
 finds its own directory again.
+Exit code: 0 done, 3 some items failed, 1 all of them or the run did, 2 a wrong command, 130 or 143 interrupted.
 """
 
 RENAMED = {"task": "dataset", "tuning": "optimizer"}  # old group -> what it is called now
@@ -146,7 +147,8 @@ def _groups(folder: Path) -> list[str]:
 def _options(folder: Path, group: str) -> list[str]:
     """The options of a group, those in folders below it as FOLDER/NAME."""
     base = folder / group.split("@")[0]
-    return sorted(path.relative_to(base).with_suffix("").as_posix() for path in base.rglob("*.yaml"))
+    names = (path.relative_to(base).with_suffix("") for path in base.rglob("*.yaml"))
+    return sorted(name.as_posix() for name in names if not name.name.startswith("_"))
 
 
 def _purpose(path: Path) -> str:

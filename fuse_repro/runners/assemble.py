@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fuse_repro.adapters import EmbeddingMap
@@ -22,12 +22,14 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import MultiObjectiveLoss
+from fuse_repro.runners.trainer import PREDICT, check_one_process, check_trainer
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import Optimizer
 from fuse_repro.weights import cache_folder
 
 PRIMARY = "lm"
 Fit = partial[EmbeddingMap]
+CAUSAL = "a causal language model, such as smollm2_135m"
 
 
 def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
@@ -109,17 +111,50 @@ def part_values(config: DictConfig, part: str) -> dict[str, Any]:
     return values | {group: values[group][part] for group in PARTED}
 
 
-def build_trainer(node: DictConfig) -> Trainer:
-    """The Lightning trainer. Raises UsageError where the machine lacks its accelerator."""
+def build_trainer(
+    node: DictConfig,
+    *loops: str,
+    root: Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    **own: Any,
+) -> Trainer:
+    """The one Lightning trainer of a run, with everything that its config asks for.
+
+    Args:
+        node: the config, `_target_` and the Trainer's arguments; callbacks, loggers and the like are nodes in it.
+        loops: those that the run uses, of "fit", "test" and "predict"; what acts in none of them is refused. None
+            given: whatever is set is taken.
+        root: where Lightning writes what it is asked to write; the run's directory.
+        callbacks: the runner's, which come after those of the config.
+        own: arguments that the runner sets itself, which the config must not.
+
+    Raises:
+        UsageError: an accelerator that the machine lacks, several processes, or a setting that cannot be honoured.
+    """
+    values = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    check_trainer(values, loops, tuple(own))
     if node.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         raise UsageError(
             f"trainer.accelerator={node.accelerator} needs CUDA, which this machine or torch build lacks: "
             "use trainer=cpu"
         )
+    if root is not None and values.get("default_root_dir") is None:
+        own["default_root_dir"] = root
     try:
-        trainer: Trainer = build(node)
-    except (MisconfigurationException, InstantiationException) as error:
+        make = build(node, _partial_=True, _convert_="all")
+        given = make.keywords.get("callbacks") or []
+        listed = [*(given if isinstance(given, list) else [given]), *callbacks]
+        for callback in listed:
+            makes = isinstance(callback, Callback)
+            require(
+                makes, "trainer.callbacks", callback, "a list of {_target_: A CALLBACK OF LIGHTNING, ...}"
+            )
+        trainer: Trainer = make(**own | {"callbacks": listed})
+    except UsageError:
+        raise
+    except (InstantiationException, MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(f"trainer: {' '.join(str(error.__cause__ or error).split())}") from error
+    check_one_process(trainer, values)
     return trainer
 
 
@@ -188,6 +223,29 @@ def _need_keys(name: Any, term: Any, keys: Sequence[str]) -> None:
             f"objective.{name} has no {' and no '.join(missing)}: a term has _target_ (its class), model (one of the "
             "roles in models, such as lm) and weight"
         )
+
+
+def check_kind(config: DictConfig, role: str, kind: type, key: str, allowed: str) -> None:
+    """Raise UsageError where the config says already that the model in `role` is of another kind.
+
+    What only the model itself can tell is found out once it is loaded.
+    """
+    node = config.models.get(role)
+    require(node is not None, key, role, f"one of the roles in models: {', '.join(config.models)}")
+    made = _made_by(str(node.get("_target_")))
+    possible = made is None or issubclass(made, kind) or issubclass(kind, made)
+    require(possible, key, node.get("name"), allowed)
+
+
+def _made_by(target: str) -> type | None:
+    """The class that a `_target_` makes: itself, the one whose method it is, or what its annotation says."""
+    try:
+        found = get_object(target)
+        made = found if isinstance(found, type) else getattr(found, "__self__", None)
+        made = made or get_type_hints(found).get("return")
+    except Exception:  # whatever is wrong with it, making the model says so
+        return None
+    return made if isinstance(made, type) else None
 
 
 def load_models(config: DictConfig, device: torch.device) -> dict[str, FrozenModel]:
@@ -273,13 +331,14 @@ def prepare_search(
         not needed, "adapter", None, "a map, such as adapter=lookup, for an optimizer that uses gradients"
     )
     term_roles(config.objective)
+    check_kind(config, PRIMARY, CausalLM, "models.lm", CAUSAL)
+    trainer = build_trainer(config.trainer, PREDICT, root=directory.path)
     data = build(config.dataset)
     data.setup("predict")
-    trainer = build_trainer(config.trainer)
     device = trainer.strategy.root_device
     models = load_models(config, device)
     lm = models[PRIMARY]
-    require(isinstance(lm, CausalLM), "models.lm", lm.name, "a causal language model, such as smollm2_135m")
+    require(isinstance(lm, CausalLM), "models.lm", lm.name, CAUSAL)
     check(models)
     files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
     directory.open(device=str(device), weights=files)

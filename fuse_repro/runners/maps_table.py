@@ -1,60 +1,47 @@
 """Every map on both tasks: captions through its gradients at equal budget, and soft prompts moved through it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fuse_repro.errors import UsageError, first_line, require
+from fuse_repro.errors import require
 from fuse_repro.metrics.statistics import clustered_interval
-from fuse_repro.report.page import build_report
 from fuse_repro.runners.assemble import build_fit, build_trainer, part_values
-from fuse_repro.runners.search import caption
-from fuse_repro.runners.transfer import runner as prompt_transfer
-from fuse_repro.runs.directory import RESULTS, STATUS, RunDirectory, read_json, read_records
-
-Run = Callable[[DictConfig, RunDirectory], dict]
+from fuse_repro.runners.lifecycle import run_part
+from fuse_repro.runs.directory import RunDirectory, read_records
+from fuse_repro.runs.provenance import strict_json
 
 
 def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """One caption run per entry of methods and one transfer run of all, each in a run directory below this one.
 
-    A record per map joins them. A half that cannot be run is a failed record of that map, and the others go on. Parts
-    that are done are not run again. Raises UsageError for settings that cannot be used.
+    A record per map joins them. A half that cannot be run is a failed record of that map, and the others go on. Whether
+    parts are run again, config.resume says. Raises UsageError for settings that cannot be used.
     """
     require(bool(config.methods), "methods", {}, "at least one map, as +adapter@methods.lookup=lookup")
     for node in config.methods.values():
         build_fit(node)
     device = str(build_trainer(config.trainer).strategy.root_device)
     directory.open(device=device, weights={})
-    moved, reason = _part(config, directory, "transfer", None, prompt_transfer.run)
-    known = directory.known()
+    moved, reason = _part(config, directory, "transfer", None)
+    known = {record["id"]: record for record in directory.records() if record["id"] in directory.known()}
     for name, node in config.methods.items():
-        if name not in known:
-            adapter = OmegaConf.to_container(node, resolve=True)
-            captions, error = _part(config, directory, f"captions/{name}", adapter, caption.run)
-            directory.append(_record(name, directory, captions, moved, error or reason))
+        adapter = OmegaConf.to_container(node, resolve=True)
+        captions, error = _part(config, directory, f"captions/{name}", adapter)
+        record = _record(name, directory, captions, moved, error or reason)
+        if name not in known or strict_json(record) != strict_json(known[name]):
+            directory.append(record)
     records = directory.records()
     return {"runner": "maps", "items": _counts(records), "maps": {r["id"]: r for r in records}}
 
 
 def _part(
-    config: DictConfig, directory: RunDirectory, place: str, adapter: Any, work: Run
+    config: DictConfig, directory: RunDirectory, place: str, adapter: Any
 ) -> tuple[dict[str, Any] | None, str | None]:
     """The results of one part, whose runner `place` begins with; or None and why there are none."""
-    resolved = part_values(config, place.partition("/")[0]) | {"adapter": adapter}
-    own, part = OmegaConf.create(resolved), RunDirectory(directory.path / place, resolved)
-    done = (part.path / STATUS).exists() and read_json(part.path / STATUS).get("state") == "done"
-    if done and (part.path / RESULTS).exists():
-        return read_json(part.path / RESULTS), None
-    try:
-        results = work(own, part)
-    except UsageError as error:
-        part.fail(error)
-        return None, first_line(error)
-    part.finish(results)
-    build_report(part.path)
-    return results, None
+    values = part_values(config, place.partition("/")[0]) | {"adapter": adapter}
+    return run_part(OmegaConf.create(values), directory.path / place)
 
 
 def _record(

@@ -40,9 +40,10 @@ def unaccepted(config: Node) -> str | None:
 def _roles(config: Node) -> set[str]:
     """The roles in `models` that the run uses: those that its runner, or a part of it, and its objective name."""
     roles = {PRIMARY}
-    for term in (config.get("objective") or {}).values():
-        if isinstance(term, Mapping) and term.get("weight") != 0:
-            roles.add(str(term.get("model")))
+    for _, term in _below(config.get("objective"), "objective"):
+        if term.get("weight") != 0:
+            named = term.get("model")
+            roles.update(map(str, named if isinstance(named, list) else [named]))
     for _, part in _below(config.get("runner"), "runner"):
         sources = part.get("sources")
         roles.update(map(str, [*(sources if isinstance(sources, list) else []), part.get("target")]))

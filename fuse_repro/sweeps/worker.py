@@ -18,13 +18,13 @@ EXIT_FAILED = 1
 
 
 def run_point(config: Mapping[str, Any], directory: Path) -> bool:
-    """Run a point in this process; true if it is done. Whatever goes wrong is in its status.json."""
+    """Run a point in this process; true if it is done, failed items or not. Its status.json says what went wrong."""
     from fuse_repro.runners.launch import launch
 
     composed = OmegaConf.create(dict(config))
     assert isinstance(composed, DictConfig)
     OmegaConf.set_struct(composed, True)
-    return launch(composed, directory)
+    return launch(composed, directory) != EXIT_FAILED
 
 
 def run_alone(

@@ -32,7 +32,7 @@ def test_every_photograph_without_and_with_each_sentiment(
     (photos / "broken.png").write_text("no image")
     directory = tmp_path / "run"
     more = ["runner.clip_score=vision", "runner.spice=true"]
-    assert main([*sentiment_overrides, *more, f"output_dir={directory}"]) == 0
+    assert main([*sentiment_overrides, *more, f"output_dir={directory}"]) == 3
     lines = (directory / "records.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     assert [record["id"] for record in records] == [
@@ -52,7 +52,7 @@ def test_every_photograph_without_and_with_each_sentiment(
     assert results["sentiments"]["none"]["judged"] is None
     assert 0 <= results["sentiments"]["none"]["CLIPScore"] <= 2.5
     assert results["sentiments"]["none"]["SPICE_note"] == "no SPICE: no item has a reference caption"
-    assert main([*sentiment_overrides, *more, f"output_dir={directory}", "resume=skip_done"]) == 0
+    assert main([*sentiment_overrides, *more, f"output_dir={directory}", "resume=skip_done"]) == 3
     assert (directory / "records.jsonl").read_text().splitlines() == lines
 
 

@@ -148,7 +148,8 @@ def test_a_corrupt_photo_is_recorded_and_the_others_go_on(
 ) -> None:
     (photos / "green.png").write_bytes((photos / "green.png").read_bytes()[:60])
     directory = tmp_path / "run"
-    assert run(capsys, *tiny_overrides, f"dataset.path={photos}", f"output_dir={directory}")[0] == 0
+    assert run(capsys, *tiny_overrides, f"dataset.path={photos}", f"output_dir={directory}")[0] == 3
+    assert read(directory, "status.json")["state"] == "done"
     records = [json.loads(line) for line in (directory / "records.jsonl").read_text().splitlines()]
     assert [record["status"] for record in records] == ["done", "failed", "done"]
     assert "green.png" in records[1]["error"]

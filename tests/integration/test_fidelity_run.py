@@ -105,9 +105,27 @@ def test_a_run_its_table_its_page_and_its_continuation(fidelity_overrides: list[
     assert (directory / "records.jsonl").read_bytes() == whole
 
 
+def test_terms_of_the_primary_model_are_named_and_the_others_measured(
+    fidelity_overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "run"
+    small = ["objective=caption", "runner.lengths=[4]", "runner.places=[next]", "runner.texts=null"]
+    one = ["runner.prompts=2", "trainer.limit_predict_batches=1"]
+    assert main([*fidelity_overrides, *small, *one, f"output_dir={directory}"]) == 0
+    said = "not measured: fluency (a term of models.lm, whose gradient no map carries)"
+    assert capsys.readouterr().err.count(said) == 1
+    assert [(row["objective"], row["status"]) for row in records(directory)] == [("image", "done")]
+    results = json.loads((directory / "results.json").read_text())
+    assert results["left_out"] == {"items": 1, "by": "trainer.limit_predict_batches"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            ["objective=caption", "objective.image.weight=0"],
+            "at least one term of another model than models.lm",
+        ),
         (["runner.candidates=1"], "too few to tell the best 8"),
         (["runner.lengths=[-1]"], "runner.lengths"),
         (["runner.split=train"], "dev, test, all"),

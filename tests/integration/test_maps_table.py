@@ -53,6 +53,37 @@ def test_every_map_on_both_tasks(
     for link in re.findall(r'href="([^"#:]+)"', page):
         assert (directory / link).exists(), link
     assert all(f'href="captions/{name}/report.html"' in page for name in MAPS)
+    parts = [directory / "transfer", *(directory / "captions" / name for name in MAPS)]
+    assert all((part / "metrics.csv").exists() for part in parts)
     before = (directory / "records.jsonl").read_bytes()
+    ended = {part: (part / "records.jsonl").read_bytes() for part in parts}
     assert main(arguments) == 0
     assert (directory / "records.jsonl").read_bytes() == before
+    assert {part: (part / "records.jsonl").read_bytes() for part in parts} == ended
+    assert main([*arguments, "resume=all"]) == 0
+    assert (directory / "records.jsonl").read_bytes() == before * 2
+    assert {part: (part / "records.jsonl").read_bytes() for part in parts} == {
+        part: whole * 2 for part, whole in ended.items()
+    }
+
+
+def test_a_part_with_failed_items_is_tried_again(
+    tiny_overrides: list[str], transfer_overrides: list[str], photos: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    arguments = [
+        "experiment=maps_table",
+        *tiny_overrides[1:],
+        *transfer_overrides[1:],
+        f"dataset.path={photos}",
+        "dataset.limit=2",
+        *(f"~methods.{name}" for name in (*UNUSED, "ridge", "random_map")),
+        f"output_dir={directory}",
+    ]
+    whole = (photos / "blue.png").read_bytes()
+    (photos / "blue.png").write_bytes(whole[:60])
+    assert main(arguments) == 0
+    (photos / "blue.png").write_bytes(whole)
+    assert main(arguments) == 0
+    results = json.loads((directory / "results.json").read_text())
+    assert len(results["maps"]["lookup"]["objectives"]) == 2

@@ -34,7 +34,7 @@ def fidelity_work(config: DictConfig) -> Counted:
     points = sum(_points_of(node) for node in runner.points.values())
     work = [Work("lm", "next tokens", captions * corpora, tokens)]
     for term in config.objective.values():
-        if term.weight > 0:
+        if term.weight > 0 and term.model != "lm":  # no map carries the gradient of the primary model's own
             prompts = captions * (1 if _of_photographs(term) else corpora)
             work.append(Work(term.model, "candidates", prompts * runner.candidates, tokens))
             work.append(Work(term.model, "gradients", prompts * points, tokens, AND_BACK))

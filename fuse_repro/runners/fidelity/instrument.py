@@ -20,10 +20,8 @@ from fuse_repro.objectives import (
     PromptBatch,
     TextMatchTerm,
 )
-from fuse_repro.progress import bar
 from fuse_repro.runners.fidelity.methods import Combination, Question, estimates, predictions
 from fuse_repro.runners.fidelity.prompts import FidelityPrompt
-from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search.gradient import OpenPrompt
 from fuse_repro.search.linearisation import Linearisation
 from fuse_repro.search.problem import PromptProblem
@@ -69,36 +67,23 @@ class Instrument:
     def __post_init__(self) -> None:
         self._tables: dict[str, Any] = {}
 
-    def measure(self, prompts: Sequence[FidelityPrompt], directory: RunDirectory) -> None:
-        """Append a record per prompt and objective; those that have one are passed over."""
-        known = directory.known()
-        cells = [
-            (prompt, [n for n in self._objectives(prompt) if self._id(prompt, n) not in known])
-            for prompt in prompts
-        ]
-        with bar("measuring fidelity", sum(len(names) for _, names in cells)) as advance:
-            for prompt, names in cells:
-                if names:
-                    for record in self._prompt(prompt, names):
-                        directory.append(record)
-                        advance(1)
-
-    def _objectives(self, prompt: FidelityPrompt) -> list[str]:
+    def objectives(self, prompt: FidelityPrompt) -> list[str]:
         """The terms that the prompt has a target for."""
         terms = self.objective.terms.items()
         return [
             name for name, term in terms if prompt.image is not None or not isinstance(term, ImageMatchTerm)
         ]
 
-    def _id(self, prompt: FidelityPrompt, name: str) -> str:
+    def id(self, prompt: FidelityPrompt, name: str) -> str:
+        """The id of the record of a prompt and an objective."""
         return f"{self._pair(name)}/{name}/{prompt.id}"
 
     def _pair(self, name: str) -> str:
         target = next(iter(self.maps[self.roles[name]].values())).target
         return f"{self.lm.name}->{target.name}"
 
-    def _prompt(self, prompt: FidelityPrompt, names: Sequence[str]) -> list[dict[str, Any]]:
-        """The records of one prompt. What all objectives share is computed once."""
+    def measure(self, prompt: FidelityPrompt, names: Sequence[str]) -> list[dict[str, Any]]:
+        """The records of one prompt, for these objectives. What all objectives share is computed once."""
         tokenizer = self.lm.tokenizer
         (before,) = tokenizer.encode([prompt.before])
         state = self.lm.start(torch.tensor([[*tokenizer.prefix_ids, *before]], device=self.lm.device))
@@ -108,7 +93,7 @@ class Instrument:
         records = []
         for name in names:
             about = {
-                "id": self._id(prompt, name),
+                "id": self.id(prompt, name),
                 "kind": "fidelity",
                 "pair": self._pair(name),
                 "objective": name,

@@ -1,12 +1,13 @@
 """How faithful predicted changes are: the true objective of a large sample of candidates against every prediction."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.adapters import EmbeddingMap
 from fuse_repro.alignment.token_pieces import token_texts
@@ -14,17 +15,22 @@ from fuse_repro.errors import require
 from fuse_repro.metrics.fidelity import sample_k
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.progress import bar
 from fuse_repro.runners.assemble import (
+    CAUSAL,
     PRIMARY,
     Fit,
     build,
     build_fit,
     build_objective,
     build_trainer,
+    check_kind,
     load_models,
+    term_weights,
 )
 from fuse_repro.runners.fidelity.instrument import Candidates, Instrument
 from fuse_repro.runners.fidelity.methods import Combination, check_methods
+from fuse_repro.runners.fidelity.module import AdapterFidelityModule
 from fuse_repro.runners.fidelity.prompts import (
     FidelityPrompt,
     Sentence,
@@ -33,7 +39,7 @@ from fuse_repro.runners.fidelity.prompts import (
     cut,
     text_sentences,
 )
-from fuse_repro.runners.fidelity.results import summary
+from fuse_repro.runners.trainer import PREDICT, predict, said_left_out
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.weights import cache_folder
 
@@ -49,12 +55,13 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     combined = {name: Combination(**node) for name, node in (config.runner.combinations or {}).items()}
     check_methods(list(fits), list(points), combined, config.runner.baselines)
     corpus = build(config.corpus)
+    config = _measurable(config)
+    check_kind(config, PRIMARY, CausalLM, "models.lm", CAUSAL)
+    trainer = build_trainer(config.trainer, PREDICT, root=directory.path)
     sentences = _sentences(config)
-    trainer = build_trainer(config.trainer)
     device = trainer.strategy.root_device
     models = load_models(config, device)
-    causal = isinstance(models[PRIMARY], CausalLM)
-    require(causal, "models.lm", models[PRIMARY].name, "a causal language model, such as smollm2_135m")
+    require(isinstance(models[PRIMARY], CausalLM), "models.lm", models[PRIMARY].name, CAUSAL)
     lm = cast(CausalLM, models[PRIMARY])
     candidates = _candidates(lm, config.runner.candidates, config.seed)
     for k in config.runner.ks:
@@ -75,8 +82,35 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         ks=list(config.runner.ks),
         seed=config.seed,
     )
-    instrument.measure(_prompts(config, sentences, lm), directory)
-    return summary(directory.records(), list(config.runner.ks)) | {"timing": {"fit_seconds": seconds}}
+    module = AdapterFidelityModule(instrument, models, _prompts(config, sentences, lm), directory)
+    total = sum(len(module.missing(prompt)) for prompt in module.prompts)
+    with bar("measuring fidelity", total) as module.advance:
+        predict(trainer, module)
+    return module.results() | said_left_out(trainer) | {"timing": {"fit_seconds": seconds}}
+
+
+def _measurable(config: DictConfig) -> DictConfig:
+    """The config without the primary model's own terms: no map carries their gradients. Says once which those are.
+
+    Raises UsageError where no other term is left.
+    """
+    weights = term_weights(config.objective)
+    own = [name for name in weights if config.objective[name].get("model") == PRIMARY]
+    require(
+        len(own) < len(weights),
+        "objective",
+        list(weights),
+        f"at least one term of another model than models.{PRIMARY}: only between two models is there a map",
+    )
+    if not own:
+        return config
+    listed = ", ".join(own)
+    print(
+        f"fuse-repro: not measured: {listed} (a term of models.{PRIMARY}, whose gradient no map carries)",
+        file=sys.stderr,
+    )
+    kept = {name: term for name, term in config.objective.items() if name not in own}
+    return cast(DictConfig, OmegaConf.merge(config, {"objective": None}, {"objective": kept}))
 
 
 def _sentences(config: DictConfig) -> list[Sentence]:

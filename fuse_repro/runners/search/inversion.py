@@ -6,16 +6,28 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from fuse_repro.data.texts import TextItem
-from fuse_repro.errors import UsageError, require
+from fuse_repro.errors import require
 from fuse_repro.metrics.inversion import inversion_metrics
 from fuse_repro.objectives import TextMatchTerm
 from fuse_repro.runners.assemble import build_objective, prepare_search
 from fuse_repro.runners.search.module import PromptSearchModule, mean_targets, summarise, timing
+from fuse_repro.runners.trainer import predict
 from fuse_repro.runs.directory import RunDirectory
 
 
 class PromptInversionModule(PromptSearchModule):
     """Searches a prompt for every text, or for several texts together: its distance is the mean of those to each."""
+
+    nothing = "no prompt was found"
+
+    def measure(self, records: list[dict[str, Any]], done: list[dict[str, Any]]) -> dict[str, Any]:
+        """Counts, objective, and how near the prompts are to the texts in words."""
+        return {
+            "runner": "invert",
+            **summarise(records),
+            "metrics": inversion_metrics([row["text"] for row in done], [row["targets"] for row in done]),
+            "metrics_note": "Word F1 and exact match in percent, prefix included, against the nearest target.",
+        }
 
     def _sought(self, item: TextItem) -> dict[str, Any]:
         return {"targets": list(item.texts)}
@@ -43,18 +55,5 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     module = PromptInversionModule(
         parts.lm, parts.models, objective, parts.optimizer, config.runner.prefix, directory
     )
-    parts.trainer.predict(module, datamodule=parts.data, return_predictions=False)
-    return _results(directory) | {"timing": timing(parts.fit_seconds, module.seconds)}
-
-
-def _results(directory: RunDirectory) -> dict[str, Any]:
-    records = directory.records()
-    done = [record for record in records if record["status"] == "done"]
-    if not done:
-        raise UsageError(f"no prompt was found; the first error: {records[0]['error']}")
-    return {
-        "runner": "invert",
-        **summarise(records),
-        "metrics": inversion_metrics([row["text"] for row in done], [row["targets"] for row in done]),
-        "metrics_note": "Word F1 and exact match in percent, prefix included, against the nearest target.",
-    }
+    predict(parts.trainer, module, datamodule=parts.data)
+    return module.results() | {"timing": timing(parts.fit_seconds, module.seconds)}

@@ -5,17 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from torch import nn
 
 from fuse_repro.data.photo import load_image
 from fuse_repro.errors import require
-from fuse_repro.metrics.captions import MetricsUnavailable, caption_metrics
+from fuse_repro.metrics.captions import POLICIES, MetricsUnavailable, caption_metrics
 from fuse_repro.metrics.clip_score import UNIT as CLIP_UNIT
 from fuse_repro.metrics.clip_score import clip_scores
 from fuse_repro.metrics.spice import spice
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.text_encoder import DualEncoder
+from fuse_repro.runners.assemble import check_kind
 
 IMAGES = 32
+IMAGE_TEXT = "null, or the role of an image-text model of the objective, as vision"
 
 
 def reference_metrics(
@@ -23,8 +26,8 @@ def reference_metrics(
 ) -> tuple[dict[str, Any] | None, str | None]:
     """The caption metrics of records that are done, by their `key`, or None and why there are none."""
     references = {row[key]: row["references"] for row in rows if row["references"]}
-    if not runner.metrics or not references:
-        return None, None if runner.metrics else "switched off (runner.metrics=false)"
+    if not runner.metrics:
+        return None, "switched off (runner.metrics=false)"
     captions = {row[key]: row["text"] for row in rows}
     try:
         return caption_metrics(captions, references, runner.metrics_prefix, runner.prefix), None
@@ -32,20 +35,30 @@ def reference_metrics(
         return None, str(error)
 
 
+def check_metrics(config: DictConfig) -> None:
+    """What the config alone tells of its metrics, before a model is loaded.
+
+    Raises:
+        UsageError: an unknown runner.metrics_prefix, or a runner.clip_score that is no role of an image-text model.
+    """
+    runner = config.runner
+    prefixes = f"one of {', '.join(POLICIES)}"
+    require(runner.metrics_prefix in POLICIES, "runner.metrics_prefix", runner.metrics_prefix, prefixes)
+    role = runner.get("clip_score")
+    if role is not None:
+        require(role in config.models, "runner.clip_score", role, IMAGE_TEXT)
+        check_kind(config, role, DualEncoder, f"runner.clip_score={role}: models.{role}", IMAGE_TEXT)
+
+
 def check_extra_metrics(runner: DictConfig, models: Mapping[str, FrozenModel]) -> None:
     """Raises UsageError where runner.clip_score is no role of an image-text model."""
     role = runner.get("clip_score")
     usable = role is None or isinstance(models.get(role), DualEncoder)
-    require(
-        usable,
-        "runner.clip_score",
-        role,
-        "null, or the role of an image-text model of the objective, as vision",
-    )
+    require(usable, "runner.clip_score", role, IMAGE_TEXT)
 
 
 def extra_metrics(
-    rows: Sequence[Mapping[str, Any]], runner: DictConfig, models: Mapping[str, FrozenModel]
+    rows: Sequence[Mapping[str, Any]], runner: DictConfig, models: nn.ModuleDict
 ) -> dict[str, Any]:
     """CLIPScore and SPICE of records that are done, as far as the runner asks for them; or why there is no SPICE."""
     found: dict[str, Any] = {}

@@ -15,6 +15,7 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import EmbeddingMatchTerm, ImageMatchTerm, MultiObjectiveLoss
 from fuse_repro.progress import bar
+from fuse_repro.runners.trainer import said_left_out
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import Hypothesis, Optimizer, PromptProblem, SearchResult
 
@@ -25,7 +26,12 @@ class PromptSearchModule(pl.LightningModule):
     A photograph that cannot be used becomes a failed record, and the others go on; one that has a record
     already, from an earlier start of the same run, is passed over. An item of several photographs has one prompt,
     whose distance to them is the mean of its distances to each.
+
+    What was found is measured when the loop ends, while the models are still where Lightning put them: once it has
+    ended, Lightning takes them back to the CPU. A kind of search says in `measure` what its results are.
     """
+
+    nothing = "nothing was found"  # what a run says of which every item failed
 
     def __init__(
         self,
@@ -45,6 +51,7 @@ class PromptSearchModule(pl.LightningModule):
         self.directory = directory
         self.seconds: list[float] = []
         self._known = directory.known()
+        self._results: dict[str, Any] = {}
 
     def predict_step(self, item: ImageItem, batch_idx: int) -> None:
         """Caption one photograph."""
@@ -58,6 +65,22 @@ class PromptSearchModule(pl.LightningModule):
         self.directory.append({"id": item.id, **self._sought(item)} | record)
         self._known.add(item.id)
         self.seconds.append(time.perf_counter() - begun)
+
+    def on_predict_end(self) -> None:
+        """Measure the run's records. Raises UsageError where every item failed."""
+        records = self.directory.records()
+        done = [record for record in records if record["status"] == "done"]
+        if not done:
+            raise UsageError(f"{self.nothing}; the first error: {records[0]['error']}")
+        self._results = self.measure(records, done)
+
+    def measure(self, records: list[dict[str, Any]], done: list[dict[str, Any]]) -> dict[str, Any]:
+        """What results.json holds of all records, and of those that are done."""
+        return {"runner": "search", **summarise(records)}
+
+    def results(self) -> dict[str, Any]:
+        """What results.json holds, once the loop has ended."""
+        return self._results | said_left_out(self.trainer)
 
     def _search(self, item: Any) -> dict[str, Any]:
         problem = PromptProblem(self.lm, self.objective, self.prefix, self._targets(item))

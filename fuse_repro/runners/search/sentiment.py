@@ -10,15 +10,22 @@ from torch import nn
 
 from fuse_repro.adapters import EmbeddingMap
 from fuse_repro.data.images import ImageItem
-from fuse_repro.errors import UsageError, require
+from fuse_repro.errors import require
 from fuse_repro.metrics.captions import UNIT
 from fuse_repro.metrics.sentiment import LABELS, sentiment_accuracy
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import MultiObjectiveLoss
 from fuse_repro.runners.assemble import build_objective, prepare_search, term_weights
-from fuse_repro.runners.search.metrics import check_extra_metrics, extra_metrics, reference_metrics
-from fuse_repro.runners.search.module import PromptSearchModule, summarise, timing
+from fuse_repro.runners.search.caption import CaptionModule
+from fuse_repro.runners.search.metrics import (
+    check_extra_metrics,
+    check_metrics,
+    extra_metrics,
+    reference_metrics,
+)
+from fuse_repro.runners.search.module import summarise, timing
+from fuse_repro.runners.trainer import predict
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import SearchResult
 
@@ -38,22 +45,23 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         list(config.objective),
         f"one with a term {TERM!r} of a weight above 0, such as objective=caption_sentiment",
     )
+    check_metrics(config)
     parts = prepare_search(config, directory, partial(check_extra_metrics, config.runner))
-    module = SentimentSearchModule(
+    module = SentimentCaptionModule(
         parts.lm,
         parts.models,
         objectives(config.objective, sentiments, parts.models, parts.adapters),
         parts.optimizer,
         config.runner.prefix,
         directory,
+        runner=config.runner,
     )
-    parts.trainer.predict(module, datamodule=parts.data, return_predictions=False)
-    found = results(directory.records(), config.runner, parts.models)
-    return found | {"timing": timing(parts.fit_seconds, module.seconds)}
+    predict(parts.trainer, module, datamodule=parts.data)
+    return module.results() | {"timing": timing(parts.fit_seconds, module.seconds)}
 
 
-class SentimentSearchModule(PromptSearchModule):
-    """Searches one prompt for every photograph and sentiment; records carry both, and ids join them.
+class SentimentCaptionModule(CaptionModule):
+    """Searches one caption for every photograph and sentiment; records carry both, and ids join them.
 
     Args:
         objectives: sentiment -> what is minimised for it.
@@ -65,8 +73,9 @@ class SentimentSearchModule(PromptSearchModule):
         models: Mapping[str, FrozenModel],
         objectives: Mapping[str, MultiObjectiveLoss],
         *arguments: Any,
+        runner: DictConfig,
     ) -> None:
-        super().__init__(lm, models, next(iter(objectives.values())), *arguments)
+        super().__init__(lm, models, next(iter(objectives.values())), *arguments, runner=runner)
         self.objectives = nn.ModuleDict(objectives)
         self._now = ("", "")
 
@@ -76,6 +85,29 @@ class SentimentSearchModule(PromptSearchModule):
             self.objective = cast(MultiObjectiveLoss, objective)
             self._now = (item.id, sentiment)
             super().predict_step(replace(item, id=f"{item.id}/{sentiment}"), batch_idx)
+
+    def measure(self, records: list[dict[str, Any]], done: list[dict[str, Any]]) -> dict[str, Any]:
+        """Counts, objective, caption metrics and judged sentiment, for each sentiment that was searched for."""
+        found: dict[str, Any] = {}
+        for sentiment in dict.fromkeys(record["sentiment"] for record in done):
+            rows = [record for record in done if record["sentiment"] == sentiment]
+            metrics, note = reference_metrics(rows, self.runner, "image_id")
+            found[sentiment] = {
+                **summarise(rows),
+                "metrics": metrics,
+                "metrics_unit": UNIT,
+                "metrics_note": note,
+                **extra_metrics(rows, self.runner, self.models),
+                "judged": None
+                if sentiment == NONE
+                else sentiment_accuracy([row["caption"] for row in rows], [sentiment] * len(rows)),
+            }
+        return {
+            "runner": "caption_sentiment",
+            "items": {"done": len(done), "failed": len(records) - len(done)},
+            "prefix_policy": self.runner.metrics_prefix,
+            "sentiments": found,
+        }
 
     def _record(self, item: ImageItem, found: SearchResult) -> dict[str, Any]:
         image_id, sentiment = self._now
@@ -104,35 +136,3 @@ def objectives(
         changed = cast(DictConfig, OmegaConf.merge(node, {TERM: change}))
         built[sentiment] = build_objective(changed, models, adapters)
     return built
-
-
-def results(
-    records: Sequence[Mapping[str, Any]], runner: DictConfig, models: Mapping[str, FrozenModel]
-) -> dict[str, Any]:
-    """Counts, objective, caption metrics and judged sentiment, for each sentiment that was searched for.
-
-    Raises UsageError where no photograph could be captioned.
-    """
-    done = [dict(record) for record in records if record["status"] == "done"]
-    if not done:
-        raise UsageError(f"no photograph could be captioned; the first error: {records[0]['error']}")
-    found: dict[str, Any] = {}
-    for sentiment in dict.fromkeys(record["sentiment"] for record in done):
-        rows = [record for record in done if record["sentiment"] == sentiment]
-        metrics, note = reference_metrics(rows, runner, "image_id")
-        found[sentiment] = {
-            **summarise(rows),
-            "metrics": metrics,
-            "metrics_unit": UNIT,
-            "metrics_note": note,
-            **extra_metrics(rows, runner, models),
-            "judged": None
-            if sentiment == NONE
-            else sentiment_accuracy([row["caption"] for row in rows], [sentiment] * len(rows)),
-        }
-    return {
-        "runner": "caption_sentiment",
-        "items": {"done": len(done), "failed": len(records) - len(done)},
-        "prefix_policy": runner.metrics_prefix,
-        "sentiments": found,
-    }

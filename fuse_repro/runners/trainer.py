@@ -1,0 +1,131 @@
+"""What a run may ask of Lightning's Trainer: settings that act in its loops, and one process on one device."""
+
+import inspect
+import math
+import sys
+from collections.abc import Mapping, Sequence, Sized
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from fuse_repro.errors import UsageError, require
+
+FIT, TEST, PREDICT = "fit", "test", "predict"
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+SAME_PRECISION = (None, "32", 32)
+LIMITS = {FIT: "limit_train_batches", TEST: "limit_test_batches", PREDICT: "limit_predict_batches"}
+# The loops in which a setting of the Trainer acts; one that is not named acts in all of them.
+ONLY_IN: Mapping[str, tuple[str, ...]] = {
+    "limit_test_batches": (TEST,),
+    "limit_predict_batches": (PREDICT,),
+    "fast_dev_run": (PREDICT,),  # elsewhere it takes away the checkpoints and figures that a run needs
+    "barebones": (PREDICT,),
+    **dict.fromkeys(
+        (
+            "limit_train_batches",
+            "limit_val_batches",
+            "overfit_batches",
+            "max_epochs",
+            "min_epochs",
+            "max_steps",
+            "min_steps",
+            "max_time",
+            "val_check_interval",
+            "check_val_every_n_epoch",
+            "num_sanity_val_steps",
+            "log_every_n_steps",
+            "enable_checkpointing",
+            "enable_model_summary",
+            "accumulate_grad_batches",
+            "gradient_clip_val",
+            "gradient_clip_algorithm",
+            "detect_anomaly",
+            "reload_dataloaders_every_n_epochs",
+            "model_registry",
+        ),
+        (FIT,),
+    ),
+}
+
+
+def check_trainer(values: Mapping[str, Any], loops: Sequence[str], own: Sequence[str] = ()) -> None:
+    """Refuse what would be ignored, or would end in an error inside Lightning.
+
+    Args:
+        values: the trainer's resolved config.
+        loops: the loops that the run uses, of fit, test and predict; none leaves out what depends on them.
+        own: settings that the runner makes itself.
+
+    Raises:
+        UsageError: the first setting that cannot be honoured.
+    """
+    for name, value in values.items():
+        if _is_default(name, value):
+            continue
+        require(name not in own, f"trainer.{name}", value, "the run sets it itself; leave it out")
+        acts = ONLY_IN.get(name)
+        if loops and acts is not None and not set(acts) & set(loops):
+            allowed = f"it acts in Lightning's {acts[0]} loop only, and this run uses {' and '.join(loops)}"
+            require(False, f"trainer.{name}", value, f"{allowed}; leave it out")
+    precision = values.get("precision")
+    known = precision in SAME_PRECISION or precision in PRECISIONS
+    require(
+        known,
+        "trainer.precision",
+        precision,
+        f"one of {', '.join(PRECISIONS)}; dtype=bfloat16 or float16 stores the models themselves in fewer bits",
+    )
+    for limit in (LIMITS[loop] for loop in loops):
+        require(values.get(limit) != 0, f"trainer.{limit}", 0, "above 0, or null for everything")
+    if TEST in loops or PREDICT in loops:
+        mode = values.get("inference_mode", True)
+        require(not mode, "trainer.inference_mode", mode, "false: gradients are taken inside the loop")
+
+
+def check_one_process(trainer: pl.Trainer, values: Mapping[str, Any]) -> None:
+    """Raise UsageError for a trainer of several processes or devices, whose work no runner can share."""
+    if trainer.world_size == 1 and trainer.strategy.launcher is None:
+        return
+    several = {"devices": trainer.num_devices > 1, "num_nodes": trainer.num_nodes > 1}
+    name = next((name for name, more in several.items() if more), "strategy")
+    raise UsageError(
+        f"trainer.{name}={values.get(name)!r} is not allowed: a run works in one process on one device; use "
+        "trainer.devices=1 without a strategy, and for several GPUs a sweep with hydra.launcher.gpus=[0,1]"
+    )
+
+
+def predict(trainer: pl.Trainer, module: pl.LightningModule, **data: Any) -> None:
+    """Run the predict loop; what it found, the module keeps.
+
+    Raises:
+        UsageError: settings of the trainer that do not suit the data, such as too small a share of it.
+    """
+    try:
+        trainer.predict(module, return_predictions=False, **data)
+    except MisconfigurationException as error:
+        raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def said_left_out(trainer: pl.Trainer) -> dict[str, Any]:
+    """For results.json: how many items the predict loop left out by the trainer's limits. Says so on standard error."""
+    count = left_out(trainer)
+    if not count:
+        return {}
+    by = "trainer.fast_dev_run" if getattr(trainer, "fast_dev_run", False) else f"trainer.{LIMITS[PREDICT]}"
+    print(f"fuse-repro: items left out by {by}: {count}", file=sys.stderr)
+    return {"left_out": {"items": count, "by": by}}
+
+
+def left_out(trainer: pl.Trainer) -> int:
+    """How many items of the data the predict loop that has ended did not look at."""
+    items = getattr(trainer.predict_dataloaders, "dataset", None)
+    (looked_at,) = trainer.num_predict_batches
+    return 0 if math.isinf(looked_at) or not isinstance(items, Sized) else len(items) - int(looked_at)
+
+
+def _is_default(name: str, value: Any) -> bool:
+    """Whether a setting is off, or as Lightning has it."""
+    known = inspect.signature(pl.Trainer.__init__).parameters.get(name)
+    default = None if known is None else known.default
+    return value is None or value is False or (default is not None and value == default)
