@@ -23,7 +23,7 @@ from fuse_repro.search.scoring import GROUPS, combine
 from fuse_repro.weights import cache_folder
 
 ZEROTH = ("none", "alone", "context")
-_tables: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+_tables: WeakKeyDictionary[nn.Module, WeakKeyDictionary[FrozenModel, Any]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ def joining(tokenizer: WordTokenizer) -> Tensor:
 
 
 def _table(term: Any, source: FrozenModel, folder: Path | None) -> Any:
-    """A term's table of the source's vocabulary, made once per term."""
-    if term not in _tables:
-        _tables[term] = term.word_table(source, folder)
-    return _tables[term]
+    """A term's table of the source's vocabulary, made once per term and source."""
+    known = _tables.setdefault(term, WeakKeyDictionary())
+    if source not in known:
+        known[source] = term.word_table(source, folder)
+    return known[source]
