@@ -28,6 +28,9 @@ class EmbeddingMatchTerm(nn.Module):
     """
 
     estimates_inside = True  # pooling hardly minds where a word stands
+    spreads_in_context = (
+        False  # averaging with the prompt shrinks differences several times more than they do
+    )
 
     def __init__(self, name: str, encoder: TextEncoder, adapter: EmbeddingMap | None = None) -> None:
         super().__init__()
