@@ -9,6 +9,7 @@ where COMMON is
     experiment=fuse_paper_defaults linearisation@optimizer.linearisation=dummy
     dataset.path=$FUSE_REPRO_DATA/coco/images.jsonl
     optimizer.candidates=64 optimizer.beam=3 optimizer.max_new_tokens=12
+    optimizer.stop=sentence_end optimizer.patience=4
 """
 
 import json

@@ -7,6 +7,7 @@
 
 where COMMON is
     dataset.path=$FUSE_REPRO_DATA/coco/images.jsonl dataset.limit=30 optimizer.beam=3 optimizer.max_new_tokens=10
+    optimizer.stop=sentence_end optimizer.patience=4
 """
 
 import sys

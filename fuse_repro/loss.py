@@ -68,7 +68,12 @@ class MultiObjectiveLoss(nn.Module):
     def forward(self, batch: Any) -> LossValues:
         """Every term's value for every candidate of `batch`; a term of weight 0 is not computed."""
         used = [name for name, weight in self.weights.items() if weight > 0]
-        raw = {name: self.terms[name](batch) for name in used}
+        raw = {name: _full(self.terms[name](batch)) for name in used}
         weighted = {name: self.weights[name] * values for name, values in raw.items()}
         total = torch.stack(list(weighted.values())).sum(0)
         return LossValues(total, raw, weighted)
+
+
+def _full(values: Tensor) -> Tensor:
+    """Half precision to float32; float32 and float64 as they are."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

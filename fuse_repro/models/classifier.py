@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import require
+from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.weights import WeightsEntry
 
@@ -75,7 +76,23 @@ class TextClassifier(TextEncoder):
 
 
 class SequenceClassifier(TextClassifier):
-    """A transformers model for sequence classification, such as RoBERTa or BERT with a classification head."""
+    """A transformers model for sequence classification, such as RoBERTa or BERT with a classification head.
+
+    Its arguments are those of `TextClassifier`, but for the pooling, which is the model's own.
+    """
+
+    poolings = ("head",)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: WordTokenizer,
+        labels: Sequence[str],
+        *,
+        name: str,
+        weights: WeightsEntry | None = None,
+    ) -> None:
+        super().__init__(model, tokenizer, labels, name=name, pooling="head", weights=weights)
 
     @classmethod
     def load(
@@ -166,11 +183,11 @@ class EmbeddingClassifier(TextClassifier):
         stands alone.
         """
         if not context:
-            return self.head(words.float()).log_softmax(-1).expand(len(texts), -1, -1)
+            return self._read(words).log_softmax(-1).expand(len(texts), -1, -1)
         around = len(self.tokenizer.prefix_ids) + len(self.tokenizer.suffix_ids)
         lengths = [len(ids) + around for ids in self.tokenizer.encode(texts)]
         rows = [
-            self.head(normalize((length * text + WORD_TOKENS * words).float(), dim=1))
+            self._read(normalize((length * text + WORD_TOKENS * words).float(), dim=1))
             for length, text in zip(lengths, self.word_encoder.encode(texts), strict=True)
         ]
         return torch.stack(rows).log_softmax(-1)
@@ -178,5 +195,10 @@ class EmbeddingClassifier(TextClassifier):
     def _pool(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:
         """Whole texts [B, S, d], special tokens included, to logits [B, C]."""
         pooled: Tensor = super()._pool(embeddings, lengths)
-        logits: Tensor = self.head(normalize(pooled.float(), dim=-1))
+        return self._read(normalize(pooled.float(), dim=-1))
+
+    def _read(self, embeddings: Tensor) -> Tensor:
+        """Unit embeddings [*, e] to logits [*, C], float32 whatever the text encoder runs in."""
+        with full_precision(embeddings.device):
+            logits: Tensor = self.head(embeddings.float())
         return logits

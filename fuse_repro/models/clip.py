@@ -20,7 +20,7 @@ Encoder = TypeVar("Encoder", bound="ClipDualEncoder")
 
 
 class ClipDualEncoder(DualEncoder):
-    """A frozen CLIP; a text's embedding is read at its end-of-text token.
+    """A frozen CLIP; a text's embedding is read at its end-of-text token (`pooling` is "last").
 
     Args:
         model: a transformers `CLIPModel`.
@@ -29,6 +29,8 @@ class ClipDualEncoder(DualEncoder):
         name: for messages, records and cache keys.
         weights: where the weights came from, if from files.
     """
+
+    poolings = ("last",)
 
     def __init__(
         self,
@@ -39,7 +41,7 @@ class ClipDualEncoder(DualEncoder):
         name: str,
         weights: WeightsEntry | None = None,
     ) -> None:
-        super().__init__(model, tokenizer, name=name, weights=weights)
+        super().__init__(model, tokenizer, name=name, pooling="last", weights=weights)
         self.image_processor = image_processor
 
     @classmethod

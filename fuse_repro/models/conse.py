@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.models.efficientnet_lite import EfficientNetLite, preprocess, rename_published
+from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import DualEncoder, TextEncoder
 from fuse_repro.weights import WeightsEntry, resolve
 
@@ -112,8 +113,10 @@ class ConseDualEncoder(DualEncoder):
         rows = []
         for begin in range(0, len(images), IMAGES_PER_BATCH):
             pixels = preprocess(images[begin : begin + IMAGES_PER_BATCH], self.classifier.image_size)
-            best = self.classifier(pixels.to(self.device)).softmax(dim=-1).topk(self.top)
-            rows.append(torch.einsum("bk,bke->be", best.values, self.label_embeddings[best.indices]))
+            best = self.classifier(pixels.to(self.device)).float().softmax(dim=-1).topk(self.top)
+            labels = self.label_embeddings[best.indices]
+            with full_precision(self.device):
+                rows.append(torch.einsum("bk,bke->be", best.values, labels))
         return normalize(torch.cat(rows), dim=-1) if rows else self.label_embeddings[:0]
 
     @property

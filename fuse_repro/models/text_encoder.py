@@ -1,7 +1,7 @@
 """Text encoders: unit-length embeddings of texts, differentiable with respect to token embeddings."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,6 @@ from fuse_repro.weights import WeightsEntry
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-POOLINGS = ("mean", "cls")
 FIRST_BATCH = 128
 
 
@@ -25,7 +24,14 @@ class TextEncoder(FrozenModel):
 
     Shapes: B texts, S content tokens, d embedding size, e output size. Special tokens ([CLS], [SEP]) are put
     around here; callers give content tokens only.
+
+    Attributes:
+        pooling: how the outputs of a text's tokens become one embedding: "mean" of all of them, or the output at
+            one token: "cls" (the first), "last" (the end of the text), "head" (what a classifier's head reads).
+        poolings: the values of `pooling` that this kind of encoder knows.
     """
+
+    poolings: ClassVar[tuple[str, ...]] = ("mean", "cls")
 
     def __init__(
         self,
@@ -37,7 +43,7 @@ class TextEncoder(FrozenModel):
         weights: WeightsEntry | None = None,
     ) -> None:
         super().__init__(model, tokenizer, name=name, weights=weights)
-        require(pooling in POOLINGS, f"{name}.pooling", pooling, f"one of {', '.join(POOLINGS)}")
+        require(pooling in self.poolings, f"{name}.pooling", pooling, f"one of {', '.join(self.poolings)}")
         self.pooling = pooling
         self._in_batches = AutoBatch(name, FIRST_BATCH)
 
@@ -74,6 +80,19 @@ class TextEncoder(FrozenModel):
         """The longest text, special tokens included, that the model has positions for."""
         return min(self.model.config.max_position_embeddings, self.tokenizer.tokenizer.model_max_length)
 
+    @property
+    def signature(self) -> dict[str, Any]:
+        """All that a text's embedding depends on, as plain values: for cache keys."""
+        return {
+            "kind": type(self).__qualname__,
+            "embeddings": self.fingerprint,
+            "weights": None if self.weights is None else dict(self.weights.files),
+            "dtype": str(self.dtype),
+            "pooling": self.pooling,
+            "around": [list(self.tokenizer.prefix_ids), list(self.tokenizer.suffix_ids)],
+            "max_tokens": self.max_tokens,
+        }
+
     def forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         """Unit-length text embeddings [B, e], float32.
 
@@ -104,7 +123,7 @@ class TextEncoder(FrozenModel):
         require(batch_size > 0, "batch_size", batch_size, "a positive number")
         unique = list(dict.fromkeys(texts))
         ids = self.tokenizer.encode(unique)
-        result = torch.empty(len(unique), self.output_size, device=self.device)
+        result = torch.empty(len(unique), self.output_size, device=self.device, dtype=torch.float32)
         for rows in _equal_length_batches(ids, batch_size):
             tokens = torch.tensor([ids[row] for row in rows], dtype=torch.long, device=self.device)
             with torch.inference_mode():
@@ -134,6 +153,7 @@ class TextEncoder(FrozenModel):
         hidden = self.model(inputs_embeds=embeddings, attention_mask=mask).last_hidden_state
         if self.pooling == "cls":
             return hidden[:, 0]
+        hidden = hidden.float()
         if mask is None:
             return hidden.mean(dim=1)
         weights = mask.to(hidden.dtype)[..., None]

@@ -25,6 +25,7 @@ class ClassifierTerm(nn.Module):
     """
 
     estimates_inside = True  # a classifier hardly minds where a word stands
+    spreads_in_context = False  # averaging with the prompt shrinks differences
 
     def __init__(
         self, name: str, encoder: TextEncoder, adapter: EmbeddingMap | None = None, label: str = "positive"

@@ -19,7 +19,7 @@ def prompt_nll(lm: CausalLM, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor
     """
     prefix = lm.tokenizer.prefix_ids
     context = max(1, len(prefix))
-    nll = torch.zeros(len(token_ids), device=lm.device)
+    nll = torch.zeros(len(token_ids), device=lm.device, dtype=torch.float32)
     scored = torch.tensor([len(prefix) + len(ids) - context for ids in token_ids], device=lm.device)
     if int(scored.min()) < 0:
         raise UsageError(f"{lm.name} cannot score an empty prompt: give a prefix of at least one token")

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import DualEncoder, TextEncoder
 from fuse_repro.objectives.prompt_batch import PromptBatch
 from fuse_repro.objectives.word_table import WordTable, word_table
@@ -27,6 +28,9 @@ class EmbeddingMatchTerm(nn.Module):
     """
 
     estimates_inside = True  # pooling hardly minds where a word stands
+    spreads_in_context = (
+        False  # averaging with the prompt shrinks differences several times more than they do
+    )
 
     def __init__(self, name: str, encoder: TextEncoder, adapter: EmbeddingMap | None = None) -> None:
         super().__init__()
@@ -46,7 +50,9 @@ class EmbeddingMatchTerm(nn.Module):
         """[B] cosine distances of the encoder's unit embeddings [B, e] to the batch's target."""
         if self.name not in batch.targets:
             raise UsageError(f"the term {self.name!r} has no target: give one in PromptBatch.targets")
-        return 1.0 - embeddings @ batch.targets[self.name]
+        target = batch.targets[self.name].float()
+        with full_precision(target.device):
+            return 1.0 - embeddings.float() @ target
 
     def embeddings(self, batch: PromptBatch) -> Tensor:
         """The encoder's unit embeddings of the batch's texts: [B, e]."""

@@ -40,6 +40,7 @@ class SecondaryFluencyTerm(nn.Module):
     """
 
     estimates_inside = False  # what comes after a token has been scored without it
+    spreads_in_context = True  # the estimate is nearly exact
 
     def __init__(self, name: str, encoder: FrozenModel, adapter: EmbeddingMap | None = None) -> None:
         super().__init__()

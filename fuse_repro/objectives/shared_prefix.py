@@ -23,7 +23,7 @@ def shared_prefix_nll(lm: CausalLM, token_ids: Sequence[Sequence[int]]) -> tuple
     scored = torch.tensor([len(text) - context for text in texts], device=lm.device)
     if int(scored.min()) < 0:
         raise UsageError(f"{lm.name} cannot score an empty prompt: give a prefix of at least one token")
-    nll = torch.zeros(len(texts), device=lm.device)
+    nll = torch.zeros(len(texts), device=lm.device, dtype=torch.float32)
 
     def walk(state: NextToken, nodes: list[list[int]], depth: int) -> None:
         longer: dict[tuple[int, int], list[int]] = {}

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,11 +14,12 @@ from torch import Tensor
 from fuse_repro.alignment.token_pieces import token_texts
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.progress import track
 from fuse_repro.storage import tensors as store
 
-FORMAT = 1
+FORMAT = 2
 BLOCK = 2048
 
 
@@ -36,17 +38,12 @@ def word_table(
 ) -> WordTable:
     """The table of the source's whole vocabulary, or of the tokens `ids`.
 
-    Equal words (" dog" and "dog") are encoded once. A whole table is kept in `cache_dir` in half precision.
+    Equal words (" dog" and "dog") are encoded once, without autocast. A whole table is kept in `cache_dir` in half
+    precision, unless the encoder's weights came from no files: nothing names those.
     """
     if ids is not None:
         return WordTable(_encode(source, encoder, ids))
-    inputs = {
-        "kind": "words",
-        "format": FORMAT,
-        "source": source.tokenizer.fingerprint,
-        "target": encoder.fingerprint,
-        "weights": None if encoder.weights is None else dict(encoder.weights.files),
-    }
+    inputs = cache_inputs(source, encoder)
     path = None if cache_dir is None or encoder.weights is None else store.cache_path(cache_dir, inputs)
     if path is not None and path.exists():
         with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
@@ -57,10 +54,21 @@ def word_table(
     return WordTable(embeddings.float())
 
 
+def cache_inputs(source: FrozenModel, encoder: TextEncoder) -> dict[str, Any]:
+    """All that a whole table depends on."""
+    return {
+        "kind": "words",
+        "format": FORMAT,
+        "source": source.tokenizer.fingerprint,
+        "target": encoder.signature,
+    }
+
+
 def _encode(source: FrozenModel, encoder: TextEncoder, ids: Sequence[int]) -> Tensor:
     texts = [text.strip() for text in token_texts(source.tokenizer, ids)]
     unique = sorted(dict.fromkeys(texts), key=lambda text: (len(text), text))
     blocks = [unique[begin : begin + BLOCK] for begin in range(0, len(unique), BLOCK)]
-    rows = torch.cat([encoder.encode(block) for block in track(blocks, "embedding single words")])
+    with full_precision(encoder.device):
+        rows = torch.cat([encoder.encode(block) for block in track(blocks, "embedding single words")])
     place = {text: row for row, text in enumerate(unique)}
     return rows[torch.tensor([place[text] for text in texts], device=rows.device)]

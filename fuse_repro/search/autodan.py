@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from fuse_repro.errors import require
-from fuse_repro.models.causal_lm import NextToken
 from fuse_repro.objectives import PromptBatch, prompt_nll
 from fuse_repro.search.candidates import Candidate, closings, evenly, propose
 from fuse_repro.search.frontier import best_first, make_frontier
 from fuse_repro.search.metering import Counts, counting
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
 from fuse_repro.search.proposal import Proposal
+from fuse_repro.search.unread import State
 
 ENDS_SENTENCE = re.compile(r"[.!?…。！？]['\")\]’”]*$")
 STOPS = ("sentence_end", "never")
@@ -64,10 +63,10 @@ class AutoDAN(Proposal):
         self, problem: PromptProblem, counts: Counts, on_step: StepListener | None = None
     ) -> SearchResult:
         frontier = make_frontier(self.frontier, self.beam)
-        prompts, owners = [_start(problem)], [0]
+        prompts, owners = [_start(problem, self.reads_lm(problem))], [0]
         longest, limit = len(prompts[0].ids) + self.max_new_tokens, frontier.steps(self.max_new_tokens)
         waiting: list[Hypothesis] = []
-        state = problem.lm.start(_context(problem, prompts))
+        state = self.begin(problem, prompts)
         steps: list[tuple[Hypothesis, ...]] = []
         finished: list[Hypothesis] = []
         unchanged = 0
@@ -91,7 +90,7 @@ class AutoDAN(Proposal):
             if all(h.parent in owners for h in prompts):  # from those just extended, as a beam's always are
                 state = _advance(state, owners, prompts)
             else:
-                state = problem.lm.start(_context(problem, prompts))
+                state = self.begin(problem, prompts)
             owners = [beam.index(h) for h in prompts]
             finished = [replace(h, parent=beam.index(h)) for h in finished]
             waiting = [replace(h, parent=beam.index(h)) for h in waiting]
@@ -102,7 +101,7 @@ class AutoDAN(Proposal):
         return self.gradient_weight > 0
 
     def _propose(
-        self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: NextToken
+        self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: State
     ) -> list[Candidate]:
         """The most promising extensions of every prompt, and its sentence ends."""
         tokenizer, scores = problem.lm.tokenizer, self.scores(problem, prompts, state)
@@ -119,13 +118,13 @@ class AutoDAN(Proposal):
         problem: PromptProblem,
         prompts: Sequence[Hypothesis],
         owners: Sequence[int],
-        state: NextToken,
+        state: State,
         candidates: Sequence[Candidate],
     ) -> list[Hypothesis]:
         """The true objective of every candidate; `owners` are the prompts' places in the last beam.
 
         A candidate's likelihood needs no forward pass of its own: the log-probabilities that proposed it
-        hold it already.
+        hold it already. Where nothing needs likelihoods, none are computed and they are 0.
         """
         log_probs = state.log_probs
         rows = torch.tensor([c.row for c in candidates], device=log_probs.device)
@@ -133,7 +132,9 @@ class AutoDAN(Proposal):
         before = log_probs.new_tensor([h.nll for h in prompts])
         nll = before[rows] - log_probs[rows, tokens]
         scored = log_probs.new_tensor([h.scored + 1 for h in prompts])[rows]
-        batch = PromptBatch([c.text for c in candidates], problem.targets, nll, scored)
+        batch = PromptBatch([c.text for c in candidates], problem.targets)
+        if self.reads_lm(problem):
+            batch = replace(batch, nll=nll, scored=scored)
         values = problem.objective(batch)
         return [
             Hypothesis(
@@ -152,19 +153,21 @@ class AutoDAN(Proposal):
         ]
 
 
-def _start(problem: PromptProblem) -> Hypothesis:
-    """The prefix as the first hypothesis. Raises UsageError where it is not read back as it is written."""
+def _start(problem: PromptProblem, reads_lm: bool = True) -> Hypothesis:
+    """The prefix as the first hypothesis; without the language model its likelihood is 0 over 0 tokens.
+
+    Raises:
+        UsageError: the prefix is not read back as it is written.
+    """
     ids = problem.prefix_ids()
-    nll, scored = prompt_nll(problem.lm, [ids])
-    return Hypothesis(ids, problem.prefix, float(nll[0]), int(scored[0]), float("inf"), {})
+    nll, scored = 0.0, 0
+    if reads_lm:
+        values, counts = prompt_nll(problem.lm, [ids])
+        nll, scored = float(values[0]), int(counts[0])
+    return Hypothesis(ids, problem.prefix, nll, scored, float("inf"), {})
 
 
-def _context(problem: PromptProblem, beam: Sequence[Hypothesis]) -> Tensor:
-    prefix = problem.lm.tokenizer.prefix_ids
-    return torch.tensor([[*prefix, *h.ids] for h in beam], device=problem.lm.device)
-
-
-def _advance(state: NextToken, owners: Sequence[int], prompts: Sequence[Hypothesis]) -> NextToken:
+def _advance(state: State, owners: Sequence[int], prompts: Sequence[Hypothesis]) -> State:
     """The language model's state for the new prompts; `owners` are the old ones' places in their beam."""
     device = state.log_probs.device
     parents = torch.tensor([owners.index(h.parent) for h in prompts], device=device)

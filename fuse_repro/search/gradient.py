@@ -12,6 +12,7 @@ from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.alignment.pairs import Alignment
 from fuse_repro.alignment.words import Tokenized
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.precision import full_precision
 from fuse_repro.objectives import OpenSlot, PromptBatch
 from fuse_repro.search.linearisation import Linearisation, Point
 from fuse_repro.search.problem import PromptProblem
@@ -50,11 +51,12 @@ class SlotGradients:
 
         instead: a map to pull every gradient back with, in place of the adapter that the term has.
         """
-        total = torch.zeros((), device=self.values.device)
-        for adapter, gradient, alignment in self.traces:
-            chosen = adapter if instead is None else instead
-            pulled = chosen.pull_token(gradient, alignment, self.position)[self.joins == joins]
-            total = total + chosen.score_tokens(pulled.float().mean(0, keepdim=True))[0]
+        total = torch.zeros((), device=self.values.device, dtype=torch.float32)
+        with full_precision(self.values.device):
+            for adapter, gradient, alignment in self.traces:
+                chosen = adapter if instead is None else instead
+                pulled = chosen.pull_token(gradient.float(), alignment, self.position)[self.joins == joins]
+                total = total + chosen.score_tokens(pulled.float().mean(0, keepdim=True))[0]
         return total
 
 
@@ -76,7 +78,8 @@ def slot_gradients(
         if not traces:
             return None
         total = torch.stack(values).sum(0)
-        gradients = torch.autograd.grad(total.sum(), [embeddings for _, embeddings, _ in traces])
+        with full_precision(total.device):
+            gradients = torch.autograd.grad(total.sum(), [embeddings for _, embeddings, _ in traces])
     joins = torch.tensor([point.joins for point in points], device=total.device)
     position = len(problem.lm.tokenizer.encode([prompt.before])[0])
     pairs = zip(gradients, traces, strict=True)

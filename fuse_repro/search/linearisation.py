@@ -73,6 +73,11 @@ class Linearisation:
         """Whether the open token's embedding is none of a text's; see `vector`."""
         return self.kind in ("zero", "mean", "expected")
 
+    @property
+    def follows_lm(self) -> bool:
+        """Whether the points depend on what the language model expects."""
+        return self.kind in ("expected", "likely")
+
     def vector(self, model: FrozenModel, lm: CausalLM, log_probs: Tensor) -> Tensor:
         """What the open token's embedding is in `model`, [d_t]."""
         if self.kind == "zero":

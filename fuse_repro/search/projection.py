@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.causal_lm import CausalLM, NextToken
+from fuse_repro.models.precision import full_precision
 from fuse_repro.search.candidates import propose
 from fuse_repro.search.problem import PromptProblem
 
@@ -65,12 +66,14 @@ def starting_prompts(
 
 def project(problem: PromptProblem, vectors: Tensor) -> list[Prompt]:
     """The prefix with the tokens nearest to vectors [B, n, d] after it, by cosine (PEZ, arXiv 2302.03668)."""
-    table = problem.lm.embedding_table()
+    lm = problem.lm
+    table = lm.embedding_table()
     lengths = table.float().norm(dim=1).clamp_min(TINY)
     unit = normalize(vectors.float(), dim=-1).to(table)
 
     def score(place: int, prompts: list[Prompt]) -> Tensor:
-        return (unit[:, place] @ table.T).float() / lengths
+        with full_precision(lm.device):
+            return (unit[:, place] @ table.T).float() / lengths
 
     prefix = problem.prefix_ids()
-    return grow([prefix] * len(vectors), problem.lm, vectors.shape[1], score)
+    return grow([prefix] * len(vectors), lm, vectors.shape[1], score)

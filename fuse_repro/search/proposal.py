@@ -1,6 +1,6 @@
 """Which next tokens are promising: log-probabilities, gradients and zeroth-order estimates in one score."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,16 +14,16 @@ from fuse_repro.alignment.token_pieces import starts_word, token_texts
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.models.causal_lm import NextToken
 from fuse_repro.objectives import FluencyTerm, PromptBatch
 from fuse_repro.search.gradient import OpenPrompt, carried_terms, slot_gradients
 from fuse_repro.search.linearisation import Linearisation
 from fuse_repro.search.problem import Hypothesis, PromptProblem
 from fuse_repro.search.scoring import GROUPS, combine
+from fuse_repro.search.unread import State, Unread
 from fuse_repro.weights import cache_folder
 
 ZEROTH = ("none", "alone", "context")
-_tables: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+_tables: WeakKeyDictionary[nn.Module, WeakKeyDictionary[FrozenModel, Any]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Proposal:
         that start a word, and for those that join the last one.
     calibrated: the two kinds of tokens are standardised apart and brought to the objective's scale by its
         values at the points, which the gradients gave for free; log p then counts as much as in the objective.
+        A single point has no spread: there it is that of the terms' estimates, for which a table is made.
         Otherwise the score is logprob_weight * log p - gradient_weight * the first-order change (the paper).
     cache_dir: where tables are kept; null as in the root config.
     """
@@ -60,9 +61,26 @@ class Proposal:
         good = self.calibrated or self.zeroth == "none"
         require(good, "optimizer.zeroth", self.zeroth, "none, unless optimizer.calibrated=true")
 
-    def scores(self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: NextToken) -> Tensor:
+    def reads_lm(self, problem: PromptProblem) -> bool:
+        """Whether the search needs the language model's log-probabilities at all.
+
+        The objective needs them if fluency counts; the score if log p does, which calibrated scores weigh as the
+        objective does; and gradients may be taken at points that the language model chooses.
+        """
+        if fluency_weight(problem) > 0 or (self.logprob_weight > 0 and not self.calibrated):
+            return True
+        return self.gradient_weight > 0 and self.linearisation.follows_lm
+
+    def begin(self, problem: PromptProblem, prompts: Sequence[Hypothesis]) -> State:
+        """The language model's state after these prompts, of equally many tokens."""
+        lm = problem.lm
+        if not self.reads_lm(problem):
+            return Unread.of(lm, len(prompts))
+        return lm.start(torch.tensor([[*lm.tokenizer.prefix_ids, *h.ids] for h in prompts], device=lm.device))
+
+    def scores(self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: State) -> Tensor:
         """[B, V], higher is more promising."""
-        share = torch.ones(len(prompts), device=state.log_probs.device)
+        share = torch.ones(len(prompts), device=state.log_probs.device, dtype=torch.float32)
         if self.calibrated:
             share = fluency_weight(problem) / (share.new_tensor([h.scored for h in prompts]) + 1)
         scores = self.logprob_weight * share[:, None] * state.log_probs
@@ -82,23 +100,30 @@ class Proposal:
         if not self.calibrated:
             return found.scores()
         kinds = [kind for kind in GROUPS if bool((found.joins == kind).any())]
+        values = {kind: found.values[found.joins == kind] for kind in kinds}
+        zeroth = typical = None
+        if self.zeroth != "none":
+            zeroth = self._estimate(problem, prompt, lambda term: self.zeroth == "context")
+        if min(len(seen) for seen in values.values()) == 1:
+            typical = self._estimate(problem, prompt, _spreads_in_context)
         return combine(
             {kind: found.scores(kind) for kind in kinds},
-            self._zeroth(problem, prompt),
+            zeroth,
             joining(problem.lm.tokenizer).to(log_probs.device),
             self.zeroth_weight,
-            {kind: found.values[found.joins == kind] for kind in kinds},
+            values,
+            typical,
         )
 
-    def _zeroth(self, problem: PromptProblem, prompt: OpenPrompt) -> Tensor | None:
-        """The weighted estimate [V] of the terms that have one."""
-        if self.zeroth == "none":
-            return None
+    def _estimate(
+        self, problem: PromptProblem, prompt: OpenPrompt, context: Callable[[Any], bool]
+    ) -> Tensor | None:
+        """The weighted estimate [V] of the terms that have one, in context where `context` says so of a term."""
         folder = cache_folder(self.cache_dir)
         batch = PromptBatch([prompt.before + prompt.after], problem.targets)
         estimates = [
             problem.objective.weights[name]
-            * term.word_estimates(batch, _table(term, problem.lm, folder), self.zeroth == "context")[0]
+            * term.word_estimates(batch, _table(term, problem.lm, folder), context(term))[0]
             for name, term in carried_terms(problem).items()
             if can_estimate(term, prompt)
         ]
@@ -108,6 +133,11 @@ class Proposal:
 def can_estimate(term: Any, prompt: OpenPrompt) -> bool:
     """Whether the term has an estimate without gradients for this prompt."""
     return hasattr(term, "word_estimates") and (not prompt.after or bool(term.estimates_inside))
+
+
+def _spreads_in_context(term: Any) -> bool:
+    """Whether a term's estimates differ as much as the term does in context, rather than alone."""
+    return bool(getattr(term, "spreads_in_context", False))
 
 
 def fluency_weight(problem: PromptProblem) -> float:
@@ -124,7 +154,8 @@ def joining(tokenizer: WordTokenizer) -> Tensor:
 
 
 def _table(term: Any, source: FrozenModel, folder: Path | None) -> Any:
-    """A term's table of the source's vocabulary, made once per term."""
-    if term not in _tables:
-        _tables[term] = term.word_table(source, folder)
-    return _tables[term]
+    """A term's table of the source's vocabulary, made once per term and source."""
+    known = _tables.setdefault(term, WeakKeyDictionary())
+    if source not in known:
+        known[source] = term.word_table(source, folder)
+    return known[source]

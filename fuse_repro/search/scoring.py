@@ -21,6 +21,7 @@ def combine(
     joins: Tensor,
     weights: Sequence[float] = (1.0, 0.5),
     values: Mapping[bool, Tensor] | None = None,
+    typical: Tensor | None = None,
 ) -> Tensor:
     """Predicted objective (lower is better) of a prompt with each of n tokens, up to monotone changes: [n].
 
@@ -30,19 +31,24 @@ def combine(
     weights: of the standardised zeroth order against the standardised first order, per kind of token.
     values: the objective at the points of either kind. With them every kind is brought to the objective's own
         scale; without, all tokens are standardised together.
+    typical: [n], an estimate that spreads as the objective does, for kinds with one point: a single value has no
+        spread. Without it the zeroth order stands in, then the first order; all follow the terms' weights.
     """
     groups = [(joins == kind, kind) for kind in GROUPS] if values is not None else [(joins | ~joins, False)]
-    result = torch.zeros(len(joins), device=joins.device)
+    result = torch.zeros(len(joins), device=joins.device, dtype=torch.float32)
     for chosen, kind in groups:
+        first = _either(linear, kind) if linear else None
         parts = []
-        if linear:
-            parts.append(standardise(_either(linear, kind)[chosen].float()))
+        if first is not None:
+            parts.append(standardise(first[chosen].float()))
         if zeroth is not None:
             parts.append((weights[kind] if linear else 1.0) * standardise(zeroth[chosen].float()))
         score = standardise(torch.stack(parts).sum(0))
         if values is not None:
-            seen = _either(values, kind)
-            score = seen.mean() + score * (seen.std(correction=0) if len(seen) > 1 else 1.0)
+            seen = _either(values, kind).float()
+            stand_ins = (estimate for estimate in (typical, zeroth, first) if estimate is not None)
+            spread_of = seen if len(seen) > 1 else next(stand_ins)[chosen].float()
+            score = seen.mean() + score * spread_of.std(correction=0)
         result[chosen] = score
     return result
 

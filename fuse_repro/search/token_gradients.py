@@ -11,6 +11,7 @@ from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.alignment.pairs import Alignment
 from fuse_repro.errors import UsageError
 from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.models.precision import full_precision
 from fuse_repro.objectives import LossValues, PromptBatch
 from fuse_repro.objectives.secondary_fluency import tied_scale
 from fuse_repro.search.gradient import carried_terms
@@ -56,7 +57,12 @@ class TokenGradients:
         The gradient by a one-hot choice among tokens (GCG, arXiv 2307.15043, section 2.2). A token's own likelihood
         is linear in that choice, so log p(token) is its exact share.
         """
-        total = torch.zeros(len(positions), len(self.table), device=self.table.device)
+        with full_precision(self.table.device):
+            return self._scores(row, positions)
+
+    def _scores(self, row: int, positions: Sequence[int]) -> Tensor:
+        shape = (len(positions), len(self.table))
+        total = torch.zeros(shape, device=self.table.device, dtype=torch.float32)
         if self.reading is not None:
             share = self.fluency / self.scored[row]
             read = self.reading.embeddings[row, positions].to(self.table)
@@ -92,7 +98,10 @@ def token_gradients(problem: PromptProblem, prompts: Sequence[Sequence[int]]) ->
         gradients: Sequence[Tensor] = (torch.zeros_like(embeddings),)
         if found:
             wanted = [embeddings, *(target for _, target, _ in found)]
-            gradients = torch.autograd.grad(torch.stack([values.weighted[n] for n in terms]).sum(), wanted)
+            with full_precision(lm.device):  # maps pull gradients back inside of it
+                gradients = torch.autograd.grad(
+                    torch.stack([values.weighted[n] for n in terms]).sum(), wanted
+                )
     total = gradients[0].float()
     if reading is not None:
         total = total + fluency / scored[:, None, None] * (reading.embeddings + reading.label)

@@ -64,7 +64,7 @@ class Trials:
     def _values(self, prompts: Sequence[Prompt]) -> tuple[LossValues, Tensor, Tensor]:
         problem = self.problem
         texts = problem.lm.tokenizer.decode(prompts)
-        nll = torch.zeros(len(prompts), device=problem.lm.device)
+        nll = torch.zeros(len(prompts), device=problem.lm.device, dtype=torch.float32)
         scored = torch.ones_like(nll, dtype=torch.long)
         if fluency_weight(problem) > 0:
             likelihood = prompt_nll if len(prompts) < FEW else shared_prefix_nll

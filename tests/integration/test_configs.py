@@ -43,6 +43,23 @@ def test_every_experiment_composes_and_resolves(experiment: str) -> None:
     assert config.runner._target_.startswith("fuse_repro.runners.")
 
 
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        "fuse_paper_defaults",
+        "fuse/table1_coco",
+        "fuse/table1_nocaps",
+        "fuse/table2_senticap",
+        "fuse/figure3",
+    ],
+)
+def test_the_papers_searches_take_a_fixed_number_of_tokens(experiment: str) -> None:
+    """FUSE, section 4.2 and Figure 3: nothing stops early, and a caption may end inside a sentence."""
+    optimizer = composed(f"experiment={experiment}").optimizer
+    assert (optimizer.stop, optimizer.patience) == ("never", 0)
+    assert (optimizer.candidates, optimizer.beam) == (512, 5)
+
+
 @pytest.mark.parametrize(("group", "option"), PARTS)
 def test_every_part_can_be_made(group: str, option: str, tmp_path: Path) -> None:
     text = tmp_path / "words.txt"

@@ -149,6 +149,7 @@ def test_the_papers_own_choices_and_the_default() -> None:
     assert (paper.optimizer.candidates, paper.optimizer.beam) == (512, 5)
     assert (paper.optimizer.linearisation.kind, paper.optimizer.linearisation.word) == ("dummy", "!")
     assert (paper.optimizer.zeroth, paper.optimizer.calibrated) == ("none", False)
+    assert (default.optimizer.stop, default.optimizer.patience) == ("sentence_end", 4)
     assert paper.adapter._target_.endswith("FuseAdapterModule.fit")
     assert paper.adapter.compat == "paper"
     assert default.adapter._target_.endswith("LookupMap.fit")

@@ -37,7 +37,8 @@ class Combination:
 class Question:
     """One open token: the problem with its single term, the prompt, the candidates asked about, and the truth.
 
-    log_probs: [V], of the next token. ids: [n] candidates. true: [n]. estimates: "alone" and "context", [n] each.
+    log_probs: [V], of the next token. ids: [n] candidates. true: [n]. estimates: "alone", "context",
+        and "typical", the one of them that spreads as the truth does (see `combine`), [n] each.
     seed: of the random baselines. All tensors are on the CPU, as are predictions; models need not be.
     """
 
@@ -99,7 +100,12 @@ def predictions(
         values = {kind: traced.values[traced.joins == kind].cpu() for kind in kinds}
         zeroth = None if chosen.zeroth == "none" else question.estimates.get(chosen.zeroth)
         result[name] = combine(
-            linear[key], zeroth, joins, chosen.zeroth_weight, values if chosen.calibrated else None
+            linear[key],
+            zeroth,
+            joins,
+            chosen.zeroth_weight,
+            values if chosen.calibrated else None,
+            question.estimates.get("typical"),
         )
     return result
 
@@ -110,7 +116,8 @@ def estimates(problem: PromptProblem, prompt: OpenPrompt, table: object) -> dict
     if not can_estimate(term, prompt):
         return {}
     batch = PromptBatch([prompt.before + prompt.after], problem.targets)
-    return {name: term.word_estimates(batch, table, name == "context")[0] for name in ("alone", "context")}
+    found = {name: term.word_estimates(batch, table, name == "context")[0] for name in ("alone", "context")}
+    return found | {"typical": found["context" if getattr(term, "spreads_in_context", False) else "alone"]}
 
 
 def _baselines(question: Question, names: Sequence[str], gradient: Tensor | None) -> dict[str, Tensor]:

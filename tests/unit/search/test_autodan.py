@@ -9,7 +9,7 @@ from fuse_repro.adapters import FuseAdapterModule
 from fuse_repro.errors import UsageError
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import FluencyTerm, MultiObjectiveLoss, PromptBatch, TextMatchTerm
-from fuse_repro.search import AutoDAN, Linearisation, PromptProblem
+from fuse_repro.search import AutoDAN, Linearisation, PromptProblem, SearchResult
 from fuse_repro.search.autodan import _start
 from fuse_repro.search.candidates import propose
 from fuse_repro.search.gradient import OpenPrompt, slot_gradients
@@ -191,3 +191,70 @@ def test_scores_of_minus_infinity_and_special_tokens_are_never_proposed() -> Non
 def test_settings_out_of_range(setting: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         AutoDAN(**setting)
+
+
+def silent(problem: PromptProblem) -> PromptProblem:
+    """The problem without fluency."""
+    terms = dict(problem.objective.terms.items())
+    return PromptProblem(
+        problem.lm,
+        MultiObjectiveLoss(terms, {"fluency": 0.0, "text": 20.0}),
+        problem.prefix,
+        problem.targets,
+    )
+
+
+def passes(problem: PromptProblem, search: AutoDAN) -> tuple[int, SearchResult]:
+    """How often the language model runs in a search, and what that finds."""
+    calls = []
+    handle = problem.lm.model.register_forward_pre_hook(lambda *_: calls.append(1))
+    found = search.search(problem)
+    handle.remove()
+    return len(calls), found
+
+
+SILENT = {
+    "uncalibrated": {"logprob_weight": 0.0},
+    "calibrated": {"calibrated": True, "zeroth": "context", "logprob_weight": 1.0},
+    "no_weight": {"calibrated": True, "zeroth": "context", "logprob_weight": 0.0},
+    "uniform_cost": {"logprob_weight": 0.0, "frontier": "uniform_cost"},
+    "sentences": {"logprob_weight": 0.0, "stop": "sentence_end", "patience": 1},
+}
+
+
+@pytest.mark.parametrize("name", list(SILENT))
+def test_a_language_model_that_nothing_asks_is_not_run(
+    problem: PromptProblem, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the search finds the same, step by step, as with all its forward passes."""
+    quiet = silent(problem)
+    settings = {"stop": "never", **SILENT[name]}
+    search = AutoDAN(candidates=6, beam=2, max_new_tokens=4, linearisation=Linearisation(count=3), **settings)
+    none, found = passes(quiet, search)
+    monkeypatch.setattr(AutoDAN, "reads_lm", lambda *_: True)
+    some, expected = passes(quiet, search)
+    assert none == 0 < some
+    for beam, other in zip(found.steps, expected.steps, strict=True):
+        for own, full in zip(beam, other, strict=True):
+            same = ("ids", "text", "objective", "terms", "parent", "finished")
+            assert all(getattr(own, field) == getattr(full, field) for field in same)
+            assert own.nll == 0
+    assert found.best.ids == expected.best.ids
+    assert found.evaluations == expected.evaluations
+
+
+@pytest.mark.parametrize(
+    ("fluency", "settings"),
+    [
+        (1.0, {"logprob_weight": 0.0}),
+        (0.0, {"logprob_weight": 0.5}),
+        (0.0, {"logprob_weight": 0.0, "linearisation": Linearisation("likely", count=2)}),
+        (0.0, {"calibrated": True, "linearisation": Linearisation("expected")}),
+    ],
+)
+def test_a_language_model_that_something_asks_is_run(
+    problem: PromptProblem, fluency: float, settings: dict
+) -> None:
+    asked = problem if fluency else silent(problem)
+    search = AutoDAN(candidates=4, beam=1, max_new_tokens=2, stop="never", **settings)
+    assert passes(asked, search)[0] > 0

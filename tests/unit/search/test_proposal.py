@@ -134,3 +134,59 @@ def test_another_models_fluency_is_estimated_from_its_own_next_token() -> None:
     true = term(PromptBatch([texts[i] for i in clean]))
     torch.testing.assert_close(guess[clean], true, atol=1e-4, rtol=1e-4)
     assert len(clean) > 50
+
+
+def weighed(problem: PromptProblem, weight: float) -> PromptProblem:
+    terms = dict(problem.objective.terms.items())
+    objective = MultiObjectiveLoss(terms, {"fluency": 0.5, "text": weight})
+    return PromptProblem(problem.lm, objective, problem.prefix, problem.targets)
+
+
+@pytest.mark.parametrize(
+    "points", [Linearisation("dummy"), Linearisation("mean"), Linearisation(count=5, joining=1)]
+)
+@pytest.mark.parametrize("zeroth", ["none", "alone", "context"])
+def test_calibrated_scores_spread_with_the_terms_weight(
+    problem: PromptProblem, points: Linearisation, zeroth: str
+) -> None:
+    """Also of a kind of token with a single point, whose value has no spread of its own."""
+    settings = Proposal(linearisation=points, zeroth=zeroth, calibrated=True)
+    log_probs = torch.zeros(problem.lm.tokenizer.vocab_size)
+    once, twice = (
+        settings.predict(weighed(problem, weight), OpenPrompt(PREFIX), log_probs) for weight in (20.0, 40.0)
+    )
+    flags = joining(problem.lm.tokenizer)
+    for kind in (flags, ~flags):
+        assert float(once[kind].std()) > 0
+        torch.testing.assert_close(twice[kind], 2 * once[kind], rtol=1e-3, atol=1e-3)
+
+
+def test_with_one_point_the_spread_is_that_of_the_words_alone(problem: PromptProblem) -> None:
+    settings = Proposal(linearisation=Linearisation("dummy"), calibrated=True)
+    term, lm = problem.objective.terms["text"], problem.lm
+    found = settings.predict(problem, OpenPrompt(PREFIX), torch.zeros(lm.tokenizer.vocab_size))
+    table = term.word_table(lm)
+    alone = 20 * term.word_estimates(PromptBatch([PREFIX], problem.targets), table, False)[0]
+    flags = joining(lm.tokenizer)
+    for kind in (flags, ~flags):
+        assert float(found[kind].std()) == pytest.approx(float(alone[kind].std()), rel=1e-3)
+
+
+def test_a_single_value_takes_its_spread_from_the_best_estimate_there_is() -> None:
+    draw = torch.Generator().manual_seed(0)
+    linear, zeroth, typical = (scale * torch.randn(50, generator=draw) for scale in (9.0, 0.1, 2.0))
+    joins, one = torch.arange(50) % 2 == 0, {False: torch.tensor([3.0])}
+    for estimates, source in (
+        ((zeroth, typical), typical),
+        ((zeroth, None), zeroth),
+        ((None, typical), typical),
+        ((None, None), linear),
+    ):
+        score = combine({False: linear}, estimates[0], joins, values=one, typical=estimates[1])
+        for kind in (joins, ~joins):
+            spread = float(source[kind].std(correction=0))
+            assert float(score[kind].mean()) == pytest.approx(3.0, abs=1e-4)
+            assert float(score[kind].std(correction=0)) == pytest.approx(spread, rel=1e-4)
+    two = {False: torch.tensor([1.0, 2.0])}
+    score = combine({False: linear}, zeroth, joins, values=two, typical=typical)
+    assert float(score[joins].std(correction=0)) == pytest.approx(0.5, rel=1e-4)
