@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from fuse_repro import schema
-from fuse_repro.runners.assemble import build
+from fuse_repro.runners.build import build
 from fuse_repro.runs.provenance import machine
 
 RESULTS = Path(__file__).parent / "results"

@@ -12,7 +12,7 @@ import torch
 from _common import config, load, report, seconds
 
 from fuse_repro.alignment.words import Tokenized
-from fuse_repro.runners.assemble import build, build_fit
+from fuse_repro.runners.build import build, build_fit
 
 MAPS = ("fuse", "fuse_pair", "ridge", "procrustes", "relative", "projector", "lookup", "random")
 VARIANTS = {"lookup, rank 128": ["adapter.rank=128"], "lookup, float16": ["adapter.dtype=float16"]}

@@ -23,7 +23,7 @@ from fuse_repro.adapters import ProcrustesMap, RandomMap, RelativePromptTransfer
 from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import normal_init
-from fuse_repro.runners.assemble import build
+from fuse_repro.runners.build import build
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.tuning import tuned_prompt
 from fuse_repro.tasks import answerable, evaluate

@@ -19,7 +19,9 @@ from omegaconf import OmegaConf
 
 from fuse_repro.metrics.captions import MetricsUnavailable, caption_metrics
 from fuse_repro.metrics.statistics import paired_difference
-from fuse_repro.runners.assemble import PRIMARY, build, build_fit, build_objective, fit_adapters, load_models
+from fuse_repro.runners.assemble import fit_adapters, load_models
+from fuse_repro.runners.build import build, build_fit
+from fuse_repro.runners.objective import PRIMARY, build_objective
 from fuse_repro.runners.search.module import PromptSearchModule
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.weights import cache_folder

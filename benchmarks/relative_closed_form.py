@@ -17,7 +17,7 @@ from fuse_repro.adapters import RelativePromptTransfer, shared_anchors
 from fuse_repro.adapters.base import fit_values
 from fuse_repro.adapters.relative.module import PAPER
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.runners.assemble import build
+from fuse_repro.runners.build import build
 
 MODELS = {"smollm2": "smollm2_135m", "gemma": "gemma3_270m", "minilm": "minilm"}
 PAIRS = (("smollm2", "gemma"), ("gemma", "smollm2"), ("smollm2", "minilm"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from _common import config, report
 
-from fuse_repro.runners.assemble import build
+from fuse_repro.runners.build import build
 
 
 def main(path: Path, overrides: list[str]) -> None:

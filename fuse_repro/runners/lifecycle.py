@@ -40,7 +40,7 @@ def carry_out(config: DictConfig, directory: RunDirectory) -> None:
         if config.paper_cell is not None:
             check_cell(config.paper_cell)
         check_terms(directory.config)
-        from fuse_repro.runners.assemble import located  # loads Lightning
+        from fuse_repro.runners.build import located  # loads Lightning
 
         runner: Runner = located(config.runner._target_, "runner")
         _observe(directory, config)
@@ -101,7 +101,7 @@ def _check_items(records: Sequence[Mapping[str, Any]]) -> None:
 
 def _observe(directory: RunDirectory, config: DictConfig) -> None:
     if config.logger:
-        from fuse_repro.runners.assemble import build  # loads Lightning
+        from fuse_repro.runners.build import build  # loads Lightning
 
         for observer in build(config.logger, directory.path):
             directory.observers.add(observer)

@@ -7,8 +7,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.errors import require
 from fuse_repro.metrics.statistics import clustered_interval
-from fuse_repro.runners.assemble import build_fit, build_trainer, part_values
+from fuse_repro.runners.assemble import part_values
+from fuse_repro.runners.build import build_fit
 from fuse_repro.runners.lifecycle import run_part
+from fuse_repro.runners.trainer import build_trainer
 from fuse_repro.runs.directory import RunDirectory, read_records
 from fuse_repro.runs.provenance import strict_json
 

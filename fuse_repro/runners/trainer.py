@@ -4,12 +4,18 @@ import inspect
 import math
 import sys
 from collections.abc import Mapping, Sequence, Sized
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fuse_repro.errors import UsageError, require
+from fuse_repro.runners.build import build
 
 FIT, TEST, PREDICT = "fit", "test", "predict"
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -47,6 +53,53 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
         (FIT,),
     ),
 }
+
+
+def build_trainer(
+    node: DictConfig,
+    *loops: str,
+    root: Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    **own: Any,
+) -> Trainer:
+    """The one Lightning trainer of a run, with everything that its config asks for.
+
+    Args:
+        node: the config, `_target_` and the Trainer's arguments; callbacks, loggers and the like are nodes in it.
+        loops: those that the run uses, of "fit", "test" and "predict"; what acts in none of them is refused. None
+            given: whatever is set is taken.
+        root: where Lightning writes what it is asked to write; the run's directory.
+        callbacks: the runner's, which come after those of the config.
+        own: arguments that the runner sets itself, which the config must not.
+
+    Raises:
+        UsageError: an accelerator that the machine lacks, several processes, or a setting that cannot be honoured.
+    """
+    values = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    check_trainer(values, loops, tuple(own))
+    if node.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UsageError(
+            f"trainer.accelerator={node.accelerator} needs CUDA, which this machine or torch build lacks: "
+            "use trainer=cpu"
+        )
+    if root is not None and values.get("default_root_dir") is None:
+        own["default_root_dir"] = root
+    try:
+        make = build(node, _partial_=True, _convert_="all")
+        given = make.keywords.get("callbacks") or []
+        listed = [*(given if isinstance(given, list) else [given]), *callbacks]
+        for callback in listed:
+            makes = isinstance(callback, Callback)
+            require(
+                makes, "trainer.callbacks", callback, "a list of {_target_: A CALLBACK OF LIGHTNING, ...}"
+            )
+        trainer: Trainer = make(**own | {"callbacks": listed})
+    except UsageError:
+        raise
+    except (InstantiationException, MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+        raise UsageError(f"trainer: {' '.join(str(error.__cause__ or error).split())}") from error
+    check_one_process(trainer, values)
+    return trainer
 
 
 def check_trainer(values: Mapping[str, Any], loops: Sequence[str], own: Sequence[str] = ()) -> None:

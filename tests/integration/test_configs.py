@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from fuse_repro import schema
 from fuse_repro.cli import main
-from fuse_repro.runners.assemble import build, build_fit
+from fuse_repro.runners.build import build, build_fit
 
 CONF = schema.config_folder()
 EXPERIMENTS = sorted(

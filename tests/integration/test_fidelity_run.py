@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from fuse_repro import schema
 from fuse_repro.cli import main
-from fuse_repro.runners.assemble import build
+from fuse_repro.runners.build import build
 
 CONF = schema.config_folder()
 

@@ -11,7 +11,7 @@ from fuse_repro import schema
 from fuse_repro.adapters import EmbeddingMap, FuseAdapterModule, RandomMap
 from fuse_repro.cli import main
 from fuse_repro.objectives import MultiObjectiveLoss, PromptBatch, TextMatchTerm
-from fuse_repro.runners.assemble import build
+from fuse_repro.runners.build import build
 from fuse_repro.search.gradient import OpenPrompt, slot_gradients
 from fuse_repro.search.linearisation import Linearisation
 from fuse_repro.search.problem import PromptProblem

@@ -11,8 +11,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from fuse_repro.cli import main
-from fuse_repro.runners.assemble import build_trainer
-from fuse_repro.runners.trainer import FIT, PREDICT, TEST
+from fuse_repro.runners.trainer import FIT, PREDICT, TEST, build_trainer
 
 CPU = {"_target_": "pytorch_lightning.Trainer", "accelerator": "cpu", "devices": 1, "inference_mode": False}
 CPU |= {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}

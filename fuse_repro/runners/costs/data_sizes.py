@@ -17,7 +17,7 @@ from fuse_repro.data.images import PhotoData
 from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.data.texts import TextData
 from fuse_repro.errors import UsageError, require
-from fuse_repro.runners.assemble import located
+from fuse_repro.runners.build import located
 
 TOKENS_PER_WORD, SPECIAL = 1.4, 2  # on the average; tokens put around a text
 

@@ -10,9 +10,10 @@ from rich.table import Table
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.sizes import BYTES, ModelSize, model_size
 from fuse_repro.report.paper import check_cell
-from fuse_repro.runners.assemble import build, build_fit, objectives_of, term_roles
+from fuse_repro.runners.build import build, build_fit
 from fuse_repro.runners.costs.count import work_of
 from fuse_repro.runners.costs.work import Work
+from fuse_repro.runners.objective import objectives_of, term_roles
 from fuse_repro.runners.terms_of_use import unaccepted
 
 PARTS = ("optimizer", "corpus")

@@ -16,18 +16,8 @@ from fuse_repro.metrics.fidelity import sample_k
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.progress import bar
-from fuse_repro.runners.assemble import (
-    CAUSAL,
-    PRIMARY,
-    Fit,
-    build,
-    build_fit,
-    build_objective,
-    build_trainer,
-    check_kind,
-    load_models,
-    term_weights,
-)
+from fuse_repro.runners.assemble import CAUSAL, check_kind, load_models
+from fuse_repro.runners.build import Fit, build, build_fit
 from fuse_repro.runners.fidelity.instrument import Candidates, Instrument
 from fuse_repro.runners.fidelity.methods import Combination, check_methods
 from fuse_repro.runners.fidelity.module import AdapterFidelityModule
@@ -39,7 +29,8 @@ from fuse_repro.runners.fidelity.prompts import (
     cut,
     text_sentences,
 )
-from fuse_repro.runners.trainer import PREDICT, predict, said_left_out
+from fuse_repro.runners.objective import PRIMARY, build_objective, term_weights
+from fuse_repro.runners.trainer import PREDICT, build_trainer, predict, said_left_out
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.weights import cache_folder
 

@@ -6,7 +6,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from fuse_repro.metrics.captions import UNIT
-from fuse_repro.runners.assemble import build_objective, prepare_search
+from fuse_repro.runners.assemble import prepare_search
+from fuse_repro.runners.objective import build_objective
 from fuse_repro.runners.search.metrics import (
     check_extra_metrics,
     check_metrics,

@@ -9,7 +9,8 @@ from fuse_repro.data.texts import TextItem
 from fuse_repro.errors import require
 from fuse_repro.metrics.inversion import inversion_metrics
 from fuse_repro.objectives import TextMatchTerm
-from fuse_repro.runners.assemble import build_objective, prepare_search
+from fuse_repro.runners.assemble import prepare_search
+from fuse_repro.runners.objective import build_objective
 from fuse_repro.runners.search.module import PromptSearchModule, mean_targets, summarise, timing
 from fuse_repro.runners.trainer import predict
 from fuse_repro.runs.directory import RunDirectory

@@ -16,7 +16,8 @@ from fuse_repro.metrics.sentiment import LABELS, sentiment_accuracy
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import MultiObjectiveLoss
-from fuse_repro.runners.assemble import build_objective, prepare_search, term_weights
+from fuse_repro.runners.assemble import prepare_search
+from fuse_repro.runners.objective import build_objective, term_weights
 from fuse_repro.runners.search.caption import CaptionModule
 from fuse_repro.runners.search.metrics import (
     check_extra_metrics,

@@ -14,7 +14,7 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init
-from fuse_repro.runners.assemble import Fit, map_class
+from fuse_repro.runners.build import Fit, map_class
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.trace import dev_accuracy, matching_trace
 from fuse_repro.tasks import Exams

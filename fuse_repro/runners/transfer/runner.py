@@ -13,14 +13,9 @@ from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.runners.assemble import (
-    build,
-    build_fit,
-    build_objective,
-    build_trainer,
-    expanded_terms,
-    term_weights,
-)
+from fuse_repro.runners.build import build, build_fit
+from fuse_repro.runners.objective import build_objective, expanded_terms, term_weights
+from fuse_repro.runners.trainer import FIT, TEST, build_trainer
 from fuse_repro.runners.transfer.methods import (
     BASELINES,
     Baseline,
@@ -48,7 +43,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     _check(config, fits)
     data: PromptTaskData = build(config.dataset)
     given = data.tasks()
-    trainer = build_trainer(config.trainer)
+    trainer = build_trainer(config.trainer, FIT, TEST, root=directory.path)
     device = trainer.strategy.root_device
     models = {role: build(config.models[role]).to(device) for role in _roles(config)}
     files = {role: model.weights.files for role, model in models.items() if model.weights is not None}

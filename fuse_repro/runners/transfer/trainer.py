@@ -9,18 +9,10 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.runners.assemble import build
 from fuse_repro.runners.quiet import quiet_lightning
+from fuse_repro.runners.trainer import FIT, TEST, build_trainer
 from fuse_repro.runners.transfer.tuning_module import PromptTuningModule
 
-SET_BY_OPTIMIZER = (
-    "max_steps",
-    "max_epochs",
-    "min_steps",
-    "min_epochs",
-    "check_val_every_n_epoch",
-    "val_check_interval",
-)
 NO_RESULT = (  # keys of a trainer that do not change what is tuned
     "_target_", "accelerator", "devices", "logger", "callbacks", "enable_checkpointing", "enable_model_summary",
     "enable_progress_bar", "inference_mode", "limit_test_batches", "limit_predict_batches", "profiler", "max_time",
@@ -46,31 +38,34 @@ def make_trainer(
         node: the config of the run's Trainer; None for Lightning's defaults.
 
     Raises:
-        UsageError: a number of steps in the trainer's config, which the optimizer's config has.
+        UsageError: a setting that cannot be honoured, such as a number of steps, which the optimizer's config has.
     """
     on_gpu = lm.device.type == "cuda"
-    own: dict[str, Any] = {
+    place = {
         "accelerator": "gpu" if on_gpu else "cpu",
         "devices": [lm.device.index or 0] if on_gpu else 1,
-        "max_epochs": module.epochs,
-        "check_val_every_n_epoch": module.epochs_per_look,
-        "num_sanity_val_steps": 0,
-        "logger": False,
-        "enable_checkpointing": True,
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
     given: dict[str, Any] = {} if node is None else {str(key): value for key, value in node.items()}
-    for name in SET_BY_OPTIMIZER:
+    for name in ("max_steps", "min_steps", "min_epochs", "val_check_interval"):
         value = given.get(name)
         require(
             value is None, f"trainer.{name}", value, "null: optimizer.max_steps and evaluate_every say it"
         )
-    callbacks = [*_checkpoints(module, folder), *(build(one) for one in given.get("callbacks") or ())]
-    settings: Any = {"_target_": "pytorch_lightning.Trainer"} | given | own | {"callbacks": None}
+    settings: Any = {"_target_": "pytorch_lightning.Trainer"} | given | place
     with quiet_lightning():
-        trainer: pl.Trainer = build(DictConfig(settings), callbacks=callbacks)
-    return trainer
+        return build_trainer(
+            DictConfig(settings),
+            FIT,
+            TEST,
+            root=folder,
+            callbacks=_checkpoints(module, folder),
+            max_epochs=module.epochs,
+            check_val_every_n_epoch=module.epochs_per_look,
+            num_sanity_val_steps=0,
+            enable_checkpointing=True,
+        )
 
 
 def _checkpoints(module: PromptTuningModule, folder: Path) -> list[pl.Callback]:

@@ -19,7 +19,7 @@ from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import bar
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init, template_init, vocabulary_init
-from fuse_repro.runners.assemble import PRIMARY, build_objective
+from fuse_repro.runners.objective import PRIMARY, build_objective
 from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import decides_results, make_trainer

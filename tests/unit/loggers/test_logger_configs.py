@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from fuse_repro import schema
 from fuse_repro.loggers import WandbSettings
-from fuse_repro.runners.assemble import build
+from fuse_repro.runners.build import build
 from fuse_repro.runs.provenance import config_hash
 
 CONF = schema.config_folder()

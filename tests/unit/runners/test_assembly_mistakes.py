@@ -4,7 +4,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from fuse_repro.errors import UsageError
-from fuse_repro.runners.assemble import build, located, term_roles, term_weights
+from fuse_repro.runners.build import build, located
+from fuse_repro.runners.objective import term_roles, term_weights
 
 TERM = {"_target_": "fuse_repro.objectives.ImageMatchTerm", "model": "vision", "weight": 1.0}
 CONFIG = {

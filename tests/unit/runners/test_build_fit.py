@@ -7,7 +7,7 @@ from tiny_tables import table_model
 
 from fuse_repro.adapters import LinearMap, RelativePromptTransfer, RidgeMap
 from fuse_repro.errors import UsageError
-from fuse_repro.runners.assemble import build_fit, map_class
+from fuse_repro.runners.build import build_fit, map_class
 
 
 class Bare:

@@ -18,7 +18,7 @@ from fuse_repro.data.prompt_task import Item, PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.masked_lm import MaskedLM
 from fuse_repro.models.mini_lm import MiniLMSettings, teacher_table
-from fuse_repro.runners.assemble import build
+from fuse_repro.runners.build import build
 from fuse_repro.runners.transfer.mini_lm_training import mini_lm, train
 from fuse_repro.tasks import evaluate
 

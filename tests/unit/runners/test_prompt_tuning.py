@@ -157,13 +157,19 @@ def test_a_further_term_joins_the_objective() -> None:
 def test_the_trainer_of_the_config_is_used_and_cannot_say_how_long(tmp_path: Path) -> None:
     lm = tiny_lm("gpt2")
     module = tuning_module(lm, TASK, SETTINGS)
-    node = DictConfig({"precision": "bf16-mixed", "callbacks": [{"_target_": "pytorch_lightning.Callback"}]})
+    node = DictConfig(
+        {
+            "inference_mode": False,
+            "precision": "bf16-mixed",
+            "callbacks": [{"_target_": "pytorch_lightning.Callback"}],
+        }
+    )
     trainer = make_trainer(lm, module, tmp_path, node)
     assert trainer.precision == "bf16-mixed"
     assert any(type(callback) is pytorch_lightning.Callback for callback in trainer.callbacks)
-    for name in ("max_steps", "max_epochs"):
-        with pytest.raises(UsageError, match=f"trainer.{name}=7 is not allowed: null: optimizer.max_steps"):
-            make_trainer(lm, module, tmp_path, DictConfig({name: 7}))
+    for name, said in (("max_steps", "null: optimizer.max_steps"), ("max_epochs", "the run sets it itself")):
+        with pytest.raises(UsageError, match=f"trainer.{name}=7 is not allowed: {said}"):
+            make_trainer(lm, module, tmp_path, DictConfig({"inference_mode": False, name: 7}))
 
 
 def test_seeds_decide() -> None:

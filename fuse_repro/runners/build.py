@@ -1,0 +1,83 @@
+"""From a config node to the object that it names, with a user's mistake as one line."""
+
+import inspect
+import re
+from functools import partial
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue
+
+from fuse_repro.adapters import EmbeddingMap
+from fuse_repro.errors import UsageError
+
+Fit = partial[EmbeddingMap]
+
+
+def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
+    """Instantiate a config node; a user's mistake comes out as the UsageError that it is."""
+    try:
+        return instantiate(node, *arguments, **more)
+    except MissingMandatoryValue as error:
+        raise UsageError(f"{error.full_key} has no value: give it one with {error.full_key}=...") from error
+    except InstantiationException as error:
+        if str(error).startswith(("Error locating target", "Expected a callable target")):
+            raise UsageError(_no_target(error)) from error
+        if isinstance(error.__cause__, UsageError):
+            raise error.__cause__ from error
+        if isinstance(error.__cause__, TypeError):
+            raise UsageError(
+                f"{node.get('_target_')} cannot be made from these values: {error.__cause__}"
+            ) from error
+        raise
+
+
+def located(target: str, key: str) -> Any:
+    """The class or function of this name; `key` is where the config names it.
+
+    Raises:
+        UsageError: if it cannot be imported, or is nothing that can be called.
+    """
+    return build(DictConfig({"_target_": target, "_partial_": True}, key=key)).func
+
+
+def _no_target(error: InstantiationException) -> str:
+    """One line about a `_target_` that is no class or function: its key, where Hydra knows it, and the reason."""
+    key = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
+    named = re.search(r"'([^']*)'", str(error))
+    target = f"{key[1]}._target_" if key else "_target_"
+    reason = " ".join(str(error.__cause__ or "it cannot be called").split())
+    return (
+        f"{target}={named[1] if named else None} cannot be used ({reason}): give the full name of a class or function; "
+        "a file of your own must be on PYTHONPATH"
+    )
+
+
+def build_fit(node: DictConfig) -> Fit:
+    """The fit of the map that a node of conf/adapter names, with its settings, which are checked.
+
+    Args:
+        node: `_target_` is the `fit` of a map's class, the other keys its settings.
+
+    Returns:
+        Called with source, target and words, and `cache_dir=`, it gives the fitted map.
+
+    Raises:
+        UsageError: a key that the fit does not have, or a value out of range.
+    """
+    fit: Fit = build(node, _partial_=True)
+    check = getattr(map_class(fit), "check", None)
+    try:
+        if check is not None:
+            check(**fit.keywords)
+        inspect.signature(fit.func).bind("source", "target", "words", cache_dir=None, **fit.keywords)
+    except TypeError as error:
+        raise UsageError(f"{node.get('_target_')} cannot fit a map with these values: {error}") from error
+    return fit
+
+
+def map_class(fit: Fit) -> Any:
+    """The class whose `fit` it is; the function itself where it is of no class."""
+    return getattr(fit.func, "__self__", fit.func)
