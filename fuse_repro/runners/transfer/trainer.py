@@ -53,7 +53,7 @@ def make_trainer(
         require(
             value is None, f"trainer.{name}", value, "null: optimizer.max_steps and evaluate_every say it"
         )
-    settings: Any = {"_target_": "pytorch_lightning.Trainer"} | given | place
+    settings: Any = {"_target_": "pytorch_lightning.Trainer", "inference_mode": False} | given | place
     with quiet_lightning():
         return build_trainer(
             DictConfig(settings),
