@@ -99,7 +99,7 @@ def test_a_method_that_cannot_be_used_fails_in_its_cells_alone(
 ) -> None:
     directory = tmp_path / "run"
     extra = ["methods.relative.holdout=10", "+adapter@methods.direct=direct", f"output_dir={directory}"]
-    assert main(["experiment=transfer", *transfer_overrides, *extra]) == 0
+    assert main(["experiment=transfer", *transfer_overrides, *extra]) == 3
     rows = {row["method"]: row for row in records(directory)}
     assert rows["direct"]["status"] == "failed"
     assert "32" in rows["direct"]["error"]
