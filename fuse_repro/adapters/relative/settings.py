@@ -41,7 +41,7 @@ class RelativeSettings:
         holdout: anchors held out for that.
         holdout_noise: normal noise on them, in standard deviations of the source's embedding values: tuned
             prompts are no words. Those tuned from words at a low rate end at 0.2 to 0.25 from the nearest
-            one. None on a source that is the target itself.
+            one. A source that is the target itself gets no noise.
         seed: of every random choice.
     """
 
