@@ -11,7 +11,7 @@ FITS = ("float32", "float64")  # of maps while they are fitted
 
 
 def torch_dtype(name: str) -> "torch.dtype":
-    """What torch calls the format `name`, one of `BYTES`."""
+    """The dtype of torch for the format `name`, one of `BYTES`."""
     import torch
 
     found = getattr(torch, name)

@@ -13,7 +13,17 @@ class SweepIncomplete(Exception):
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
-    """Raise a UsageError that names `name`, `value` and what is `allowed`, unless `condition` holds."""
+    """Check a value that a user gave.
+
+    Args:
+        condition: what must hold.
+        name: of the value.
+        value: what was given.
+        allowed: what is allowed instead, and how to mend it.
+
+    Raises:
+        UsageError: `condition` does not hold; names `name`, `value` and what is `allowed`.
+    """
     if not condition:
         raise UsageError(f"{name}={value!r} is not allowed: {allowed}")
 

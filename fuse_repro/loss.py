@@ -16,9 +16,10 @@ from fuse_repro.errors import UsageError, require
 class LossValues:
     """What B candidates are worth; lower is better.
 
-    total: [B], the sum of the weighted terms.
-    raw: name -> [B], each term as its model gives it (its unit is the term's).
-    weighted: name -> [B], raw times weight.
+    Attributes:
+        total: [B], the sum of the weighted terms.
+        raw: name -> [B], each term as its model gives it (its unit is the term's).
+        weighted: name -> [B], raw times weight.
     """
 
     total: Tensor
@@ -33,7 +34,7 @@ class LossValues:
         }
 
     def rows(self) -> list[dict[str, dict[str, float]]]:
-        """As `row` for every candidate; read from the device once per term."""
+        """As `row` for every candidate; values are read from the device once per term."""
         columns = {name: (self.raw[name].tolist(), self.weighted[name].tolist()) for name in self.raw}
         return [
             {name: {"raw": raw[i], "weighted": weighted[i]} for name, (raw, weighted) in columns.items()}
@@ -44,10 +45,15 @@ class LossValues:
 class MultiObjectiveLoss(nn.Module):
     """Sum over terms of weight * term(batch).
 
-    Every term maps a batch of B candidates to [B]: values are never averaged over candidates, since the
-    search ranks them. What a batch is, is the task's affair; the loss only passes it on.
+    Every term maps a batch of B candidates to [B]. Values are never averaged over candidates, since the
+    search ranks them. The task decides what a batch is; the loss only passes it on.
 
-    Raises UsageError for no terms, a negative or non-finite weight, or weights for unknown terms.
+    Args:
+        terms: name -> term.
+        weights: name -> weight, at least 0; 1 where none is given.
+
+    Raises:
+        UsageError: no terms, a negative or non-finite weight, or weights for unknown terms.
     """
 
     def __init__(self, terms: Mapping[str, nn.Module], weights: Mapping[str, float] | None = None) -> None:

@@ -15,9 +15,15 @@ PATIENCE_S = 2.0
 
 @contextmanager
 def bar(description: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
-    """Yield `advance(amount)`; the bar is drawn from the first advance after two seconds on.
+    """A progress bar, drawn from the first advance after two seconds on.
 
-    `total=None` draws a pulsing bar at once, for work that cannot report how far it is.
+    Args:
+        description: the text before the bar.
+        total: how much there is to do; None draws a pulsing bar at once, for work that cannot report how far
+            it is.
+
+    Yields:
+        `advance(amount)`, to be called as the work goes on.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     console = Console(file=sys.stderr)
@@ -43,7 +49,16 @@ def bar(description: str, total: float | None = None) -> Iterator[Callable[[floa
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterate over `items` with a bar; `total` defaults to `len(items)` where it has one."""
+    """Iterate over `items` with a bar.
+
+    Args:
+        items: what to iterate over.
+        description: the text before the bar.
+        total: how many items; None asks `len(items)` where there is one.
+
+    Yields:
+        The items.
+    """
     if total is None:
         total = len(items) if isinstance(items, Sized) else None
     with bar(description, total) as advance:

@@ -63,7 +63,8 @@ class AnchorSettings:
 
     Attributes:
         anchors: how many; null is every shared word.
-        anchor_selection: "all" (in alphabetical order), "frequent" (wordfreq's order) or "random" (with `seed`).
+        anchor_selection: "all" (in alphabetical order), "frequent" (wordfreq's order) or "random" (with
+            `seed`).
         exclude: words that must not be anchors, such as the answers of a task; in any capitalisation.
         seed: of the random choice.
     """
@@ -95,9 +96,18 @@ def shared_anchors(
 
     Words are compared by their spelling, not by the tokenizer's marks: "Ġdog" (byte-level BPE), "▁dog"
     (SentencePiece), "dog" (WordPiece, but not "##dog") and "dog</w>" (CLIP) are one anchor. Special tokens
-    are none. The result depends on neither the order of the models nor the hash seed of the process.
+    are no anchors. The result depends on neither the order of the models nor the hash seed of the process.
 
-    Raises UsageError where nothing is shared, and where `count` is more than there is.
+    Args:
+        models: at least two.
+        count: how many anchors; None for all.
+        selection: which ones, see `AnchorSettings.anchor_selection`.
+        seed: of a random selection.
+        exclude: words that must not be anchors, in any capitalisation.
+
+    Raises:
+        UsageError: fewer than two models, no shared word, more anchors asked for than there are, an unknown
+            selection, or a selection that does not go with the count.
     """
     _check_selection(selection, count)
     require(len(models) >= 2, "models", [model.name for model in models], "at least two to share anchors")
@@ -135,7 +145,7 @@ def _check_selection(selection: str, count: int | None) -> None:
 
 
 def _shared_words(models: Sequence[FrozenModel]) -> list[dict[str, int]]:
-    """word -> token id per model, for the words that are one token in all."""
+    """The words that are one token in all models: word -> its token id, for every model."""
     tokenizers = [model.tokenizer for model in models]
     spelled = [_spellings(tokenizer) for tokenizer in tokenizers]
     candidates = sorted(set.intersection(*spelled))
@@ -152,7 +162,7 @@ def _spellings(tokenizer: WordTokenizer) -> set[str]:
 
 
 def _single_tokens(tokenizer: WordTokenizer, words: Sequence[str]) -> dict[str, int]:
-    """word -> its token, for the words that are one token after a space and are spelled by that token.
+    """The words that are one token after a space and are spelled by that token: word -> token id.
 
     The spelling rules out what a normaliser merges: an uncased model's "dog" is no "Dog".
     """

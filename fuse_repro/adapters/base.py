@@ -1,7 +1,7 @@
-"""One map between two models' embedding spaces, fitted from shared vocabulary only; two uses.
+"""One map between two models' embedding spaces, fitted from shared vocabulary only.
 
-`transfer` moves soft prompts forward, `pullback` moves gradients backward. `forward` joins the exact,
-non-differentiable re-tokenisation with the approximate gradient (FUSE, Figure 2 and eq. 5).
+It has two uses: `transfer` moves soft prompts forward, `pullback` moves gradients backward. `forward` joins
+the exact, non-differentiable re-tokenisation with the approximate gradient (FUSE, Figure 2 and eq. 5).
 """
 
 import inspect
@@ -27,7 +27,7 @@ NO_SETTINGS = ("cache_dir", "given")
 class EmbeddingMap(nn.Module, ABC):
     """A map from the source model's embeddings [*, d_s] to the target model's [*, d_t].
 
-    The two models are referred to, not owned: they are no submodules and do not enter the state dict.
+    The map refers to the two models and does not own them: they are no submodules and not in the state dict.
 
     Attributes:
         takes_several: whether `fit` takes several source models at once.
@@ -94,8 +94,13 @@ class EmbeddingMap(nn.Module, ABC):
     def pull_token(self, gradient: Tensor, alignment: Alignment, position: int) -> Tensor:
         """The gradient by one source token of every row, in the map's own coordinates of tokens: [B, f].
 
-        gradient: by the target's embeddings, [B, S_t, d_t]. Here f is d_s, the token's embedding; a map that
-        knows the vocabulary may have others. `score_tokens` multiplies them by every token's coordinates.
+        For most maps f is d_s, the coordinates of the token's embedding; a map that knows the vocabulary may
+        have others. `score_tokens` multiplies the gradient by every token's coordinates.
+
+        Args:
+            gradient: by the target's embeddings, [B, S_t, d_t].
+            alignment: of the B texts.
+            position: of the source token, from 0 on.
         """
         return self.pullback(gradient, alignment)[:, position]
 
@@ -106,7 +111,12 @@ class EmbeddingMap(nn.Module, ABC):
 
     @contextmanager
     def watching(self) -> Iterator[list[tuple[Tensor, Alignment]]]:
-        """Collects what `embed` returns meanwhile, so that gradients by the target's own embeddings can be taken."""
+        """Collect what `embed` returns meanwhile, so that gradients by the target's own embeddings can be taken.
+
+        Yields:
+            A list that grows by one pair for every call of `embed`: its result [B, S_t, d_t] and the
+            alignment.
+        """
         self._seen = []
         try:
             yield self._seen
@@ -116,8 +126,13 @@ class EmbeddingMap(nn.Module, ABC):
     def align(self, texts: Sequence[str], source: Sequence[Tokenized] | None = None) -> Alignment:
         """Tokenise `texts` with both models and pair their words.
 
-        `source` gives the source model's tokens where they are not simply the tokens of the text, as for
-        a prompt whose last token is still open.
+        Args:
+            texts: B texts.
+            source: the source model's tokens where they are not simply the tokens of the text, as for a
+                prompt whose last token is still open; None for the tokens of the text.
+
+        Raises:
+            UsageError: a text that has another number of words in `source` than in the target.
         """
         target = self.target.tokenizer.split(texts)
         device = self.target.device
@@ -129,7 +144,10 @@ class EmbeddingMap(nn.Module, ABC):
         """Source embeddings [B, S_s, d_s] -> the target's own embeddings of the same texts [B, S_t, d_t].
 
         The values come from the target's tokenizer and table, exactly; only the gradient goes through the
-        map. Raises UsageError where the embeddings do not have the aligned texts' shape.
+        map.
+
+        Raises:
+            UsageError: embeddings that do not have the aligned texts' shape.
         """
         expected = (alignment.rows, alignment.source_length, self.source.embedding_size)
         if tuple(embeddings.shape) != expected:
@@ -148,7 +166,11 @@ class EmbeddingMap(nn.Module, ABC):
         return result
 
     def forward(self, embeddings: Tensor, text: str) -> Tensor:
-        """Source embeddings [S_s, d_s] of one text -> the target's embeddings [S_t, d_t] of that text."""
+        """Source embeddings [S_s, d_s] of one text -> the target's embeddings [S_t, d_t] of that text.
+
+        Raises:
+            UsageError: embeddings that do not have the text's shape.
+        """
         return self.embed(embeddings.unsqueeze(0), self.align([text])).squeeze(0)
 
 
@@ -191,5 +213,5 @@ def fit_values(fit: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str
 
 
 def pick(kind: Callable[..., Settings], values: Mapping[str, Any]) -> Settings:
-    """The dataclass `kind`, made of those values that are its fields."""
+    """An instance of the dataclass `kind`, made of those `values` that are its fields."""
     return kind(**{field.name: values[field.name] for field in fields(kind)})  # type: ignore[arg-type]

@@ -24,9 +24,9 @@ TRIED = 64  # nearest tokens looked at for one that the target model can write
 class DiscretisedMap(EmbeddingMap):
     """Prompt row -> nearest source token -> its text -> the target's embedding of that text.
 
-    Special tokens are never the nearest, and neither is a token without text in the target. Text after a
-    space is tokenised as a word of running text. What the target needs several tokens for becomes the mean
-    of their embeddings (several="mean") or the "first" one, so that m stays the same.
+    The nearest token is never a special token, nor one that the target has no text for. Text after a space is
+    tokenised as a word of running text. Where the target needs several tokens, their mean (several="mean") or
+    the first of them ("first") stands for the text, so that m stays the same.
     """
 
     def __init__(self, source: FrozenModel, target: FrozenModel, distance: str, several: str) -> None:
@@ -48,11 +48,12 @@ class DiscretisedMap(EmbeddingMap):
 
         Args:
             source: see `EmbeddingMap.fit`.
-            target: as well.
+            target: see `EmbeddingMap.fit`.
             words: not used.
             cache_dir: not used.
             distance: what is nearest, by "cosine" or "euclidean".
-            several: what stands for a token that the target writes with several: their "mean", or the "first".
+            several: what stands for a token that the target writes with several: their "mean", or the
+                "first".
 
         Raises:
             UsageError: settings out of range.
@@ -69,7 +70,11 @@ class DiscretisedMap(EmbeddingMap):
         require(several in ("mean", "first"), "adapter.several", several, "mean or first")
 
     def transfer(self, prompt: Tensor) -> Tensor:
-        """Soft prompt [m, d_s] -> [m, d_t]. Raises UsageError for a prompt of another shape, or with NaN."""
+        """Soft prompt [m, d_s] -> [m, d_t].
+
+        Raises:
+            UsageError: a prompt of another shape, or with NaN or infinite values.
+        """
         rows = []
         for ids in self.target_ids(prompt):
             embeddings = self.target.embed(torch.tensor(ids, device=self.target.device))
@@ -77,7 +82,7 @@ class DiscretisedMap(EmbeddingMap):
         return torch.stack(rows).to(prompt)
 
     def target_ids(self, prompt: Tensor) -> list[tuple[int, ...]]:
-        """The target tokens of every row of a prompt [m, d_s]: the text that it is taken for."""
+        """The target tokens of every row of a prompt [m, d_s], that is, of the text that it is taken for."""
         check_prompt(prompt, self.source)
         places = self._similarity(prompt).topk(min(TRIED, len(self._tokens)), dim=1).indices
         return [self._first_written(row) for row in self._tokens[places].tolist()]
@@ -103,7 +108,11 @@ class DiscretisedMap(EmbeddingMap):
         return normalize(prompt, dim=1) @ normalize(table, dim=1).T
 
     def _first_written(self, candidates: Sequence[int]) -> tuple[int, ...]:
-        """The target tokens of the nearest source token that has any."""
+        """The target tokens of the nearest source token that has any.
+
+        Raises:
+            UsageError: the target can write none of the candidates.
+        """
         for token in candidates:
             ids = self._in_target(token)
             if ids and self.target.tokenizer.special_ids.isdisjoint(ids):

@@ -48,7 +48,11 @@ class LinearMap(EmbeddingMap):
             self.register_buffer(name, value.to(source.device, torch.float32))
 
     def transfer(self, prompt: Tensor) -> Tensor:
-        """Soft prompt [m, d_s] -> [m, d_t]. Raises UsageError for a prompt of another shape, or with NaN."""
+        """Soft prompt [m, d_s] -> [m, d_t].
+
+        Raises:
+            UsageError: a prompt of another shape, or with NaN or infinite values.
+        """
         check_prompt(prompt, self.source)
         mapped = (prompt - self.source_mean.to(prompt)) @ self.weight.to(prompt)
         return mapped + self.target_mean.to(prompt)
@@ -61,9 +65,17 @@ class LinearMap(EmbeddingMap):
 def pull_linear(gradient: Tensor, alignment: Alignment, weight: Tensor) -> Tensor:
     """The pullback of a map for single vectors, W [d_s, d_t], to words of any number of tokens.
 
-    A word of s source tokens is taken as their mean, and every one of its target tokens as the image of
-    that: E_t[b] = mean_a(E_s[a]) W, hence G_s[a] = sum_b G_t[b] W^T / s. With one token on both sides, as for
-    anchors, this is the map itself.
+    A word of s source tokens is taken as their mean, and every one of its target tokens as the image of that
+    mean: E_t[b] = mean_a(E_s[a]) W, hence G_s[a] = sum_b G_t[b] W^T / s. For words of one token on both
+    sides, as anchors are, this is the map itself.
+
+    Args:
+        gradient: by the target's embeddings, [B, S_t, d_t].
+        alignment: of the B texts.
+        weight: W, [d_s, d_t].
+
+    Returns:
+        The gradient by the source's embeddings, [B, S_s, d_s].
     """
     groups: dict[int, list[WordPair]] = defaultdict(list)
     for word in alignment.words:
@@ -99,13 +111,13 @@ class RidgeMap(LinearMap):
 
         Args:
             source: see `EmbeddingMap.fit`.
-            target: as well.
+            target: see `EmbeddingMap.fit`.
             words: not used: the anchors come from the vocabularies.
             cache_dir: not used.
             given: fit on these anchors instead of choosing them.
             anchors: see `AnchorSettings`.
-            anchor_selection: as well.
-            exclude: as well.
+            anchor_selection: see `AnchorSettings`.
+            exclude: see `AnchorSettings`.
             centre: subtract each side's mean before the fit, and add the target's back.
             ridge: relative to the mean diagonal of X^T X; 0 is the pseudoinverse (FUSE's map for words of one
                 token, fitted on anchors).
@@ -155,13 +167,13 @@ class ProcrustesMap(LinearMap):
 
         Args:
             source: see `EmbeddingMap.fit`.
-            target: as well.
+            target: see `EmbeddingMap.fit`.
             words: not used: the anchors come from the vocabularies.
             cache_dir: not used.
             given: fit on these anchors instead of choosing them.
             anchors: see `AnchorSettings`.
-            anchor_selection: as well.
-            exclude: as well.
+            anchor_selection: see `AnchorSettings`.
+            exclude: see `AnchorSettings`.
             centre: subtract each side's mean before the fit, and add the target's back.
             scale: multiply by the factor that fits the target's lengths best; otherwise lengths are kept.
             seed: of the choice of anchors.

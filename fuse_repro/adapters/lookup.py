@@ -1,8 +1,9 @@
-"""The vocabulary lookup: every source token is what the target model writes for it; no map is fitted in between.
+"""The vocabulary lookup: every source token is what the target model writes for it.
 
-A linear map d_s -> d_t can only say where a token's embedding should lie in the target's space; the tokenizers know.
-The lookup table L [V, d_t] holds, for each of the source's tokens, the mean of the target's embeddings of
-its pieces. The gradient by a choice among V tokens is then G L^T, the exact one-hot gradient for words of one piece.
+No map is fitted in between. A linear map d_s -> d_t can only say where a token's embedding should lie in the
+target's space; the tokenizers know. The lookup table L [V, d_t] holds, for each of the source's tokens, the
+mean of the target's embeddings of its pieces. The gradient by a choice among V tokens is then G L^T, the
+exact one-hot gradient for words of one piece.
 """
 
 from __future__ import annotations
@@ -36,7 +37,14 @@ STATE = ("codes", "basis", "centre", "weight", "source_mean")
 
 @dataclass(frozen=True)
 class LookupSettings:
-    """How a table is kept; see `LookupMap.fit`."""
+    """How a table is made and kept; see `LookupMap.fit`.
+
+    Attributes:
+        rank: of the table; None is full rank.
+        dtype: of the stored table.
+        max_gib: the largest table allowed, in GiB.
+        ridge: of the linear map closest to the table.
+    """
 
     rank: int | None
     dtype: str
@@ -54,9 +62,9 @@ class LookupSettings:
 class LookupMap(EmbeddingMap):
     """A table of the target's embeddings for every source token.
 
-    Token c is codes[c] @ basis + centre; without low rank the basis is empty ([0, d_t]) and the codes are the rows
-    themselves. The linear map closest to the table over the whole vocabulary serves vectors that are no tokens: soft
-    prompts, and gradients by the source's embeddings.
+    Token c is codes[c] @ basis + centre; without low rank the basis is empty ([0, d_t]) and the codes are the
+    rows themselves. The linear map closest to the table over the whole vocabulary serves soft prompts and
+    gradients by the source's embeddings, since these vectors are no tokens.
 
     Attributes:
         codes: [V, r].
@@ -94,16 +102,18 @@ class LookupMap(EmbeddingMap):
 
         Args:
             source: see `EmbeddingMap.fit`.
-            target: as well.
+            target: see `EmbeddingMap.fit`.
             words: not used: the whole vocabulary is looked up.
             cache_dir: see `EmbeddingMap.fit`.
             rank: of the table, null is full rank; the best approximation by r directions.
             dtype: of the stored table: float32, float16 or bfloat16 (slower to multiply on a CPU).
             max_gib: refuse a table larger than this.
-            ridge: of the linear map closest to the table, relative to the mean diagonal of its normal equations.
+            ridge: of the linear map closest to the table, relative to the mean diagonal of its normal
+                equations.
 
         Raises:
-            UsageError: settings out of range, a table that is too large, and a target that can write no token.
+            UsageError: settings out of range, a table that is too large, and a target that can write no
+                token.
         """
         settings = LookupSettings(rank, dtype, max_gib, ridge)
         _check_size(source, target, settings)
@@ -139,7 +149,13 @@ class LookupMap(EmbeddingMap):
     def pull_token(self, gradient: Tensor, alignment: Alignment, position: int) -> Tensor:
         """The gradient by what the target writes for one source token of every row: [B, d_t].
 
-        A word's source and target tokens are matched from its start; the last source token has all that is left.
+        A word's source and target tokens are matched from its start; the last source token gets all target
+        tokens that are left.
+
+        Args:
+            gradient: by the target's embeddings, [B, S_t, d_t].
+            alignment: of the B texts.
+            position: of the source token, from 0 on.
         """
         pulled = gradient.new_zeros(alignment.rows, gradient.shape[2])
         for row, word in enumerate(alignment.words_at(position)):
@@ -190,7 +206,11 @@ def _inputs(source: FrozenModel, target: FrozenModel, settings: LookupSettings) 
 
 @torch.no_grad()
 def _state(source: FrozenModel, target: FrozenModel, settings: LookupSettings) -> dict[str, Tensor]:
-    """Two passes over the vocabulary in blocks: moments first, then the rows."""
+    """Two passes over the vocabulary in blocks: moments first, then the rows.
+
+    Raises:
+        UsageError: the target can write no token of the source.
+    """
     rank, dtype = settings.rank, DTYPES[settings.dtype]
     count, x_size, y_size = source.tokenizer.vocab_size, source.embedding_size, target.embedding_size
     moments = torch.zeros(x_size + y_size, x_size + y_size, dtype=torch.float64)

@@ -29,7 +29,17 @@ STATE = ("w1", "b1", "w2", "b2", "slopes")
 
 @dataclass(frozen=True)
 class ProjectorSettings:
-    """How the network is trained; see `ProjectorMap.fit`."""
+    """How the network is trained; see `ProjectorMap.fit`.
+
+    Attributes:
+        hidden: units between the two layers.
+        lr: of Adam.
+        batch_size: anchors per step.
+        epochs: passes over the anchors.
+        select: which epoch is kept, "held_out" or "last".
+        holdout: anchors held out to choose the epoch.
+        seed: of every random choice.
+    """
 
     hidden: int
     lr: float
@@ -54,8 +64,8 @@ class ProjectorMap(EmbeddingMap):
         b1: [h].
         w2: [d_t, h].
         b2: [d_t].
-        slopes: [h], the mean slope of every hidden unit over the anchors, so that W2 diag(slopes) W1 is the mean of
-            the Jacobians there.
+        slopes: [h], the mean slope of every hidden unit over the anchors, so that W2 diag(slopes) W1 is the
+            mean of the Jacobians there.
     """
 
     w1: Tensor
@@ -93,19 +103,20 @@ class ProjectorMap(EmbeddingMap):
 
         Args:
             source: see `EmbeddingMap.fit`.
-            target: as well.
+            target: see `EmbeddingMap.fit`.
             words: not used: the anchors come from the vocabularies.
             cache_dir: see `EmbeddingMap.fit`.
             given: train on these anchors instead of choosing them.
             anchors: see `AnchorSettings`.
-            anchor_selection: as well.
-            exclude: as well.
+            anchor_selection: see `AnchorSettings`.
+            exclude: see `AnchorSettings`.
             hidden: units between the two layers.
             lr: of Adam on the mean squared error (eq. 9).
             batch_size: anchors per step.
             epochs: passes over the anchors.
-            select: which epoch is kept: "held_out" (the lowest error on `holdout` anchors that are not trained on;
-                needs no labels) or "last". The paper takes the best on labelled dev data of the target.
+            select: which epoch is kept: "held_out" (the lowest error on `holdout` anchors that are not
+                trained on; needs no labels) or "last". The paper takes the best on labelled dev data of the
+                target.
             holdout: anchors held out for that.
             seed: of every random choice.
 
@@ -138,7 +149,11 @@ class ProjectorMap(EmbeddingMap):
         pick(ProjectorSettings, values)
 
     def transfer(self, prompt: Tensor) -> Tensor:
-        """Soft prompt [m, d_s] -> [m, d_t]. Raises UsageError for a prompt of another shape, or with NaN."""
+        """Soft prompt [m, d_s] -> [m, d_t].
+
+        Raises:
+            UsageError: a prompt of another shape, or with NaN or infinite values.
+        """
         check_prompt(prompt, self.source)
         weights = [self.get_buffer(name).to(prompt) for name in STATE[:4]]
         return _project(prompt, *weights)
@@ -146,8 +161,8 @@ class ProjectorMap(EmbeddingMap):
     def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
         """Gradient [B, S_t, d_t] -> [B, S_s, d_s] through the mean Jacobian over the anchors.
 
-        Where in the source space a word of the target lies is not known here, so the linearisation is one
-        for all; see `pull_linear` for words of several tokens.
+        Where in the source space a word of the target lies is not known here, so one linearisation
+        serves all words; see `pull_linear` for words of several tokens.
         """
         return pull_linear(gradient, alignment, self.jacobian)
 

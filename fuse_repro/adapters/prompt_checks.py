@@ -1,4 +1,4 @@
-"""What every map asks of the soft prompts that it is given."""
+"""The checks of soft prompts that every map shares."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,11 @@ from fuse_repro.models.base import FrozenModel
 
 
 def check_prompt(prompt: Tensor, model: FrozenModel) -> None:
-    """Raise UsageError unless `prompt` is [m, d] of this model's d, with m >= 1 and finite values."""
+    """Check that `prompt` is [m, d] of this model's d, with m >= 1 and finite values.
+
+    Raises:
+        UsageError: it is not.
+    """
     size = model.embedding_size
     if prompt.ndim != 2 or prompt.shape[0] == 0 or prompt.shape[1] != size:
         raise UsageError(
@@ -25,7 +29,12 @@ def check_prompt(prompt: Tensor, model: FrozenModel) -> None:
 
 
 def check_prompts(prompts: Sequence[Tensor], models: Sequence[FrozenModel]) -> None:
-    """Raise UsageError unless there is one good prompt per model, all of the same number of rows."""
+    """Check that there is one good prompt per model, all of the same number of rows.
+
+    Raises:
+        UsageError: another number of prompts than models, unequal numbers of rows, or what `check_prompt`
+            refuses.
+    """
     names = ", ".join(model.name for model in models)
     if len(prompts) != len(models):
         raise UsageError(

@@ -14,8 +14,15 @@ PRECISE = 1e-13  # residual to right-hand side, after a last correction as good 
 def solve_gram(gram: Tensor, right: Tensor, ridge: float = 0.0) -> Tensor:
     """(gram + ridge * its mean diagonal * I)^-1 right, in float64.
 
-    gram: [d, d], symmetric and positive semidefinite; right: [d, n] or [d]. A singular one is solved by its
-    pseudoinverse, which gives the shortest least-squares solution.
+    A singular matrix is solved by its pseudoinverse, which gives the shortest least-squares solution.
+
+    Args:
+        gram: [d, d], symmetric and positive semidefinite.
+        right: [d, n] or [d].
+        ridge: relative to the mean diagonal of `gram`.
+
+    Returns:
+        Shaped as `right`.
     """
     gram, right = gram.double(), right.double()
     if ridge > 0:
@@ -37,8 +44,8 @@ def refined(
 ) -> Tensor | None:
     """Solutions [m, d], in float64, of m systems whose matrices are known in single precision; None if it fails.
 
-    Iterative refinement: the rounded matrices' factors, in single precision themselves, solve for the residuals
-    of the true ones.
+    Iterative refinement: the factors of the rounded matrices solve, in single precision, for the residuals of
+    the true matrices.
 
     Args:
         grams: [m, d, d], float32, as in `solve_gram`.

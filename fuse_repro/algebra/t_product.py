@@ -26,7 +26,12 @@ Depths = tuple[int, ...]
 
 
 class _Faces(NamedTuple):
-    """One face of every conjugate pair of a tensor `[m, k, *depths]` in the Fourier domain."""
+    """One face of every conjugate pair of a tensor `[m, k, *depths]` in the Fourier domain.
+
+    Attributes:
+        real: `[R, m, k]`, the faces that are their own opposite.
+        complex: `[C, m, k]`, one face of every other pair.
+    """
 
     real: Tensor  # [R, m, k]
     complex: Tensor  # [C, m, k]

@@ -12,7 +12,15 @@ from fuse_repro.errors import UsageError
 
 @dataclass(frozen=True)
 class WordPair:
-    """One word of one text: its tokens are `[start, stop)` in either model's content tokens."""
+    """One word of one text, as tokens of both models.
+
+    Attributes:
+        row: the place of the text in its batch.
+        source_start: first of the word's content tokens in the source model.
+        source_stop: the place behind the last of them.
+        target_start: first of the word's content tokens in the target model.
+        target_stop: the place behind the last of them.
+    """
 
     row: int
     source_start: int
@@ -33,7 +41,10 @@ class WordPair:
 class Fill:
     """Embeddings that stand in for the target's own at some tokens of an alignment, where no text is meant.
 
-    rows, places: [n], which tokens of `target_ids`; vectors: [n, d_t].
+    Attributes:
+        rows: [n], the texts of those tokens.
+        places: [n], their places in `target_ids`.
+        vectors: [n, d_t].
     """
 
     rows: Tensor
@@ -45,11 +56,12 @@ class Fill:
 class Alignment:
     """A batch of B texts in two tokenizers.
 
-    target_ids: [B, S_t] content tokens of the target model, right-padded with 0.
-    target_mask: [B, S_t] bool, true where a token is real.
-    source_length: S_s, tokens of the longest text in the source model.
-    words: every word of every text that has tokens on both sides.
-    fill: what the target reads in place of some of its tokens.
+    Attributes:
+        target_ids: [B, S_t] content tokens of the target model, right-padded with 0.
+        target_mask: [B, S_t] bool, true where a token is real.
+        source_length: S_s, tokens of the longest text in the source model.
+        words: every word of every text that has tokens on both sides.
+        fill: what the target reads in place of some of its tokens.
     """
 
     target_ids: Tensor
@@ -85,9 +97,15 @@ def pad_ids(sequences: Sequence[Sequence[int]], device: torch.device | str) -> t
 def align(
     source: Sequence[Tokenized], target: Sequence[Tokenized], device: torch.device | str = "cpu"
 ) -> Alignment:
-    """Pair the words of the same texts in two tokenizers.
+    """Pair the words of the same texts in two tokenizers, by position.
 
-    Words are paired by position. Raises UsageError where a pair of texts does not have as many words.
+    Args:
+        source: B texts as the source model's tokens.
+        target: the same texts as the target model's tokens.
+        device: of the ids and the mask.
+
+    Raises:
+        UsageError: a pair of texts that does not have as many words on both sides.
     """
     pairs = []
     for row, (s_text, t_text) in enumerate(zip(source, target, strict=True)):

@@ -109,8 +109,8 @@ class WordTokenizer:
     def split(self, texts: Sequence[str]) -> list[Tokenized]:
         """Tokens, words and the span of each word for every text; ids as `encode` gives them.
 
-        A token belongs to the word of its first character that is not whitespace; one of whitespace only to
-        the word that follows, or to the last one.
+        A token belongs to the word of its first character that is not whitespace. A token of whitespace only
+        belongs to the word that follows, or to the last word.
 
         Raises:
             UsageError: not a sequence of texts that can be encoded as UTF-8.
@@ -132,7 +132,11 @@ class WordTokenizer:
         return [text.ids[slice(*text.spans[-1])] for text in split_texts]
 
     def _surroundings(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The special tokens before and after a single text."""
+        """The special tokens before and after a single text.
+
+        Raises:
+            UsageError: no text can be encoded to any token.
+        """
         vocabulary = self._backend.get_vocab(with_added_tokens=False)
         for text in chain([CARRIER], vocabulary):
             content = self._backend.encode(text, add_special_tokens=False).ids
@@ -147,7 +151,7 @@ class WordTokenizer:
 def split(embeddings: Tensor, spans: Sequence[Span]) -> list[Tensor]:
     """The rows of each word (views): `[S, d]` -> one `[l_w, d]` per span (FUSE section 3.3).
 
-    Without any span, which is a text without tokens, one `[0, d]` piece, so that `merge` knows d.
+    Without any span, which is a text without tokens, there is one `[0, d]` piece, so that `merge` knows d.
 
     Raises:
         UsageError: spans that do not cover the S rows in order without gaps.

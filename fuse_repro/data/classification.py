@@ -26,11 +26,11 @@ class TextClassification(PromptTaskData):
         csv_order: class numbers (as in `.tsv`) of the labels 1, 2 ... of `.csv` files; None: the same order.
         limits: use at most so many items of a split.
         seed: of that choice.
-        site: where the data set is had, for messages.
+        site: where to get the data set, for messages.
 
     Raises:
-        UsageError: a folder or file is missing, a line that is not in the format (with its number), or a label
-            without a word.
+        UsageError: a folder or file is missing, a line that is not in the format (with its number), or a
+            label without a word.
     """
 
     def __init__(

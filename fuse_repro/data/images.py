@@ -23,7 +23,13 @@ GROUPS = ("each", "all")
 class ImageItem:
     """One photo to caption; whether the file can be read shows in `load_image(item.path)`.
 
-    more: further photos that the same caption should suit (a universal prompt).
+    Attributes:
+        id: for records.
+        path: the photo.
+        references: captions to compare with; empty where there are none.
+        license: of the photo, where it is known.
+        source: of the photo, where it is known.
+        more: further photos that the same caption should suit (a universal prompt).
     """
 
     id: str
@@ -168,7 +174,11 @@ def _joined(parts: Sequence[Any]) -> str | None:
 
 
 def _unique_ids(path: Path, files: Sequence[str], given: Sequence[Any]) -> list[str]:
-    """The given ids, else the stems, else (where stems clash) the whole names."""
+    """The given ids, else the stems, else (where stems clash) the whole names.
+
+    Raises:
+        UsageError: an id that stands twice all the same.
+    """
     stems = [
         Path(file).stem if known is None else str(known) for file, known in zip(files, given, strict=True)
     ]

@@ -30,21 +30,24 @@ class LamaFacts(PromptTaskData):
     """Relations of LAMA-TREx as tasks; answers are restricted to the common vocabulary.
 
     The folder is LAMA's own (`relations.jsonl`, `TREx/P36.jsonl`, `common_vocab_cased.txt`) or the one of the
-    LPAQA and OptiPrompt releases (`relation_metainfo/`, `LAMA-TREx/`, `common_vocabs/`). All LAMA facts are test
-    items; training facts come from `train`, and those about a subject of the test set are dropped.
-    Where there is no training folder, LAMA's own facts are split by subject.
+    LPAQA and OptiPrompt releases (`relation_metainfo/`, `LAMA-TREx/`, `common_vocabs/`). All LAMA facts are
+    test items; training facts come from `train`, and those about a subject of the test set are dropped. Where
+    there is no training folder, LAMA's own facts are split by subject.
 
     Args:
         path: the folder.
         relations: ids to use, or None for all that have facts and a template.
-        facts, train, templates, vocabulary: names inside `path` where they are not the usual ones; `train=""`
-            says that there are no training facts.
-        max_train, max_test: use at most so many training facts (dev included) and test facts of a relation.
+        facts: name of the folder of facts inside `path`, where it is not the usual one.
+        train: name of the folder of training facts, likewise; "" says that there are no training facts.
+        templates: name of the file of templates, likewise.
+        vocabulary: name of the file of the common vocabulary, likewise.
+        max_train: use at most so many training facts of a relation, dev included.
+        max_test: use at most so many test facts of a relation.
         seed: of the splits and of the choice where there are more.
 
     Raises:
-        UsageError: a folder or file is missing, a line that is not in the format (with its number), an unknown
-            relation, or a relation without facts.
+        UsageError: a folder or file is missing, a line that is not in the format (with its number), an
+            unknown relation, or a relation without facts.
     """
 
     def __init__(
@@ -120,7 +123,11 @@ class LamaFacts(PromptTaskData):
 
 
 def _items(path: Path) -> list[Item]:
-    """The facts of a relation's file. Raises UsageError where it holds none."""
+    """The facts of a relation's file.
+
+    Raises:
+        UsageError: the file holds none, or is not in the format.
+    """
     rows = _rows(path, ("sub_label", "obj_label"))
     items = list(dict.fromkeys(Item(row["sub_label"].strip(), row["obj_label"].strip()) for row in rows))
     if not items:
@@ -129,7 +136,14 @@ def _items(path: Path) -> list[Item]:
 
 
 def _rows(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines file; each must have text under `keys`."""
+    """The objects of a JSON-lines file; each must have text under `keys`.
+
+    Yields:
+        One object per line.
+
+    Raises:
+        UsageError: a file that cannot be read, or a line that is not in the format (with its number).
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as err:
@@ -147,7 +161,11 @@ def _rows(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def _vocabulary(path: Path) -> list[str]:
-    """The words of the common vocabulary, one a line."""
+    """The words of the common vocabulary, one a line.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
     try:
         words = [word.strip() for word in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as err:
@@ -163,7 +181,11 @@ def _find(root: Path, given: str | None, usual: Sequence[str], what: str) -> Pat
 
 
 def _find_or_none(root: Path, given: str | None, usual: Sequence[str]) -> Path | None:
-    """`root / given`, which must exist, or the first of the usual names that does."""
+    """`root / given`, which must exist, or the first of the usual names that does.
+
+    Raises:
+        UsageError: `root / given` does not exist.
+    """
     if given is not None:
         if not (root / given).exists():
             raise UsageError(f"{root / given} does not exist: name a file or folder inside {root}")

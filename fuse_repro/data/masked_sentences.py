@@ -53,7 +53,14 @@ def encode(tokenizer: WordTokenizer, mask_id: int, statements: Sequence[Statemen
 def hide(items: Items, numbers: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Statements `numbers` [B] with some tokens masked, at least one in each.
 
-    Returns ids [B, S], the labels [B, S] of the hidden ones (elsewhere `IGNORED`), and where tokens are [B, S].
+    Args:
+        items: all statements.
+        numbers: [B], which of them.
+        draw: the generator that chooses the tokens.
+
+    Returns:
+        The ids [B, S], the labels [B, S] of the hidden tokens (elsewhere `IGNORED`), and where tokens are [B,
+        S].
     """
     lengths = items.lengths[numbers]
     width = int(lengths.max())

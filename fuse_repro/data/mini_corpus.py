@@ -1,7 +1,7 @@
 """Text for mini language models: sentences that state the built-in facts in many ways, and any real text.
 
-Every fact of the chosen relations is stated, whatever split of the prompting task it is in: the facts are what
-the model knows, and a prompt only asks for it.
+Every fact of the chosen relations is stated, whatever split of the prompting task it is in: the facts are
+what the model knows, and a prompt only asks for it.
 """
 
 import hashlib
@@ -47,7 +47,13 @@ WORDS_OF_TEXT = 16
 
 @dataclass(frozen=True)
 class Statement:
-    """A sentence in three parts; `answer` is what a masked model learns to fill in, "" in running text."""
+    """A sentence in three parts.
+
+    Attributes:
+        before: the text before the answer.
+        answer: what a masked model learns to fill in; "" in running text.
+        after: the text behind the answer.
+    """
 
     before: str
     answer: str

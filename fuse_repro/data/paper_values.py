@@ -12,7 +12,12 @@ FUSE, TRANSFER = "FUSE", "Prompt transfer"
 
 @dataclass(frozen=True)
 class PaperCell:
-    """source: paper and table; values: metric or method, as this project names it -> percent."""
+    """One cell of a paper's table.
+
+    Attributes:
+        source: paper and table.
+        values: metric or method, as this project names it -> percent.
+    """
 
     source: str
     values: Mapping[str, float]

@@ -14,7 +14,12 @@ SUBJECT, ANSWER = "[X]", "[Y]"
 
 @dataclass(frozen=True)
 class Item:
-    """A text (the subject of a fact, or what is to be classified) and the word that answers it."""
+    """A text and the word that answers it.
+
+    Attributes:
+        text: the subject of a fact, or what is to be classified.
+        answer: the label word.
+    """
 
     text: str
     answer: str
@@ -88,7 +93,11 @@ class PromptTask:
 
 
 def check_template(name: str, template: str) -> None:
-    """Raises UsageError unless [X] and [Y] stand in the template once each."""
+    """Check that [X] and [Y] stand in the template once each.
+
+    Raises:
+        UsageError: they do not; names the task `name`.
+    """
     once = all(template.count(mark) == 1 for mark in (SUBJECT, ANSWER))
     require(once, f"{name}.template", template, f"a text with {SUBJECT} and {ANSWER}, once each")
 

@@ -27,7 +27,8 @@ class SentiCapData(PhotoData):
 
     Args:
         path: the data set's folder; see `SOURCE` for its layout.
-        sentiment: positive or negative: whose captions are the references. Photographs without any are left out.
+        sentiment: positive or negative: whose captions are the references. Photographs without any are left
+            out.
         split: train, val, test or all; the .csv, which its authors' reader writes, knows no other than all.
         limit: only the first so many photographs; None for all.
 

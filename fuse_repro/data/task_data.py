@@ -14,7 +14,11 @@ class PromptTaskData(LightningDataModule):
     """A data set that gives one or several tasks; its test loader yields one `PromptTask` at a time."""
 
     def tasks(self) -> tuple[PromptTask, ...]:
-        """The tasks, always the same for the same settings. Raises UsageError for data that cannot be used."""
+        """The tasks, always the same for the same settings.
+
+        Raises:
+            UsageError: data that cannot be used.
+        """
         raise NotImplementedError
 
     def ask_only(self, tasks: Sequence[PromptTask]) -> None:

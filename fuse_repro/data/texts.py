@@ -18,7 +18,12 @@ GROUPS = ("each", "all")
 
 @dataclass(frozen=True)
 class TextItem:
-    """What one prompt is searched for: a text, or several that one prompt should suit (a universal prompt)."""
+    """What one prompt is searched for.
+
+    Attributes:
+        id: for records.
+        texts: one text, or several that one prompt should suit (a universal prompt).
+    """
 
     id: str
     texts: tuple[str, ...]
@@ -27,8 +32,8 @@ class TextItem:
 class TextData(LightningDataModule):
     """Target texts from a list, a .txt file with one text a line, or a .jsonl file.
 
-    Every line of a .jsonl file is an object with `text` and, if wanted, `id`; ids default to the place in the file,
-    from 1 on.
+    Every line of a .jsonl file is an object with `text` and, if wanted, `id`; ids default to the place in the
+    file, from 1 on.
 
     Args:
         path: the file; None where `texts` are given.
@@ -37,7 +42,8 @@ class TextData(LightningDataModule):
         limit: only the first so many texts; None for all.
 
     Raises:
-        UsageError: both or neither of `path` and `texts`, a file or line that is not as above, no text, or an id twice.
+        UsageError: both or neither of `path` and `texts`, a file or line that is not as above, no text, or an
+            id twice.
     """
 
     def __init__(

@@ -50,8 +50,8 @@ def caption_metrics(
         prefix: the fixed beginning of every candidate.
 
     Returns:
-        In percent: BLEU-1..4, METEOR and ROUGE-L from 0 to 100, CIDEr from 0 to 1000. Beside them the numbers of
-        `items` and of those `left_out`.
+        In percent: BLEU-1..4, METEOR and ROUGE-L from 0 to 100, CIDEr from 0 to 1000. Beside them the numbers
+        of `items` and of those `left_out`.
 
     Raises:
         MetricsUnavailable: without Java, or when no item has a reference.
@@ -83,8 +83,8 @@ def strip_prefix(text: str, prefix: str) -> str:
 def ptb_tokenize(*groups: Captions) -> list[Captions]:
     """The tokens of every caption of every group, joined by spaces, as pycocoevalcap's PTBTokenizer gives them.
 
-    That class writes into its own package's folder and miscounts captions with unusual line breaks; this
-    starts the same program once for all captions, and writes no file.
+    That class writes into its own package's folder and miscounts captions with unusual line breaks. This
+    function starts the same program once for all captions, and writes no file.
 
     Raises:
         MetricsUnavailable: if Java does not run, with its reason.
@@ -126,7 +126,11 @@ def _rouge_and_cider(wanted: Captions, found: Captions) -> list[float]:
 
 
 def _meteor(wanted: Captions, found: Captions) -> float:
-    """METEOR 1.5 by its line protocol: statistics of every item, then one evaluation over all of them."""
+    """METEOR 1.5 by its line protocol: statistics of every item, then one evaluation over all of them.
+
+    Raises:
+        MetricsUnavailable: if Java does not run, with its reason.
+    """
     from pycocoevalcap.meteor import meteor
 
     jar = Path(meteor.__file__).parent / meteor.METEOR_JAR

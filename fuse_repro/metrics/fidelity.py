@@ -17,8 +17,9 @@ BEST_SHARE = 0.01  # which share of the candidates counts as the true best
 def spearman(predicted: Tensor, true: Tensor) -> float:
     """Rank correlation in [-1, 1] of two [n], ties sharing their mean rank; 0 where either has no spread.
 
-    It is Pearson's correlation of the ranks. torchmetrics' own `spearman_corrcoef` adds the ranks of equal values in
-    32 bits, which overflow for a vocabulary of 262,144 tokens: -0.28 in place of 0.64 where half of them tie.
+    It is Pearson's correlation of the ranks. torchmetrics' own `spearman_corrcoef` adds the ranks of equal
+    values in 32 bits, which overflow for a vocabulary of 262,144 tokens: -0.28 in place of 0.64 where half of
+    them tie.
     """
     if len(true) < 2 or float(predicted.std()) == 0 or float(true.std()) == 0:
         return 0.0
@@ -38,7 +39,14 @@ def top_k(values: Tensor, k: int) -> Tensor:
 
 
 def recall_at(predicted: Tensor, true: Tensor, k: int, share: float = BEST_SHARE) -> float:
-    """Which share of the truly best candidates is among the k predicted best, of equals the first. [n], [n]."""
+    """The share of the truly best candidates that is among the k predicted best, of equals the first.
+
+    Args:
+        predicted: [n].
+        true: [n].
+        k: how many predicted best count.
+        share: which share of all candidates is truly best.
+    """
     relevant = torch.zeros(len(true), dtype=torch.bool, device=true.device)
     relevant[top_k(true, max(1, round(share * len(true))))] = True
     order = torch.argsort(predicted, stable=True)
@@ -56,7 +64,13 @@ def regret_at(predicted: Tensor, true: Tensor, k: int) -> float:
 def sample_k(k: int, sample: int, pool: int) -> int:
     """The predicted best k of `pool` candidates, seen through a random sample of them.
 
-    Raises UsageError where the sample is too small to hold any.
+    Args:
+        k: how many of the pool.
+        sample: candidates in the sample.
+        pool: candidates in all.
+
+    Raises:
+        UsageError: a sample that is too small to hold any of the k.
     """
     scaled = k * sample / pool
     if scaled < 0.5:
@@ -68,7 +82,17 @@ def sample_k(k: int, sample: int, pool: int) -> int:
 
 
 def fidelity(predicted: Tensor, true: Tensor, ks: Sequence[int], pool: int) -> dict[str, Any]:
-    """spearman, recall and regret of one prompt's candidates [n], a sample of `pool`; ks are of the pool."""
+    """Spearman correlation, recall and regret of one prompt's candidates.
+
+    Args:
+        predicted: [n], of a sample of n candidates.
+        true: [n], of the same candidates.
+        ks: sizes of the predicted best, counted in the pool.
+        pool: how many candidates the sample was drawn from.
+
+    Raises:
+        UsageError: values that are not finite, or a sample too small for one of the ks.
+    """
     if not bool(torch.isfinite(predicted).all() and torch.isfinite(true).all()):
         raise UsageError("predicted or true objectives are not finite: check the models and their dtype")
     sizes = {k: sample_k(k, len(true), pool) for k in ks}

@@ -11,7 +11,13 @@ def inversion_metrics(found: Sequence[str], targets: Sequence[Sequence[str]]) ->
     """Mean word F1 and exact match, in percent, against the nearest of every prompt's target texts.
 
     As for SQuAD (Rajpurkar et al. 2016), by torchmetrics: case, punctuation and articles do not count.
-    Raises UsageError for no prompt, or unequal numbers of prompts and targets.
+
+    Args:
+        found: one prompt per item.
+        targets: the target texts of every item.
+
+    Raises:
+        UsageError: no prompt, or unequal numbers of prompts and targets.
     """
     require(len(found) > 0, "prompts", list(found), "at least one")
     same = f"as many as prompts ({len(found)})"

@@ -1,7 +1,7 @@
 """Precision@1 of a prompt: of one relation, and of several with the mean that both papers report.
 
-Both are torchmetrics, so that they add up over batches and over processes. Their values are shares in float64, exactly
-hits / items: records must not depend on who counts.
+Both are torchmetrics, so that they add up over batches and over processes. Their values are shares in
+float64, exactly hits / items: records must not depend on who counts.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,11 @@ class PrecisionAtOne(MulticlassAccuracy):
         return torch.stack([hits, hits + missed])
 
     def compute(self) -> Tensor:
-        """The share [] in float64. Raises UsageError before any item was counted."""
+        """The share [] in float64.
+
+        Raises:
+            UsageError: no item was counted yet.
+        """
         hits, items = self.counts.cpu()
         require(int(items) > 0, "items", int(items), "at least one")
         return hits.double() / items
@@ -72,6 +76,9 @@ class RelationPrecision(Metric):
             relation: one of `relations`.
             log_probs: [N, A], of the relation's own A candidates.
             gold: [N], the places of the answers among them.
+
+        Raises:
+            UsageError: a relation that is not among `relations`.
         """
         require(relation in self.relations, "relation", relation, f"one of {', '.join(self.relations)}")
         counted = PrecisionAtOne(log_probs.shape[1]).to(log_probs.device)

@@ -15,9 +15,9 @@ JUDGE = "VADER"
 
 
 def judged(texts: Sequence[str]) -> list[str]:
-    """The sentiment of every text by VADER (Hutto and Gilbert 2014): a lexicon of its own with rules, no model.
+    """The sentiment of every text by VADER (Hutto and Gilbert 2014), a lexicon of its own with rules and no model.
 
-    Positive from a compound score of 0.05 on, negative from -0.05 down, else neutral.
+    A text is positive from a compound score of 0.05 on, negative from -0.05 down, and otherwise neutral.
     """
     analyzer = _vader()
     scores = [analyzer.polarity_scores(text)["compound"] for text in texts]

@@ -27,7 +27,8 @@ def spice(candidates: Mapping[str, str], references: Mapping[str, Sequence[str]]
         prefix: taken off the captions that begin with it.
 
     Raises:
-        MetricsUnavailable: without Java, the models, or a reference; says where the models are had.
+        MetricsUnavailable: without Java, the models, or a reference; the message says where to get the
+            models.
     """
     items = [
         {
@@ -65,7 +66,11 @@ def spice(candidates: Mapping[str, str], references: Mapping[str, Sequence[str]]
 
 
 def _class_path() -> list[Path]:
-    """SPICE's own jars and the parser's. Raises MetricsUnavailable where the latter are not there."""
+    """SPICE's own jars and the parser's.
+
+    Raises:
+        MetricsUnavailable: the parser's are not there.
+    """
     from pycocoevalcap.spice import spice as package
 
     home = Path(package.__file__).parent

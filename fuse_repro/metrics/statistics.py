@@ -51,7 +51,8 @@ class Interval:
 def bootstrap_interval(values: Sequence[float]) -> Interval:
     """Mean and interval of at least one value; from a single value there is no interval.
 
-    From few values, such as three seeds, the interval is too narrow; it never reaches beyond the values themselves.
+    From few values, such as three seeds, the interval is too narrow; it never reaches beyond the values
+    themselves.
     """
     return nested_interval([values])
 
@@ -59,8 +60,8 @@ def bootstrap_interval(values: Sequence[float]) -> Interval:
 def nested_interval(groups: Sequence[Sequence[float]], seed: int = 0) -> Interval:
     """Mean over groups of the groups' means, every group counting once.
 
-    A resample draws as many groups as there are, then as many values of each as it has. For precision@1 of several
-    relations (groups) with several seeds (values), say.
+    A resample draws as many groups as there are, then as many values of each as it has. For precision@1 of
+    several relations (groups) with several seeds (values), say.
 
     Args:
         groups: at least one, each with at least one value.
@@ -84,7 +85,7 @@ def nested_interval(groups: Sequence[Sequence[float]], seed: int = 0) -> Interva
 def clustered_interval(
     values: Sequence[float], groups: Sequence[str], clusters: Sequence[str], seed: int = 0
 ) -> Interval:
-    """Of one column of values [n]; see `clustered_intervals`."""
+    """The interval of one column of values [n]; see `clustered_intervals`."""
     return clustered_intervals(numpy.asarray(values, dtype=float)[:, None], groups, clusters, seed)[0]
 
 
@@ -93,8 +94,9 @@ def clustered_intervals(
 ) -> list[Interval]:
     """Mean over groups of the groups' means, every group counting once, of every column of `values` [n, m].
 
-    A resample draws clusters (such as the sentence that several prompts were cut from), not single values, since
-    those of one cluster vary together (Cameron et al. 2008, pairs cluster bootstrap). Columns share resamples.
+    A resample draws clusters (such as the sentence that several prompts were cut from), not single values,
+    since those of one cluster vary together (Cameron et al. 2008, pairs cluster bootstrap). Columns share
+    resamples.
 
     Args:
         values: [n, m], a row per prompt, say.
@@ -125,7 +127,14 @@ def clustered_intervals(
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Mean of first - second over `pairs` items, with a bootstrap interval in the same unit."""
+    """A mean paired difference with its bootstrap interval, in the unit of the values.
+
+    Attributes:
+        mean: of first - second.
+        low: lower end of the interval.
+        high: upper end.
+        pairs: how many items.
+    """
 
     mean: float
     low: float
@@ -143,8 +152,8 @@ def paired_difference(
 ) -> PairedDifference:
     """Mean paired difference, with a percentile bootstrap interval (Efron and Tibshirani 1993, ch. 13).
 
-    Items are resampled, so item difficulty, which both runs share, does not widen the interval. From few items
-    (below about 20) the percentile interval is somewhat too narrow.
+    Items are resampled, so item difficulty, which both runs share, does not widen the interval. From few
+    items (below about 20) the percentile interval is somewhat too narrow.
 
     Args:
         first: one value per item, shape [n].

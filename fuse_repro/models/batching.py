@@ -16,6 +16,9 @@ class AutoBatch:
     Args:
         name: whose rows they are, for messages.
         size: rows of a batch at first.
+
+    Raises:
+        UsageError: a size below 1.
     """
 
     def __init__(self, name: str, size: int) -> None:

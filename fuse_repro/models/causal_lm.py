@@ -98,7 +98,8 @@ class CausalLM(FrozenModel):
 class NextToken:
     """What B equally long prefixes say about their next token.
 
-    `log_probs` [B, V]: float32 log-probabilities in nats.
+    Attributes:
+        log_probs: [B, V], float32 log-probabilities in nats.
     """
 
     log_probs: Tensor
@@ -108,11 +109,11 @@ class NextToken:
     def advance(self, parents: Tensor, tokens: Tensor) -> "NextToken":
         """The state of new rows: prefix `parents[i]` followed by `tokens[i]`.
 
+        This state is left as it is, so that it can be advanced again.
+
         Args:
             parents: [B2] row numbers of this state, in any order, repeated or left out.
             tokens: [B2] token ids.
-
-        This state is left as it is, so that it can be advanced again.
         """
         # Layers replace their tensors rather than write into them, and reordering copies rows.
         cache = copy.copy(self._cache)

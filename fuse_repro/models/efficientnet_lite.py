@@ -18,7 +18,15 @@ BN_EPS = 1e-3
 
 
 class Stage(NamedTuple):
-    """One row of table 1 of the paper: `repeats` blocks, the first of which has `stride`."""
+    """One row of table 1 of the paper.
+
+    Attributes:
+        repeats: how many blocks.
+        kernel: side of the convolutions, in pixels.
+        stride: of the first block.
+        expansion: factor by which every block widens its channels inside.
+        channels: that come out, before the width multiplier.
+    """
 
     repeats: int
     kernel: int

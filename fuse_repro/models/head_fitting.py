@@ -14,7 +14,11 @@ DROPOUT, SMOOTHING = 0.5, 0.05
 def fit_linear(features: Tensor, labels: Tensor, classes: int, penalty: float) -> nn.Linear:
     """Multinomial logistic regression with a penalty on the squared norm; every label counts alike.
 
-    features: [n, e]; labels: [n], from 0 to classes - 1.
+    Args:
+        features: [n, e].
+        labels: [n], from 0 to classes - 1.
+        classes: C, how many labels there are.
+        penalty: weight of the squared norm of the layer's weight.
     """
     centre = features.mean(0)
     weight = torch.zeros(classes, features.shape[1], requires_grad=True)
@@ -37,8 +41,14 @@ def fit_linear(features: Tensor, labels: Tensor, classes: int, penalty: float) -
 def fit_networks(features: Tensor, labels: Tensor, classes: int, seed: int = 0) -> nn.Sequential:
     """Networks of one hidden layer, fitted apart to noisy features; their logits are averaged by one wide network.
 
-    features: [n, e]; labels: [n]. Every label counts alike. The noise (Bishop 1995) keeps them from learning the
-    wording of examples that were made from templates.
+    Every label counts alike. The noise (Bishop 1995) keeps the networks from learning the wording of examples
+    that were made from templates.
+
+    Args:
+        features: [n, e].
+        labels: [n], from 0 to classes - 1.
+        classes: C, how many labels there are.
+        seed: of every random choice.
     """
     centre, scale = features.mean(0), features.std().clamp(min=1e-6)
     scaled = (features - centre) / scale
@@ -51,7 +61,14 @@ def fit_networks(features: Tensor, labels: Tensor, classes: int, seed: int = 0) 
 
 
 def two_layers(into: Tensor, bias: Tensor, out: Tensor, last_bias: Tensor) -> nn.Sequential:
-    """A network of one hidden layer from its weights: [h, e], [h], [C, h], [C]."""
+    """A network of one hidden layer from its weights.
+
+    Args:
+        into: [h, e].
+        bias: [h].
+        out: [C, h].
+        last_bias: [C].
+    """
     return nn.Sequential(_linear(into, bias), nn.GELU(), _linear(out, last_bias))
 
 

@@ -49,7 +49,11 @@ def load_parts(
 
 
 def _refuse_random_weights(name: str, entry: WeightsEntry, report: dict) -> None:
-    """Transformers fills missing weights with random numbers; only an unused pooler may be missing."""
+    """Transformers fills missing weights with random numbers; only an unused pooler may be missing.
+
+    Raises:
+        UsageError: another weight is missing.
+    """
     lacking = {key for key in report["missing_keys"] if "pooler" not in key}
     lacking |= {mismatch[0] for mismatch in report["mismatched_keys"]}
     if lacking:

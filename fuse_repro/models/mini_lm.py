@@ -1,8 +1,8 @@
 """Mini masked language models before training: BERT with a few layers, its vocabulary made from the corpus.
 
-Token embeddings are drawn at random, or taken from a teacher: a real model's embeddings of the same spellings, cut
-to their principal directions and turned by a random rotation. Two mini models with one teacher then share relative
-structure by construction, as large pretrained models do by having read the same language.
+Token embeddings are drawn at random, or taken from a teacher: a real model's embeddings of the same
+spellings, cut to their principal directions and turned by a random rotation. Two mini models with one teacher
+then share relative structure by construction, as large pretrained models do by having read the same language.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,17 @@ class MiniLMSettings:
 
     Attributes:
         tokenizer: `wordpiece` or `unigram`.
-        words, pieces: sizes of its vocabulary; see `make_tokenizer`.
-        width: d; layers, heads: of the transformer.
-        embeddings: `own` (random, trained), `start` (the teacher's, trained) or `kept` (the teacher's, frozen).
+        words: how many words are one token; see `make_tokenizer`.
+        pieces: how many pieces of words the vocabulary holds; see `make_tokenizer`.
+        width: d, the embedding size.
+        layers: of the transformer.
+        heads: of each layer.
+        embeddings: `own` (random, trained), `start` (the teacher's, trained) or `kept` (the teacher's,
+            frozen).
         spread: standard deviation of the values of the embedding table at the start.
-        steps, batch_size, lr: of AdamW, with a warm-up over 5% of the steps and linear decay.
+        steps: of AdamW.
+        batch_size: statements per step.
+        lr: the highest learning rate, with a warm-up over 5% of the steps and linear decay.
         seed: of everything random.
     """
 
@@ -89,9 +95,19 @@ def teacher_table(
 ) -> Tensor:
     """Embeddings [V, width] of a tokenizer's tokens, from what the teacher's table holds for their spellings.
 
-    A spelling of several of the teacher's tokens gets their mean. The teacher's `width` directions of largest variance
-    are kept and turned by a random rotation; then all is scaled to `spread`. Special tokens, and spellings
-    that the teacher cannot read, are drawn at random.
+    A spelling of several of the teacher's tokens gets their mean. The teacher's `width` directions of largest
+    variance are kept and turned by a random rotation; then all is scaled to `spread`. Special tokens, and
+    spellings that the teacher cannot read, are drawn at random.
+
+    Args:
+        teacher: the model whose embeddings are taken.
+        tokenizer: of the mini model, V tokens.
+        width: the mini model's embedding size.
+        spread: standard deviation of the table's values.
+        seed: of the rotation and of the rows drawn at random.
+
+    Raises:
+        UsageError: a width above the teacher's embedding size.
     """
     require(
         width <= teacher.embedding_size, "width", width, f"at most {teacher.embedding_size}, the teacher's"

@@ -1,8 +1,8 @@
 """Tokenizers of mini language models, made from word counts alone.
 
 The trainers of the `tokenizers` library walk through randomly seeded hash maps, so that two processes get two
-vocabularies; here equal counts give equal tokenizers. Both kinds write a word of their vocabulary as one token and
-any other word with as few pieces as they can.
+vocabularies; here equal counts give equal tokenizers. Both kinds write a word of their vocabulary as one
+token and any other word with as few pieces as they can.
 """
 
 from collections import Counter

@@ -96,8 +96,8 @@ def fit_head(
     Args:
         text: the text encoder.
         made: texts whose labels are right.
-        found: sentences that have the label of the text around them; those whose sentiment a linear head, fitted to
-            `made`, takes to be the other one are left out.
+        found: sentences that have the label of the text around them; those whose sentiment a linear head,
+            fitted to `made`, takes to be the other one are left out.
         penalty: of that linear head.
         seed: of the networks.
     """

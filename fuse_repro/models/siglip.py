@@ -11,15 +11,18 @@ from fuse_repro.models.clip import ClipDualEncoder, load_dual_encoder
 class SiglipDualEncoder(ClipDualEncoder):
     """A frozen SigLIP; its arguments are those of `ClipDualEncoder`, with a transformers `SiglipModel`.
 
-    The text tower was trained on texts filled up to its full length with the padding token, which it attends to, and
-    reads the embedding at the last position. Every text is filled up like that here.
+    The text tower was trained on texts filled up to its full length with the padding token, which it attends
+    to, and reads the embedding at the last position. Every text is filled up like that here.
     """
 
     @classmethod
     def load(
         cls, name: str, source: str, *, dtype: str = "float32", **source_kwargs: Any
     ) -> "SiglipDualEncoder":
-        """As `ClipDualEncoder.load`. Its tokenizer must be a fast one: SigLIP 2's is, the first SigLIP's is not."""
+        """As `ClipDualEncoder.load`.
+
+        The tokenizer must be a fast one: SigLIP 2's is, the first SigLIP's is not.
+        """
         from transformers import SiglipImageProcessorPil, SiglipModel
 
         return load_dual_encoder(

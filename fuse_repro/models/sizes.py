@@ -15,7 +15,13 @@ IMAGE_TOKENS = 50  # patches of an image, as CLIP ViT-B/32 has them
 
 @dataclass(frozen=True)
 class ModelSize:
-    """parameters: all of them. per_token, per_image: multiply-adds of a forward pass, output head included."""
+    """How large a model is.
+
+    Attributes:
+        parameters: all of them.
+        per_token: multiply-adds of a forward pass per token, output head included.
+        per_image: multiply-adds of a forward pass per image; 0 for models without images.
+    """
 
     parameters: int
     per_token: float

@@ -26,8 +26,9 @@ class TextEncoder(FrozenModel):
     around here; callers give content tokens only.
 
     Attributes:
-        pooling: how the outputs of a text's tokens become one embedding: "mean" of all of them, or the output at
-            one token: "cls" (the first), "last" (the end of the text), "head" (what a classifier's head reads).
+        pooling: how the outputs of a text's tokens become one embedding: "mean" of all of them, or the output
+            at one token: "cls" (the first), "last" (the end of the text), "head" (what a classifier's head
+            reads).
         poolings: the values of `pooling` that this kind of encoder knows.
     """
 
@@ -147,7 +148,9 @@ class TextEncoder(FrozenModel):
     def _pool(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:
         """Whole texts [B, S, d], special tokens included, to pooled outputs [B, e], not normalised.
 
-        `lengths` [B] counts each row's real tokens; None means that there is no padding.
+        Args:
+            embeddings: [B, S, d].
+            lengths: [B], each row's real tokens; None means that there is no padding.
         """
         mask = None if lengths is None else _length_mask(lengths, embeddings.shape[1])
         hidden = self.model(inputs_embeds=embeddings, attention_mask=mask).last_hidden_state

@@ -71,7 +71,8 @@ class RunDirectory:
     def append(self, record: Mapping) -> None:
         """Add one record as one line of strict JSON (NaN and infinities become null), on disk when this returns.
 
-        An item that failed again just as it did before is not written again. Observers are given what was written.
+        An item that failed again just as it did before is not written again. Observers are given what was
+        written.
         """
         text = strict_json(record)
         if text == self._failed.get(record.get("id")):
@@ -122,8 +123,8 @@ class RunDirectory:
     def fail(self, error: BaseException) -> None:
         """Write the status "failed" with the error as one line and its traceback.
 
-        A directory that could not be opened because another run, another process or a finished run is in it is
-        left as it is.
+        A directory that could not be opened because another run, another process or a finished run is in it
+        is left as it is.
         """
         if not self._opened and not self._is_ours():
             return
@@ -192,7 +193,11 @@ class RunDirectory:
 
 
 def resume_policy(config: Mapping) -> str:
-    """config.resume: which earlier work is tried again. Raises UsageError for a policy that there is not."""
+    """The value of config.resume: which earlier work is tried again.
+
+    Raises:
+        UsageError: a policy that does not exist.
+    """
     resume = config.get("resume", "retry_failed")
     require(resume in RESUME, "resume", resume, f"one of {', '.join(RESUME)}")
     return str(resume)

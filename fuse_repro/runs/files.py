@@ -48,7 +48,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def parse_records(path: Path) -> tuple[list[dict], int]:
-    """Records, and the length in bytes of the part of the file that holds them."""
+    """Records, and the length in bytes of the part of the file that holds them.
+
+    Raises:
+        UsageError: a file that cannot be read, or is damaged before its last line.
+    """
     try:
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     except OSError as err:
@@ -79,7 +83,11 @@ def last_of_each(records: list[dict]) -> list[dict]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError within into a UsageError about writing `path`."""
+    """Turn an OSError within into a UsageError about writing `path`.
+
+    Raises:
+        UsageError: in place of an OSError.
+    """
     try:
         yield
     except OSError as err:

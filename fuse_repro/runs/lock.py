@@ -1,7 +1,7 @@
 """The lock of a run directory: no two processes write one run.
 
-It is held on records.jsonl, which is never replaced, so that it leaves nothing behind. A process holds it once, however
-often it opens the run.
+The lock is held on records.jsonl, which is never replaced, so it leaves nothing behind. A process holds it
+once, however often it opens the run.
 """
 
 from pathlib import Path

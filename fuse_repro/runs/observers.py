@@ -8,7 +8,7 @@ from fuse_repro.errors import first_line
 
 
 class Observer(Protocol):
-    """Told in this order: opened, then record and series as they come, then finished or failed, then close."""
+    """Who is told of a run, in this order: opened, record and series as they come, finished or failed, close."""
 
     def opened(self, manifest: Mapping[str, Any]) -> None:
         """The run directory is ready; it may hold records of an earlier start already."""

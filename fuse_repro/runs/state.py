@@ -12,9 +12,14 @@ DONE, FAILED, RUNNING, INTERRUPTED, NEW = "done", "failed", "running", "interrup
 
 @dataclass(frozen=True)
 class RunState:
-    """`state` is one of new, running, interrupted, failed, done; `error` is one line.
+    """How far a run is.
 
     A run that says it is running while no process holds its lock was killed: it is interrupted.
+
+    Attributes:
+        state: new, running, interrupted, failed or done.
+        error: one line, or None.
+        updated: ISO time in UTC of the last change of the status, or None.
     """
 
     state: str
@@ -23,7 +28,11 @@ class RunState:
 
 
 def run_state(path: Path) -> RunState:
-    """The state of the run in `path`. Raises UsageError if status.json is damaged."""
+    """The state of the run in `path`.
+
+    Raises:
+        UsageError: if status.json is damaged.
+    """
     if not (path / STATUS).exists():
         return RunState(NEW)
     status = read_json(path / STATUS)
@@ -41,8 +50,12 @@ def failed_records(path: Path) -> int:
 def wanted(path: Path, resume: str) -> bool:
     """Whether the run in `path` is to be entered again under this policy.
 
-    `skip_done` leaves runs that ended, well or not; `retry_failed` enters those again that failed, as a whole or
-    in some of their items; `all` enters every one. A run that another process works on is never entered.
+    A run that another process works on is never entered.
+
+    Args:
+        path: the run directory.
+        resume: "skip_done" leaves runs that ended, well or not; "retry_failed" enters those again that
+            failed, as a whole or in some of their items; "all" enters every one.
     """
     state = run_state(path).state
     if state == RUNNING:
@@ -57,8 +70,13 @@ def wanted(path: Path, resume: str) -> bool:
 def mark_killed(path: Path, reason: str, trace: str | None = None, interrupted: bool = False) -> None:
     """Write the status "failed" for a run whose process died without a word.
 
-    One that said how it ended, or is at work in another process, is left alone; one that said it was
-    `interrupted` is marked only if that is true.
+    A run that said how it ended, or is at work in another process, is left alone.
+
+    Args:
+        path: the run directory.
+        reason: one line.
+        trace: the traceback, where there is one.
+        interrupted: whether to mark a run that said it was interrupted, too.
     """
     said = read_json(path / STATUS).get("state") if (path / STATUS).exists() else NEW
     silent = said in (NEW, RUNNING) or (interrupted and said == INTERRUPTED)

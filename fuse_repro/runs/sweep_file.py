@@ -66,7 +66,11 @@ class Sweep:
     points: dict[str, Point] = field(default_factory=dict)
 
     def add(self, points: Iterable[Point]) -> None:
-        """Write these points to sweep.json, too. Raises UsageError if it cannot be written."""
+        """Write these points to sweep.json, too.
+
+        Raises:
+            UsageError: if the file cannot be written.
+        """
         before = set(self.points)
         for point in points:
             self.points.setdefault(point.id, point)

@@ -1,7 +1,8 @@
 """A lock on a file: one holder at a time, in all processes and threads.
 
-The kernel holds it (flock), so it ends with its process, however that ends. The file itself may stay: alone it blocks
-nobody. Where there are no such locks (Windows, some network file systems) none is taken, and nobody waits.
+The kernel holds it (flock), so it ends with its process, however that ends. The file itself may stay: alone
+it blocks nobody. Where there are no such locks (Windows, some network file systems) none is taken, and nobody
+waits.
 """
 
 import contextlib
@@ -35,10 +36,10 @@ class FileLock:
         """Take the lock, which this holder must not have yet.
 
         Args:
-            patience_s: how long to wait for it; None: until it is free.
+            patience_s: how long to wait for it, in seconds; None waits until it is free.
 
         Raises:
-            Held: somebody else has it still.
+            Held: somebody else still has it.
             OSError: the file cannot be written.
         """
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)

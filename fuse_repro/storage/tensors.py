@@ -31,7 +31,11 @@ def cache_path(cache_dir: Path, inputs: Mapping[str, Any]) -> Path:
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], inputs: Mapping[str, Any]) -> None:
-    """Write `tensors` and what they were fitted from; the file appears whole or not at all."""
+    """Write `tensors` and what they were fitted from; the file appears whole or not at all.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +54,11 @@ def save(path: Path, tensors: Mapping[str, Tensor], inputs: Mapping[str, Any]) -
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save` wrote: tensors and inputs. Raises UsageError for a missing or damaged file."""
+    """Read what `save` wrote: tensors and inputs.
+
+    Raises:
+        UsageError: a missing or damaged file.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             inputs = json.loads((file.metadata() or {})["inputs"])

@@ -26,7 +26,10 @@ PATIENCE_S = 1.0  # before a wait is said
 class WeightsEntry:
     """A folder of weight and tokenizer files.
 
-    `files` maps each file's name, relative to `directory`, to its sha256; `source` says where they came from.
+    Attributes:
+        directory: the folder.
+        files: each file's name, relative to `directory` -> its sha256.
+        source: where the files came from, in words.
     """
 
     directory: Path
@@ -48,8 +51,14 @@ def cached(
 ) -> WeightsEntry:
     """The cached folder of `spec`, made by `build(empty_folder)` unless a trusted one is there.
 
-    `spec` must hold, JSON-serialisable, everything that decides the contents: it is hashed into the folder's
-    name, after `label`. A complete folder is used even where the cache cannot be written.
+    A complete folder is used even where the cache cannot be written.
+
+    Args:
+        cache_dir: see `cache_folder`.
+        label: the beginning of the folder's name.
+        spec: JSON-serialisable; everything that decides the contents. Its hash ends the folder's name.
+        source: where the files come from, for the entry.
+        build: writes the contents into an empty folder.
 
     Raises:
         UsageError: the cache folder cannot be written, or whatever `build` raises.

@@ -73,7 +73,7 @@ FORMATS: dict[str, Callable[[Path], None]] = {
 
 
 def _make_readable(folder: Path) -> None:
-    """safetensors writes files that only their owner can read; a cache may be shared."""
+    """Let everybody read the safetensors files, which are written for their owner alone; a cache may be shared."""
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)
 

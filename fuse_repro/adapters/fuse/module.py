@@ -49,7 +49,8 @@ class FuseAdapterModule(EmbeddingMap):
         settings: FuseSettings,
         inputs: Mapping[str, Any] | None = None,
     ) -> None:
-        """
+        """Keep the maps as buffers; `fit` is the usual way to an adapter.
+
         Args:
             source: the model that gradients are carried back to.
             target: the model that they come from.
@@ -86,12 +87,12 @@ class FuseAdapterModule(EmbeddingMap):
         seed: int = 0,
         dtype: str = "float64",
     ) -> Self:
-        """Fit on the embeddings of `words` in both models; FuseSettings says what the settings are.
+        """Fit on the embeddings of `words` in both models, or find the maps in `cache_dir`.
 
-        With `cache_dir` the maps are kept there and found again.
+        The settings are the fields of `FuseSettings`, which says what they are.
 
         Raises:
-            UsageError: a setting out of range, and no word that can be used.
+            UsageError: a setting out of range, or no word that can be used.
         """
         settings = FuseSettings(
             max_tokens=max_tokens,
@@ -136,12 +137,12 @@ class FuseAdapterModule(EmbeddingMap):
 
         Args:
             path: the file.
-            source: the model that it was fitted for.
-            target: as well.
+            source: the source model that it was fitted for.
+            target: the target model that it was fitted for.
             settings: how the maps are to be used; None takes the defaults with the settings of the fit.
 
         Raises:
-            UsageError: no such file, a damaged one, or one that was fitted for other weights than these.
+            UsageError: no such file, a damaged file, or one that was fitted for other weights than these.
         """
         tensors, inputs = store.load(path)
         for role, model in (("source", source), ("target", target)):
@@ -160,7 +161,12 @@ class FuseAdapterModule(EmbeddingMap):
         return self.get_buffer(_buffer_name(key))
 
     def transfer(self, prompt: Tensor) -> Tensor:
-        """Soft prompt [m, d_s] -> [m, d_t], every vector taken as a word of one token."""
+        """Soft prompt [m, d_s] -> [m, d_t], every vector taken as a word of one token.
+
+        Raises:
+            UsageError: no map for words of one token, or a prompt of another shape or with NaN or infinite
+                values.
+        """
         key: Key | None = next((key for key in ((1, 1), (1,)) if key in self.keys), None)
         if key is None:
             raise UsageError(
@@ -184,8 +190,9 @@ class FuseAdapterModule(EmbeddingMap):
     def _as_used(self, word: WordPair, target_length: int) -> WordPair:
         """The tokens between which a word's gradient is pulled.
 
-        The published code never moves on from the first target tokens. Maps fitted on cut words know nothing of the
-        source tokens beyond a word's target count, which get no gradient, unless maps are looked up by source count.
+        The published code never moves on from the first target tokens. Maps fitted on cut words know nothing
+        of the source tokens beyond a word's target count, which get no gradient, unless maps are looked up by
+        source count.
         """
         compat = self.settings.compat
         if "first_token_gradient" in compat:
@@ -239,7 +246,11 @@ def _as_fitted(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_shared(source: FrozenModel, target: FrozenModel, settings: FuseSettings) -> bool:
-    """Whether the shared-tokenizer case applies. Raises UsageError where it is asked for and cannot be."""
+    """Whether the shared-tokenizer case applies.
+
+    Raises:
+        UsageError: it is asked for, and the two tokenizers differ.
+    """
     same = same_tokenizer(source.tokenizer, target.tokenizer)
     if settings.shared_tokenizer and not same:
         raise UsageError(

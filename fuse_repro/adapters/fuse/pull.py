@@ -1,9 +1,9 @@
 """The circulant arithmetic of one word's map, and its use on a batch of words.
 
-For a word of s source and t target tokens and a map T of depth n >= max(s, t), the t-product
-E_t = E_s * T reads E_t[b] = sum_a E_s[a] T[(b - a) mod n], so its vector-Jacobian product, the t-product with the
-t-transpose of T, is G_s[a] = sum_b G_t[b] T[(b - a) mod n]^T: s * t small matrix products and no
-Fourier transform (FUSE, section 4.2: "the sum of m^2 matrix multiplications").
+For a word of s source and t target tokens and a map T of depth n >= max(s, t), the t-product E_t = E_s * T
+reads E_t[b] = sum_a E_s[a] T[(b - a) mod n], so its vector-Jacobian product, the t-product with the
+t-transpose of T, is G_s[a] = sum_b G_t[b] T[(b - a) mod n]^T: s * t small matrix products and no Fourier
+transform (FUSE, section 4.2: "the sum of m^2 matrix multiplications").
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,13 @@ def pull_words(
 ) -> None:
     """Pull the target gradients of `words`, all through one map, and write them into `result`.
 
-    gradient: [B, S_t, d_t]; result: [B, S_s, d_s]; tensor_map: [d_s, d_t, n] with n at least the token
-    counts of every word. `permute_only` transposes each face but leaves their order, which is not the
-    t-transpose: kept for comparison with the published code.
+    Args:
+        gradient: by the target's embeddings, [B, S_t, d_t].
+        result: [B, S_s, d_s], written in place at the words' source tokens.
+        words: which tokens belong together.
+        tensor_map: [d_s, d_t, n], with n at least the token counts of every word.
+        permute_only: transpose each face but leave their order, which is not the t-transpose; kept for
+            comparison with the published code.
     """
     depth = tensor_map.shape[-1]
     sign = -1 if permute_only else 1
@@ -53,11 +57,12 @@ def random_tensor_map(sizes: tuple[int, int], depth: int, std: float, seed: int)
 class RandomMaps:
     """The random maps of one scale and seed, each drawn once for every depth, device and dtype.
 
-    They are no part of a module's state: whoever has the seed has them.
+    They are no part of a module's state, since the seed gives them again.
     """
 
     def __init__(self, sizes: tuple[int, int], std: float, seed: int) -> None:
-        """
+        """Draw nothing yet.
+
         Args:
             sizes: (d_s, d_t).
             std: of the entries.

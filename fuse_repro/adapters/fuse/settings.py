@@ -21,18 +21,20 @@ class FuseSettings:
 
     Attributes:
         max_tokens: the paper's `l`, the most tokens of a word that the maps are fitted for.
-        words_per_length: words per map, drawn with `seed` (selection="random") or the corpus's first ("frequent").
+        words_per_length: words per map, drawn with `seed` (selection="random") or the corpus's first
+            ("frequent").
         selection: "random" or "frequent".
-        group_by: one map per "target" token count (paper) or per "pair" of source and target counts. Pairs that no
-            word of the corpus has take a map by target count, fitted besides.
+        group_by: one map per "target" token count (paper) or per "pair" of source and target counts. Pairs
+            that no word of the corpus has take a map by target count, fitted besides.
         ridge: 0 is the pseudoinverse (paper); otherwise relative to the mean diagonal of V^T * V.
-        beyond: the map of longer words: "random" (paper; seeded, as large as the longest fitted map) or "zero".
+        beyond: the map of longer words: "random" (paper; seeded, as large as the longest fitted map) or
+            "zero".
         shared_tokenizer: one map per token over the whole vocabulary (paper, section 3.2); null finds out.
-        compat: "paper", or () for short; "released" stands for all of RELEASED, the behaviours of the published code:
-            permute (faces transposed, not reversed), first_token_gradient (every word gets the gradient of
-            the first tokens), source_count_lookup (maps fitted by target count, looked up by source
-            count), lowercase_words (fit words in lower case, without their leading space), truncate_source (fit
-            words have no more source than target tokens: the rest is cut off).
+        compat: "paper", or () for short; "released" stands for all of RELEASED, the behaviours of the
+            published code: permute (faces transposed, not reversed), first_token_gradient (every word gets
+            the gradient of the first tokens), source_count_lookup (maps fitted by target count, looked up by
+            source count), lowercase_words (fit words in lower case, without their leading space),
+            truncate_source (fit words have no more source than target tokens: the rest is cut off).
         seed: of every random choice.
         dtype: precision of the fit, "float64" or "float32".
     """

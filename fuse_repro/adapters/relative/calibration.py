@@ -32,12 +32,13 @@ class CalibrationRow:
 
     Attributes:
         k: as in RelativeSettings; None is all anchors.
-        ridge: as there.
-        centre: as there.
-        whiten: as there.
+        ridge: as in RelativeSettings.
+        centre: as in RelativeSettings.
+        whiten: as in RelativeSettings.
         recall: share of held-out anchors whose own token is nearest to where they arrive, in [0, 1].
         cosine: mean cosine between where an anchor arrives and its own token, as `arrival` gives it.
-        length: the multiple of their lengths at which they come closest to their own tokens, by least squares.
+        length: the multiple of their lengths at which they come closest to their own tokens, by least
+            squares.
     """
 
     k: int | None
@@ -52,8 +53,17 @@ class CalibrationRow:
 def arrival(arrived: Tensor, own: Tensor, others: Tensor) -> tuple[float, float]:
     """Recall@1 and mean cosine of held-out tokens [n, d] that should arrive at `own` [n, d].
 
-    The nearest of `own` and `others` [K, d] counts, by the cosine as seen from their mean: from zero, all
-    tokens lie in nearly one direction, and a map that only finds that direction would look good.
+    The cosine is taken as seen from the mean of `own` and `others`. From zero, all tokens lie in nearly one
+    direction, and a map that only finds that direction would look good.
+
+    Args:
+        arrived: [n, d], where the held-out tokens arrive.
+        own: [n, d], where they should.
+        others: [K, d], further tokens that may be nearest.
+
+    Returns:
+        The share of tokens whose own token is the nearest of `own` and `others`, in [0, 1]; and the mean
+        cosine to it.
     """
     tokens = torch.cat([own, others]).to(arrived)
     mean = tokens.mean(0)
@@ -78,14 +88,14 @@ def calibrate(
     The cosine comes first since recall only asks which token is nearest: a setting can find nearly all tokens
     and still stay far from every one of them, where a language model reads something else.
 
-    Some anchors are left out, and their source embeddings, with noise, are transferred by the closed form as if they
-    were prompts. A source that is the target itself gets no noise: what stands off its words there means the same
-    here. Uses no labels and neither prompts nor data of any task.
+    Some anchors are left out, and their source embeddings, with noise, are transferred by the closed form as
+    if they were prompts. A source that is the target itself gets no noise: a vector off its words means the
+    same in both. Uses no labels and neither prompts nor data of any task.
 
     Args:
         sources: the models whose prompts are to be moved.
-        target: where to.
-        anchors: of all of them, the target last.
+        target: the model that they are moved to.
+        anchors: of all these models, the target last.
         weights: of the sources in eq. 7; None is 1 for all.
         holdout: how many anchors are left out.
         holdout_noise: on their source embeddings, in standard deviations of the source's embedding values.
@@ -175,7 +185,16 @@ def _noises(sources: Sequence[FrozenModel], target: FrozenModel, noise: float) -
 def _measure(
     pairs: Sequence[tuple[Tensor, Tensor]], frame: tuple[bool, bool], weights: Sequence[float]
 ) -> Iterator[CalibrationRow]:
-    """The grid for one frame; `pairs` are (kept, held-out) embeddings per model, the target last."""
+    """Measure every setting of the grid for one frame.
+
+    Args:
+        pairs: (kept, held-out) embeddings of every model, the target last.
+        frame: (centre, whiten).
+        weights: of the sources in eq. 7.
+
+    Yields:
+        One row per setting.
+    """
     spaces = [anchor_space(known, *frame, torch.float32) for known, _ in pairs]
     names = [str(place) for place in range(len(pairs) - 1)]
     parts = zip(names, pairs, spaces, strict=False)

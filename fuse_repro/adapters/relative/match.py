@@ -23,11 +23,12 @@ Score = Callable[[Tensor], float]
 class MatchProblem:
     """What the target prompt has to look like from the target's anchors.
 
-    references: source name -> [m, K], the source prompt's cosines to its anchors.
-    weights: source name -> weight in eq. 7.
-    space: the target's anchors.
-    mask: bool [m, K], the anchors that count. One mask serves all sources: the k anchors with the highest
-        weighted sum of unit representations; for one source these are its highest cosines (A.1).
+    Attributes:
+        references: source name -> [m, K], the source prompt's cosines to its anchors.
+        weights: source name -> weight in eq. 7.
+        space: the target's anchors.
+        mask: bool [m, K], the anchors that count. One mask serves all sources: the k anchors with the highest
+            weighted sum of unit representations; for one source these are its highest cosines (A.1).
     """
 
     references: dict[str, Tensor]
@@ -78,7 +79,14 @@ def weighted_sum(relative: dict[str, Tensor], weights: dict[str, float]) -> Tens
 
 @dataclass(frozen=True)
 class Solution:
-    """vectors: [m, d_t] in the target's space; for the rest see TransferResult."""
+    """What a solver found.
+
+    Attributes:
+        vectors: [m, d_t], in the target's space.
+        curve: as in TransferResult.
+        step: as in TransferResult.
+        scores: as in TransferResult.
+    """
 
     vectors: Tensor
     curve: Tensor
@@ -110,20 +118,22 @@ def solve_adam(
 ) -> Solution:
     """The paper's search: gradient descent on whatever the objective holds, from random vectors.
 
-    Variables start as Xavier's initialisation draws them, as in the published code, and are scaled to the spread of
-    the target's embeddings. So a step of the same `lr` turns a vector as far in every model; cosines do not see scale.
+    Variables start as Xavier's initialisation draws them, as in the published code, and are scaled to the
+    spread of the target's embeddings. So a step of the same `lr` turns a vector as far in every model;
+    cosines do not see scale.
 
     Args:
         problem: what is matched.
         objective: what is minimised, of the problem's batch.
-        statistics: mean and standard deviation of the target's embedding values, for the scale and for eq. 6 in the
-            loop.
+        statistics: mean and standard deviation of the target's embedding values, for the scale and for eq. 6
+            in the loop.
         finish: turns vectors [m, d_t] into the prompt that `score` is given.
         score: rates such a prompt, higher is better; called every `check_every` steps and at the end.
         steps: of Adam.
         lr: of Adam, for variables of Xavier's spread, sqrt(2 / (m + d_t)).
         rescaled: apply eq. 6 within the loop.
-        select: which step is returned, "last", "matching_loss" (the lowest objective) or "dev" (the highest score).
+        select: which step is returned, "last", "matching_loss" (the lowest objective) or "dev" (the highest
+            score).
         check_every: steps between two scores.
         seed: all that the start depends on.
     """

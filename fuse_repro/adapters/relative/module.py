@@ -45,7 +45,8 @@ class TransferResult:
 
     Attributes:
         prompt: [m, d_t].
-        matching_loss: [m], the weighted sum of the sources' cosine distances, before eq. 6 is applied afterwards.
+        matching_loss: [m], the weighted sum of the sources' cosine distances, before eq. 6 is applied
+            afterwards.
         terms: source name -> [m], the distance to that source.
         curve: mean matching loss before every step of Adam and after the last; empty for the closed form.
         step: the step of Adam that was chosen, or None.
@@ -68,7 +69,8 @@ class RelativePromptTransfer(EmbeddingMap):
 
     Only directions are matched, so lengths are set apart: in the anchors' frame, a row is as long as it was
     in the source's (the weighted mean over sources), in units of the anchors' mean length there and times
-    `length`. Eq. 6, where it is applied, comes on top; with rescale="off" a prompt goes to its own model unchanged.
+    `length`. Eq. 6, where it is applied, comes on top; with rescale="off" a prompt goes to its own model
+    unchanged.
 
     The anchors' directions and frames are buffers, in float64.
 
@@ -90,10 +92,17 @@ class RelativePromptTransfer(EmbeddingMap):
         settings: RelativeSettings,
         calibration: Sequence[CalibrationRow] = (),
     ) -> None:
-        """See the attributes.
+        """Check the settings against the models, and keep the anchors' directions and frames as buffers.
+
+        Args:
+            sources: the models whose prompts are moved.
+            target: the model that they are moved to.
+            anchors: the words that all models share, the target's ids last.
+            settings: what is done with them.
+            calibration: what the settings were chosen from, best first; empty without a calibration.
 
         Raises:
-            UsageError: k above the number of anchors, and weights that do not fit the sources.
+            UsageError: k above the number of anchors, or weights that do not fit the sources.
         """
         require(len(sources) >= 1, "sources", list(sources), "at least one source model")
         super().__init__(sources[0], target)
@@ -152,13 +161,15 @@ class RelativePromptTransfer(EmbeddingMap):
     ) -> Self:
         """Describe the models by the anchors that they share; calibrate, where asked to.
 
-        `source` is one model, or any number of them in a sequence. `words` are not used, since the anchors come from
-        the vocabularies; `given` anchors, their target ids last, are taken instead of choosing some. The table of a
-        calibration is kept in `cache_dir` and found again. AnchorSettings and RelativeSettings say what the settings
-        are, and PAPER holds those of the paper that differ from the defaults.
+        `source` is one model, or any number of them in a sequence. `words` are not used, since the anchors
+        come from the vocabularies. `given` anchors, their target ids last, are taken instead of choosing
+        some. The table of a calibration is kept in `cache_dir` and found again. The other settings are the
+        fields of AnchorSettings and RelativeSettings, which say what they are; PAPER holds those of the paper
+        that differ from the defaults.
 
         Raises:
-            UsageError: settings out of range, and models that share fewer anchors than are asked for, or than k.
+            UsageError: settings out of range, or models that share fewer anchors than are asked for, or than
+                k.
         """
         choice = AnchorSettings(anchors, anchor_selection, exclude, seed)
         settings = RelativeSettings(
@@ -220,7 +231,13 @@ class RelativePromptTransfer(EmbeddingMap):
         return self.transfer_all([prompt])
 
     def transfer_all(self, prompts: Sequence[Tensor]) -> Tensor:
-        """One prompt [m, d] per source, in their order -> [m, d_t]; that order does not change a bit of it."""
+        """One prompt [m, d] per source, in their order -> [m, d_t].
+
+        The order of the sources does not change a bit of the result.
+
+        Raises:
+            UsageError: see `solve`.
+        """
         return self.solve(prompts).prompt
 
     def solve(
@@ -233,15 +250,16 @@ class RelativePromptTransfer(EmbeddingMap):
 
         Args:
             prompts: one [m, d] per source, in their order.
-            score: rates a target prompt on labelled dev data, higher is better. With select="dev" it chooses among
-                Adam's steps; otherwise its values are only recorded.
-            objective: what is minimised: a match of every source, and with solver="adam" any further terms of soft
-                prompts. None is eq. 7 with this map's `weights`. Where there are further terms, a row keeps the length
-                that the search has found.
+            score: rates a target prompt on labelled dev data, higher is better. With select="dev" it chooses
+                among Adam's steps; otherwise its values are only recorded.
+            objective: what is minimised: a match of every source, and with solver="adam" any further terms of
+                soft prompts. None is eq. 7 with this map's `weights`. Where there are further terms, a row
+                keeps the length that the search has found.
 
         Raises:
-            UsageError: prompts that do not fit the sources, of unequal m or with NaN; select="dev" without a score;
-                an objective without a match of every source, or one that the closed form cannot solve.
+            UsageError: prompts that do not fit the sources, of unequal m or with NaN; select="dev" without a
+                score; an objective without a match of every source; or an objective that the closed form
+                cannot solve.
         """
         check_prompts(prompts, self.sources)
         if self.settings.select == "dev" and score is None:
@@ -282,9 +300,12 @@ class RelativePromptTransfer(EmbeddingMap):
     def weight(self) -> Tensor:
         """[d_s, d_t], float32: the linear map that the closed form is for a single source and no mask.
 
-        length * (length_t / length_s) D_s^T D_t (D_t^T D_t + ridge)^-1 with the anchors' unit directions D, between
-        the frames: as `transfer`, but a row is not brought back to its length, which would not be linear. The
-        mask is left out since it depends on the prompt. Raises UsageError for several sources.
+        length * (length_t / length_s) D_s^T D_t (D_t^T D_t + ridge)^-1 with the anchors' unit directions D,
+        between the frames: as `transfer`, but a row is not brought back to its length, which would not be
+        linear. The mask is left out since it depends on the prompt.
+
+        Raises:
+            UsageError: several sources.
         """
         require(
             len(self.sources) == 1, "sources", len(self.sources), "a gradient goes back to one source only"
@@ -302,7 +323,9 @@ class RelativePromptTransfer(EmbeddingMap):
     ) -> tuple[MatchProblem, Tensor]:
         """The matching problem, and how long each target row should be in its frame, [m, 1].
 
-        `prompts` are, by the name of their match, the place of a source and its prompt, in the order of the sums.
+        Args:
+            prompts: name of the match -> place of the source and its prompt [m, d], in the order of the sums.
+            weights: name of the match -> weight in eq. 7.
         """
         references, lengths = {}, []
         for name, (place, given) in prompts.items():

@@ -18,8 +18,8 @@ class RelativeMatchTerm(nn.Module):
     Args:
         name: of the term; the batch has the source's relative representation under it.
         encoder: the source model; None where the term is used without models.
-        adapter: the fitted RelativePromptTransfer, for the interface that all terms share; what it knows of the
-            anchors comes with the batch.
+        adapter: the fitted RelativePromptTransfer, for the interface that all terms share; what it knows of
+            the anchors comes with the batch.
     """
 
     def __init__(
@@ -35,11 +35,19 @@ class RelativeMatchTerm(nn.Module):
         return self._models[0]
 
     def forward(self, batch: SoftPromptBatch) -> Tensor:
-        """[B] cosine distances. Raises UsageError where the batch has other vectors or anchors, or no source."""
+        """[B] cosine distances.
+
+        Raises:
+            UsageError: a batch of other vectors or anchors, or without this source.
+        """
         return self.rows(batch).mean(1)
 
     def rows(self, batch: SoftPromptBatch) -> Tensor:
-        """The distance of every vector: [B, m]."""
+        """The distance of every vector: [B, m].
+
+        Raises:
+            UsageError: a batch of other vectors or anchors, or without this source.
+        """
         reference, mask, encoding = batch.references.get(self.name), batch.mask, batch.encoding
         if reference is None or mask is None or encoding is None:
             raise UsageError(

@@ -20,26 +20,28 @@ class RelativeSettings:
 
     Attributes:
         k: of every prompt row, the cosines to its k most similar anchors count (paper: 8192); null is all.
-        centre: see the anchors from their mean, which holds the direction that all embeddings share (paper: no).
-        whiten: equalise the anchors' spread over all directions, so that cosines outlive not only a rotation but any
-            linear change of the space (paper: no).
+        centre: see the anchors from their mean, which holds the direction that all embeddings share (paper:
+            no).
+        whiten: equalise the anchors' spread over all directions, so that cosines outlive not only a rotation
+            but any linear change of the space (paper: no).
         add_mean: with `centre`, put the found prompt back around the target anchors' mean.
-        length: how long rows are in the target's frame, as a multiple of how long they were in the source's (paper:
-            1, or whatever eq. 6 makes of it). Below 1, they go back towards the centre as in least squares.
+        length: how long rows are in the target's frame, as a multiple of how long they were in the source's
+            (paper: 1, or whatever eq. 6 makes of it). Below 1, they go back towards the centre as in least
+            squares.
         ridge: of the closed form, relative to the mean diagonal of A^T A; 0 is the exact optimum (paper).
         solver: "closed_form" or "adam" (paper: random start, `steps` steps of `lr`).
         steps: of Adam.
         lr: of Adam.
         rescale: eq. 6 "after" the search (paper), "in_loop" (the published code; Adam only), or "off".
-        select: which of Adam's steps is returned: "last", the lowest "matching_loss" (needs no labels), or the
-            best on labelled "dev" data, scored by the caller (the published code).
+        select: which of Adam's steps is returned: "last", the lowest "matching_loss" (needs no labels), or
+            the best on labelled "dev" data, scored by the caller (the published code).
         check_every: steps between two calls of the caller's score (published code: 50).
         weights: of the sources in eq. 7, one each; null is 1 for all (paper).
         calibrate: choose k, centre, whiten, ridge and length by held-out anchors instead; see `calibrate`.
         holdout: anchors held out for that.
-        holdout_noise: normal noise on them, in standard deviations of the source's embedding values: tuned prompts
-            are no words. Those tuned from words at a low rate end at 0.2 to 0.25 from the nearest one. None on a
-            source that is the target itself.
+        holdout_noise: normal noise on them, in standard deviations of the source's embedding values: tuned
+            prompts are no words. Those tuned from words at a low rate end at 0.2 to 0.25 from the nearest
+            one. A source that is the target itself gets no noise.
         seed: of every random choice.
     """
 

@@ -33,10 +33,12 @@ class AnchorSpace:
 
     A vector v of the model is (v - centre) `inward` in the frame; u of the frame is u `outward` + centre.
 
-    directions: [K, d], the anchors in the frame, as unit vectors.
-    centre: [d]; zero where the anchors are not centred, as in the paper.
-    inward, outward: [d, d], the whitening and its inverse; None is no change, as in the paper.
-    length: mean length of the anchors in the frame.
+    Attributes:
+        directions: [K, d], the anchors in the frame, as unit vectors.
+        centre: [d]; zero where the anchors are not centred, as in the paper.
+        inward: [d, d], the whitening; None is no change, as in the paper.
+        outward: [d, d], its inverse; None with `inward`.
+        length: mean length of the anchors in the frame.
     """
 
     directions: Tensor
@@ -68,6 +70,12 @@ def anchor_space(
 
     Whitened anchors spread alike in all directions. Cosines are then kept by every invertible linear change
     of the space, and not by rotations only. Directions in which no anchor lies are lost.
+
+    Args:
+        embeddings: [K, d].
+        centre: whether to look at the anchors from their mean.
+        whiten: whether to equalise their spread over all directions.
+        dtype: of the space; it is computed in float64.
     """
     embeddings = embeddings.double()
     middle = embeddings.mean(0) if centre else embeddings.new_zeros(embeddings.shape[1])
@@ -92,7 +100,7 @@ def encode(prompt: Tensor, space: AnchorSpace) -> Tensor:
 
 
 def top_mask(scores: Tensor, k: int | None) -> Tensor:
-    """Where the k highest scores of every row are: bool, shaped as `scores` [m, K] (A.1). None keeps all."""
+    """Where the k highest scores of every row are: bool, shaped as `scores` [m, K] (A.1). A k of None keeps all."""
     if k is None or k >= scores.shape[1]:
         return torch.ones_like(scores, dtype=torch.bool)
     mask = torch.zeros_like(scores, dtype=torch.bool)
@@ -104,6 +112,12 @@ def closed_form(relative: Tensor, mask: Tensor, space: AnchorSpace, ridges: Sequ
 
     Rows are solved one by one, each with the Gram matrix of the anchors that its mask keeps; a ridge is
     relative to the mean diagonal of that matrix, and 0 is the pseudoinverse.
+
+    Args:
+        relative: the source prompt's cosines, [m, K].
+        mask: bool [m, K], the anchors that count.
+        space: the target's anchors.
+        ridges: one solution for each.
     """
     right = (relative * mask) @ space.directions
     solved = right.new_empty(len(ridges), *right.shape)
@@ -121,10 +135,17 @@ def closed_form(relative: Tensor, mask: Tensor, space: AnchorSpace, ridges: Sequ
 def _solve_masked(
     right: Tensor, mask: Tensor, directions: Tensor, ridges: Sequence[float], out: Tensor
 ) -> None:
-    """(A^T A + ridge)^-1 right for a few rows [m, d], each with the anchors A its mask [m, K] keeps; into `out`.
+    """(A^T A + ridge)^-1 right for a few rows, each with the anchors A that its mask keeps; written into `out`.
 
-    The Gram matrices, which are nearly all of the work, are made in single precision, and the solutions
-    brought to double precision by iterative refinement; where that does not converge, all is done in double.
+    The Gram matrices are nearly all of the work and are made in single precision. Iterative refinement brings
+    the solutions to double precision. Where it does not converge, all is done in double.
+
+    Args:
+        right: [m, d].
+        mask: bool [m, K].
+        directions: [K, d], the anchors' unit vectors.
+        ridges: one solution for each.
+        out: [ridges, m, d].
     """
     kept = mask.any(0)
     if not kept.all():
