@@ -4,16 +4,16 @@ from fuse_repro.sweeps import grid, local, optuna_search, slurm
 
 
 class LocalLauncher(local.LocalLauncher):
-    """hydra/launcher=local"""
+    """hydra/launcher=local."""
 
 
 class SlurmLauncher(slurm.SlurmLauncher):
-    """hydra/launcher=slurm"""
+    """hydra/launcher=slurm."""
 
 
 class GridSweeper(grid.GridSweeper):
-    """hydra/sweeper=grid"""
+    """hydra/sweeper=grid."""
 
 
 class OptunaSweeper(optuna_search.OptunaSweeper):
-    """hydra/sweeper=optuna"""
+    """hydra/sweeper=optuna."""
