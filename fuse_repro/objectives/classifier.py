@@ -68,5 +68,5 @@ class ClassifierTerm(nn.Module):
         return word_table(source, self.classifier.word_encoder, cache_dir, ids)
 
     def word_estimates(self, batch: PromptBatch, table: WordTable, context: bool) -> Tensor:
-        """[B, n]: the term for every prompt followed by every token of the table, without a forward pass of each."""
+        """[B, n]: the term for every prompt followed by every token of the table, without a pass of each."""
         return -self.classifier.word_log_probs(batch.texts, table.embeddings, context)[..., self._column]

@@ -78,7 +78,7 @@ class EmbeddingMatchTerm(nn.Module):
         return word_table(source, self.encoder, cache_dir, ids)
 
     def word_estimates(self, batch: PromptBatch, table: WordTable, context: bool) -> Tensor:
-        """[B, n]: the term for every prompt followed by every token of the table, without a forward pass of each.
+        """[B, n]: the term for every prompt followed by every token of the table, without a pass of each.
 
         Args:
             batch: the B prompts.

@@ -88,7 +88,7 @@ class SecondaryFluencyTerm(nn.Module):
     def word_table(
         self, source: FrozenModel, cache_dir: Path | None = None, ids: Sequence[int] | None = None
     ) -> PieceTable:
-        """What `word_estimates` needs to know of the source's tokens, of all or of `ids`; nothing is kept on disk."""
+        """What `word_estimates` needs to know of all the source's tokens or of `ids`; not kept on disk."""
         tokens = range(source.tokenizer.vocab_size) if ids is None else ids
         pieces = token_pieces(source.tokenizer, self.lm.tokenizer, tokens)
         first, counts = zip(*((piece[0], len(piece)) if piece else (0, 1) for piece in pieces), strict=True)
@@ -96,7 +96,7 @@ class SecondaryFluencyTerm(nn.Module):
 
     @torch.no_grad()
     def word_estimates(self, batch: PromptBatch, table: PieceTable, context: bool) -> Tensor:
-        """[B, n]: the term for every prompt followed by every token of the table, from one forward pass per prompt.
+        """[B, n]: the term for every prompt followed by every token of the table, by one pass per prompt.
 
         The first piece of a token has its own probability; later pieces add a constant. Without context,
         every token follows a neutral word instead of the prompt.

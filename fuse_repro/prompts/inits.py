@@ -10,7 +10,7 @@ from fuse_repro.models.base import FrozenModel
 
 
 def normal_init(lm: FrozenModel, m: int, generator: torch.Generator) -> Tensor:
-    """[m, d] float32 from a normal distribution with the mean and deviation of all values of the embedding table.
+    """[m, d] float32 from a normal distribution with the mean and deviation of the embedding table's values.
 
     The random baseline of the paper (section 3.3), and OptiPrompt's start.
 

@@ -56,7 +56,7 @@ class Answers:
 
 
 def single_tokens(lm: FrozenModel, words: Sequence[str]) -> dict[str, int]:
-    """Word -> token, of the words that are exactly one token of the model in running text, and no special one."""
+    """Word -> token, of the words that are one token of the model in running text, and no special one."""
     plain = [word for word in words if word.split() == [word]]
     tokens = zip(plain, lm.tokenizer.word_ids(plain), strict=True)
     special = lm.tokenizer.special_ids

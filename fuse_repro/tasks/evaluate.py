@@ -111,7 +111,7 @@ class Exam:
 
 
 class Exams:
-    """Asks one task after another; what is ready for the prompts of one task is dropped when the next one comes."""
+    """Asks one task after another; what was computed for one task is dropped when the next one comes."""
 
     def __init__(self) -> None:
         self._digest = ""
