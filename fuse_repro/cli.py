@@ -19,9 +19,13 @@ EXIT_NO_READER = 141  # what a shell reports of a program that SIGPIPE ended
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Returns the exit code: 0 done, 1 a run, all of its items or a point of a sweep failed, 2 the command was wrong,
-    3 a run is done but some of its items failed, 130 or 143 interrupted by Ctrl-C or SIGTERM, 141 whatever read the
-    output has gone, as `| head` does.
+    Args:
+        argv: the arguments after the command's name; None for those of the process.
+
+    Returns:
+        The exit code: 0 done; 1 a run, all of its items or a point of a sweep failed; 2 the command was
+        wrong; 3 a run is done but some of its items failed; 130 or 143 interrupted by Ctrl-C or SIGTERM; 141
+        the reader of the output has gone, as `| head` does.
     """
     try:
         code = _command(list(sys.argv[1:] if argv is None else argv))
@@ -38,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _drop_what_nobody_reads() -> bool:
-    """Send standard output and error to nowhere where their reader has gone; whether one of them had gone."""
+    """Send standard output and error to nowhere if their reader has gone; true if one of them had gone."""
     gone = False
     for stream in (sys.stdout, sys.stderr):
         poll = select.poll()
@@ -52,7 +56,7 @@ def _drop_what_nobody_reads() -> bool:
 
 
 def _command(arguments: Sequence[str]) -> int:
-    """Do what the arguments say; the exit code."""
+    """Do what the arguments say, and return the exit code."""
     if not arguments or "-h" in arguments or "--help" in arguments:
         from fuse_repro.help import help_text
 
@@ -70,7 +74,7 @@ def _command(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    """Compose the config, run every job of it, and say in one line what is wrong with it otherwise."""
+    """Compose the config and run every job of it; say in one line what is wrong with a bad config."""
     import hydra
     from hydra._internal.utils import get_args_parser
     from hydra.core.hydra_config import HydraConfig
@@ -126,7 +130,11 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _check_flags(flags: "Namespace") -> None:
-    """Raise UsageError for flags that do not go together; Hydra's own error is a traceback."""
+    """Refuse flags that do not go together; Hydra's own error is a traceback.
+
+    Raises:
+        UsageError: `--cfg` or `--info` with `-m`, or `--resolve` without `--cfg`.
+    """
     from fuse_repro.errors import UsageError
 
     shown = "--cfg" if flags.cfg else "--info" if flags.info is not None else None

@@ -11,7 +11,8 @@ def entries(folder: Path, experiment: str) -> list[str]:
         experiment: its name, such as `fuse/table1_coco`.
 
     Returns:
-        The entries of its own defaults list and of the experiments that it builds on; none where it is not packaged.
+        The entries of its own defaults list and of the experiments that it builds on; none where it is not
+        packaged.
     """
     from omegaconf import DictConfig, OmegaConf
 

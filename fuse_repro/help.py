@@ -94,7 +94,7 @@ def _experiment(overrides: Sequence[str]) -> str | None:
 
 
 def _unknown_key(key: str, cause: BaseException | None, folder: Path, experiment: str | None) -> str:
-    """What stands where `key` was looked for, or which experiments have such a part where this one has not."""
+    """What stands where `key` was looked for, or which experiments have the part that this one lacks."""
     node = getattr(cause, "parent_node", None)
     wrong = str(getattr(cause, "key", None) or key)
     parent = key[: key.rfind(wrong)] if node is not None else ""

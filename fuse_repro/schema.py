@@ -8,18 +8,33 @@ from typing import Any
 
 @dataclass
 class Root:
-    """name: of the experiment; part of the run directory's path.
-    seed: of every random choice.
-    output_dir: the run directory; output_root: where run directories go.
-    sweep_dir: the directory of a sweep; {id} stands for a hash of its base config and its grid.
-    resume: what an earlier start left: retry_failed tries failed runs and items again, skip_done leaves them, all
-        computes everything anew.
-    cache_dir: downloaded weights and fitted adapters; null is FUSE_REPRO_CACHE or ~/.cache/fuse_repro.
-    dtype: precision of the frozen models: float32, bfloat16 or float16.
-    models_dir: a folder with one of weights for every model, by its name; null reads each from where its config says.
-    dry_run: say what the run would cost, and run nothing.
-    dry_run_tflops: what the device is taken to compute, in 10^12 operations per second.
-    paper_cell: the paper's result that this run reproduces, as named in fuse_repro/data/paper_values.py.
+    """The values that every run has, with their types.
+
+    Attributes:
+        name: of the experiment; part of the run directory's path.
+        seed: of every random choice.
+        output_root: where run directories go.
+        output_dir: the run directory.
+        sweep_dir: the directory of a sweep; {id} stands for a hash of its base config and its grid.
+        resume: what to do with what an earlier start left: retry_failed tries failed runs and items again,
+            skip_done leaves them, all computes everything anew.
+        cache_dir: downloaded weights and fitted adapters; null is FUSE_REPRO_CACHE or ~/.cache/fuse_repro.
+        dtype: precision of the frozen models: float32, bfloat16 or float16.
+        models_dir: a folder that holds a folder of weights for every model, by its name; null reads each
+            model from where its config says.
+        dry_run: say what the run would cost, and run nothing.
+        dry_run_tflops: what the device is taken to compute, in 10^12 operations per second.
+        models: the models by role.
+        dataset: what the run reads.
+        corpus: the words that maps are fitted on.
+        adapter: the map between models.
+        methods: the maps that a run compares, by name.
+        objective: the terms of the loss and their weights.
+        optimizer: the search, or how soft prompts are tuned.
+        runner: the kind of run, with its settings.
+        trainer: Lightning's Trainer.
+        logger: what a run shows beside its records.
+        paper_cell: the paper's result that this run reproduces, as named in fuse_repro/data/paper_values.py.
     """
 
     name: str = "run"
@@ -47,7 +62,7 @@ class Root:
 
 
 def register() -> None:
-    """Make the schema known to Hydra, so that a value of a wrong type is an error before anything is loaded."""
+    """Make the schema known to Hydra: a value of a wrong type is then an error before anything is loaded."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
@@ -56,7 +71,7 @@ def register() -> None:
 
 
 def _paper_cell(sources: Sequence[str], target: str, task: str | None = None) -> str | None:
-    """`${paper_cell:SOURCES,TARGET,TASK}`: the cell of a prompt transfer, or null where the paper has none."""
+    """`${paper_cell:SOURCES,TARGET,TASK}`: the cell of a prompt transfer; None if the paper has none."""
     from fuse_repro.data.paper_values import CELLS
 
     name = "/".join(["transfer", *([task] if task else []), "+".join(sources), target])

@@ -4,16 +4,16 @@ from fuse_repro.sweeps import grid, local, optuna_search, slurm
 
 
 class LocalLauncher(local.LocalLauncher):
-    """The class behind hydra/launcher=local."""
+    """hydra/launcher=local."""
 
 
 class SlurmLauncher(slurm.SlurmLauncher):
-    """The class behind hydra/launcher=slurm."""
+    """hydra/launcher=slurm."""
 
 
 class GridSweeper(grid.GridSweeper):
-    """The class behind hydra/sweeper=grid."""
+    """hydra/sweeper=grid."""
 
 
 class OptunaSweeper(optuna_search.OptunaSweeper):
-    """The class behind hydra/sweeper=optuna."""
+    """hydra/sweeper=optuna."""

@@ -24,7 +24,12 @@ def csv_loggers(directory: Path) -> list[Observer]:
 def wandb_loggers(directory: Path, **settings: Any) -> list[Observer]:
     """metrics.csv and a wandb run; wandb is imported only where it is not disabled.
 
-    Raises UsageError for settings that WandbSettings does not allow.
+    Args:
+        directory: of the run.
+        **settings: see WandbSettings.
+
+    Raises:
+        UsageError: settings that WandbSettings does not allow.
     """
     chosen = WandbSettings(**settings)
     if chosen.mode == "disabled":

@@ -15,8 +15,11 @@ METRICS = "metrics.csv"
 class CsvLogger:
     """Keeps `directory`/metrics.csv in step with records.jsonl.
 
-    A record that brings a new column, or replaces an earlier one of its id, has the table written anew from
-    records.jsonl; any other is appended.
+    A record is appended to the table. If it brings a new column, or replaces an earlier record of its id, the
+    whole table is written anew from records.jsonl.
+
+    Args:
+        directory: of the run.
     """
 
     def __init__(self, directory: Path) -> None:

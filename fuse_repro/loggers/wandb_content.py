@@ -25,7 +25,7 @@ def search_steps(record: Record) -> list[dict[str, float]]:
 
 
 def item_curves(record: Record) -> Iterator[dict[str, float]]:
-    """The search of one item as points of curves named search/ID/TERM, and its matching loss as matching/ID/loss."""
+    """The search of one item as points of curves named search/ID/TERM, and its loss as matching/ID/loss."""
     for step, values in enumerate(search_steps(record), start=1):
         yield {STEP: step} | {f"search/{record['id']}/{name}": value for name, value in values.items()}
     for step, loss in (record.get("matching") or {}).get("curve") or []:
@@ -92,7 +92,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> wandb.Table:
 
 
 def _uniform(column: list[Any]) -> list[Any]:
-    """The column of one type, as a table asks for: text where text and numbers are mixed."""
+    """The column of one type, as a wandb table needs it: text where text and numbers are mixed."""
     kinds = {float if type(value) is int else type(value) for value in column if value is not None}
     if len(kinds) < 2:
         return column

@@ -27,8 +27,12 @@ DATA_DIR = "WANDB_DATA_DIR"
 class WandbLogger:
     """Shows a run directory in wandb: its config and manifest, every record, curves, and tables at the end.
 
-    Everything is kept in `directory`/wandb as well. An offline run is complete by itself: when a stopped run goes
-    on, its earlier records are shown again, so that only the latest offline folder has to be uploaded.
+    Everything is kept in `directory`/wandb as well. An offline run is complete by itself: when a stopped run
+    goes on, its earlier records are shown again, so that only the latest offline folder has to be uploaded.
+
+    Args:
+        directory: of the run.
+        settings: how wandb is used.
     """
 
     def __init__(self, directory: Path, settings: WandbSettings) -> None:
@@ -141,7 +145,7 @@ class WandbLogger:
                 self._run.log(point)
 
     def _end(self, summary: Mapping[str, Any], exit_code: int) -> None:
-        """Show summary and tables, and end the wandb run whatever happens; what cannot be uploaded is on disk."""
+        """Show summary and tables, and end the wandb run whatever happens; a failed upload stays on disk."""
         run, self._run = self._run, None
         if run is None:
             return

@@ -9,13 +9,20 @@ MODES = ("online", "offline", "disabled")
 
 @dataclass(frozen=True)
 class WandbSettings:
-    """mode: online, offline or disabled.
-    project, entity: where the run is shown; entity None is the user's default.
-    group: what the run belongs to; None is its sweep.
-    timeout_s: seconds to reach the server before the run goes on offline.
-    upload_timeout_s: seconds for the upload's end; what is left stays on disk for `wandb sync`.
-    curves: items with search curves of their own.
-    images: photographs in the table of captions.
+    """How a run is shown in wandb.
+
+    Attributes:
+        mode: online, offline or disabled.
+        project: where the run is shown.
+        entity: whose project it is; None is the user's default.
+        group: what the run belongs to; None is its sweep.
+        timeout_s: seconds to reach the server before the run goes on offline.
+        upload_timeout_s: seconds for the upload's end; what is left stays on disk for `wandb sync`.
+        curves: how many items have search curves of their own.
+        images: how many photographs the table of captions shows.
+
+    Raises:
+        UsageError: an unknown mode, an empty project, or a number out of range.
     """
 
     mode: str = "online"

@@ -16,7 +16,8 @@ class AnswerCrossEntropyTerm(nn.Module):
 
     Args:
         lm: the model that answers.
-        candidates: what the answer competes with: the whole `vocabulary` (paper) or the task's `answers` only.
+        candidates: what the answer competes with: the whole `vocabulary` (paper) or the task's `answers`
+            only.
 
     Raises:
         UsageError: other candidates.
@@ -30,7 +31,11 @@ class AnswerCrossEntropyTerm(nn.Module):
         self._lm = (lm,)
 
     def forward(self, batch: SoftPromptBatch) -> Tensor:
-        """[B] nats per item. Raises UsageError for a batch in which nothing was answered."""
+        """[B] nats per item.
+
+        Raises:
+            UsageError: a batch in which nothing was answered.
+        """
         found = batch.answered
         if found is None:
             raise UsageError(

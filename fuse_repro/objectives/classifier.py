@@ -17,8 +17,14 @@ from fuse_repro.objectives.word_table import WordTable, word_table
 class ClassifierTerm(nn.Module):
     """Cross-entropy -log p(label | prompt) of every candidate, in nats.
 
-    Where the batch has the primary model's embeddings, the text passes through the adapter, so that the loss has
-    a gradient by them.
+    If the batch has the primary model's embeddings, the text passes through the adapter, and the loss has a
+    gradient by them.
+
+    Args:
+        name: of the term, for messages.
+        encoder: the classifier.
+        adapter: from the primary model to the classifier; needed where gradients are taken.
+        label: what the prompt should carry.
 
     Raises:
         UsageError: a model that is no classifier, or a label that it does not know.
@@ -62,5 +68,5 @@ class ClassifierTerm(nn.Module):
         return word_table(source, self.classifier.word_encoder, cache_dir, ids)
 
     def word_estimates(self, batch: PromptBatch, table: WordTable, context: bool) -> Tensor:
-        """The term for every prompt followed by every token of the table, without a forward pass of each: [B, n]."""
+        """[B, n]: the term for every prompt followed by every token of the table, without a pass of each."""
         return -self.classifier.word_log_probs(batch.texts, table.embeddings, context)[..., self._column]

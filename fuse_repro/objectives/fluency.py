@@ -15,7 +15,10 @@ def prompt_nll(lm: CausalLM, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor
     """Summed negative log-likelihood of B prompts, in nats: ([B], number of tokens scored [B]).
 
     One full forward pass per prompt length. The special tokens that the tokenizer puts before a text are
-    context and are not scored; without any, the first token of the prompt is the context.
+    context and are not scored. Without any, the first token of the prompt is the context.
+
+    Raises:
+        UsageError: a prompt without a token to serve as context.
     """
     prefix = lm.tokenizer.prefix_ids
     context = max(1, len(prefix))
@@ -35,8 +38,11 @@ def prompt_nll(lm: CausalLM, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor
 class FluencyTerm(nn.Module):
     """Mean negative log-likelihood of a prompt's tokens, in nats per token.
 
-    The search already knows the sum from its own forward pass and passes it in the batch; for a batch of
+    The search already knows the sum from its own forward pass and passes it in the batch. For a batch of
     texts alone it is computed here, with the same result.
+
+    Args:
+        lm: the primary language model.
     """
 
     def __init__(self, lm: CausalLM) -> None:

@@ -23,8 +23,13 @@ WORD_TOKENS = 2  # how many tokens a new word weighs in a pooled embedding
 class EmbeddingMatchTerm(nn.Module):
     """Cosine distance 1 - cos between the encoder's embedding of a prompt and a target embedding, in [0, 2].
 
-    The target [e], of unit length, is the batch's `targets[name]`. Where the batch has the primary model's
-    embeddings, the text passes through the adapter, so that the loss has a gradient by them.
+    The target [e], of unit length, is the batch's `targets[name]`. If the batch has the primary model's
+    embeddings, the text passes through the adapter, and the loss has a gradient by them.
+
+    Args:
+        name: of the term, for messages and targets.
+        encoder: the model that embeds the prompts.
+        adapter: from the primary model to the encoder; needed where gradients are taken.
     """
 
     estimates_inside = True  # pooling hardly minds where a word stands
@@ -47,7 +52,11 @@ class EmbeddingMatchTerm(nn.Module):
         return self.distances(self.embeddings(batch), batch)
 
     def distances(self, embeddings: Tensor, batch: PromptBatch) -> Tensor:
-        """[B] cosine distances of the encoder's unit embeddings [B, e] to the batch's target."""
+        """[B] cosine distances of the encoder's unit embeddings [B, e] to the batch's target.
+
+        Raises:
+            UsageError: the batch has no target for this term.
+        """
         if self.name not in batch.targets:
             raise UsageError(f"the term {self.name!r} has no target: give one in PromptBatch.targets")
         target = batch.targets[self.name].float()
@@ -69,11 +78,14 @@ class EmbeddingMatchTerm(nn.Module):
         return word_table(source, self.encoder, cache_dir, ids)
 
     def word_estimates(self, batch: PromptBatch, table: WordTable, context: bool) -> Tensor:
-        """The term for every prompt followed by every token of the table, without a forward pass of each: [B, n].
+        """[B, n]: the term for every prompt followed by every token of the table, without a pass of each.
 
-        Without context it is the distance of the token alone (a zeroth-order table); with it, of the prompt's and
-        the token's embeddings averaged by their numbers of tokens, as mean pooling would if a word's outputs
-        did not depend on its neighbours.
+        Args:
+            batch: the B prompts.
+            table: the n tokens.
+            context: without context, the value is the distance of the token alone (a zeroth-order table).
+                With it, the prompt's and the token's embeddings are averaged by their numbers of tokens, as
+                mean pooling would if a word's outputs did not depend on its neighbours.
         """
         words = table.embeddings
         if not context:

@@ -16,13 +16,14 @@ from fuse_repro.prompts.batch import SoftPromptBatch
 class NearestWordsFluencyTerm(nn.Module):
     """Mean negative log-likelihood, in nats per token, of the words nearest to the vectors of a soft prompt.
 
-    The words are those that the prompt's own model writes as one token. Another model reads them; its gradient by
-    its own embeddings comes back through the adapter, as in a search of written prompts, and moves the vectors.
+    The words are those that the prompt's own model writes as one token. Another model reads them. Its
+    gradient by its own embeddings comes back through the adapter, as in a search of written prompts, and
+    moves the vectors.
 
     Args:
         name: of the term, for messages.
         encoder: the causal language model that reads the words.
-        adapter: from the prompt's own model to it, such as FUSE's.
+        adapter: from the prompt's own model to the encoder, such as FUSE's.
 
     Raises:
         UsageError: a model that is no causal language model, or no adapter.
@@ -54,7 +55,7 @@ class NearestWordsFluencyTerm(nn.Module):
 
     @torch.no_grad()
     def _nearest(self, vectors: Tensor) -> Tensor:
-        """The nearest of the words to every vector, by the cosine as seen from their mean: [B, m] tokens."""
+        """[B, m] tokens: the word nearest to every vector, by the cosine as seen from the words' mean."""
         table = self._owner.embed(self.tokens).float()
         centre = table.mean(0)
         cosines = normalize(vectors.float() - centre, dim=2) @ normalize(table - centre, dim=1).T

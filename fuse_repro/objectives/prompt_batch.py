@@ -18,15 +18,17 @@ DUMMIES = ("auto", "mask")  # any other text stands for itself
 
 @dataclass(frozen=True)
 class OpenSlot:
-    """One token of every prompt, not chosen yet: where an objective is linearised.
+    """One token of every prompt that is not chosen yet: where an objective is linearised.
 
-    tokens: the primary model's tokens of every prompt, with one for the slot.
-    before, after: the text around every slot.
-    fillers: what secondary models read in every slot. "mask" is their own mask token and "auto" that where they
-        have one, else a neutral word, both as a word of its own; any other text is put in as it stands (" dog" is
-        a new word, "s" goes on with the last one).
-    position: which of the primary model's tokens the slot is, in every row.
-    vectors: what the slot's embedding is instead, in a secondary model: [B, d_t]; None for the filler's own.
+    Attributes:
+        tokens: the primary model's tokens of every prompt, with one for the slot.
+        before: the text before every slot.
+        fillers: what secondary models read in every slot. "mask" is their own mask token. "auto" is that
+            token where they have one, else a neutral word. Both stand as a word of their own. Any other text
+            is put in as it stands (" dog" is a new word, "s" goes on with the last one).
+        position: which of the primary model's tokens the slot is, in every row.
+        after: the text after every slot.
+        vectors: gives the slot's embeddings [B, d_t] in a secondary model; None for the filler's own.
     """
 
     tokens: Sequence[Tokenized]
@@ -68,12 +70,13 @@ class OpenSlot:
 class PromptBatch:
     """B candidate prompts.
 
-    texts: the B prompts.
-    targets: term name -> what its model should match, [e].
-    nll: [B], summed negative log-likelihood of each prompt's tokens under the primary model, in nats.
-    scored: [B], the number of tokens in that sum.
-    embeddings: [B, S, d], the primary model's embeddings, where a gradient by them is wanted.
-    slot: the prompts' open token, if one of `embeddings` is not chosen yet.
+    Attributes:
+        texts: the B prompts.
+        targets: term name -> what its model should match, [e].
+        nll: [B], summed negative log-likelihood of each prompt's tokens under the primary model, in nats.
+        scored: [B], the number of tokens in that sum.
+        embeddings: [B, S, d], the primary model's embeddings, where a gradient by them is wanted.
+        slot: the prompts' open token, if one of `embeddings` is not chosen yet.
     """
 
     texts: Sequence[str]
@@ -90,8 +93,14 @@ class PromptBatch:
     def carried(self, adapter: EmbeddingMap | None, term: str) -> tuple[Tensor, Alignment]:
         """The texts' embeddings in the adapter's target, [B, S_t, d_t], through which gradients come back.
 
-        term: whose adapter it is, for the message. Raises UsageError where that has none. Only for a batch
-        with embeddings.
+        Only for a batch with embeddings.
+
+        Args:
+            adapter: of the term.
+            term: whose adapter it is, for the message.
+
+        Raises:
+            UsageError: the term has no adapter.
         """
         assert self.embeddings is not None
         if adapter is None:

@@ -25,7 +25,12 @@ LATER_PIECE_NATS = 4.0  # what each later piece of a word costs a language model
 
 @dataclass(frozen=True)
 class PieceTable:
-    """first: [n], the first of the model's pieces of every token; counts: [n], how many it has, at least 1."""
+    """How a model writes every token of another model.
+
+    Attributes:
+        first: [n], the first of the model's pieces of every token.
+        counts: [n], how many pieces the token has, at least 1.
+    """
 
     first: Tensor
     counts: Tensor
@@ -34,9 +39,18 @@ class PieceTable:
 class SecondaryFluencyTerm(nn.Module):
     """Mean negative log-likelihood of a prompt's tokens under a secondary model, in nats per token.
 
-    With the primary model's embeddings in the batch it has a gradient through the adapter. A token counts twice
-    there: as what is read, and as what is predicted. The latter is linear in its embedding where input and output
-    embeddings are tied, log p(token) = <state, embedding> - log Z; else only the former is carried.
+    If the batch has the primary model's embeddings, the loss has a gradient through the adapter. A token
+    counts twice there: as what is read, and as what is predicted. The latter is linear in the token's
+    embedding where input and output embeddings are tied, log p(token) = <state, embedding> - log Z. Where
+    they are not tied, only the gradient by what is read is carried.
+
+    Args:
+        name: of the term, for messages.
+        encoder: the secondary model, a causal language model.
+        adapter: from the primary model to it; needed where gradients are taken.
+
+    Raises:
+        UsageError: a model that is no causal language model.
     """
 
     estimates_inside = False  # what comes after a token has been scored without it
@@ -74,7 +88,7 @@ class SecondaryFluencyTerm(nn.Module):
     def word_table(
         self, source: FrozenModel, cache_dir: Path | None = None, ids: Sequence[int] | None = None
     ) -> PieceTable:
-        """What `word_estimates` needs to know of the source's tokens, of all or of `ids`; nothing is kept on disk."""
+        """What `word_estimates` needs to know of all the source's tokens or of `ids`; not kept on disk."""
         tokens = range(source.tokenizer.vocab_size) if ids is None else ids
         pieces = token_pieces(source.tokenizer, self.lm.tokenizer, tokens)
         first, counts = zip(*((piece[0], len(piece)) if piece else (0, 1) for piece in pieces), strict=True)
@@ -82,10 +96,10 @@ class SecondaryFluencyTerm(nn.Module):
 
     @torch.no_grad()
     def word_estimates(self, batch: PromptBatch, table: PieceTable, context: bool) -> Tensor:
-        """The term for every prompt followed by every token of the table, from one forward pass per prompt: [B, n].
+        """[B, n]: the term for every prompt followed by every token of the table, by one pass per prompt.
 
-        The first piece of a token has its own probability; later pieces add a constant. Without context, every
-        token follows a neutral word instead of the prompt.
+        The first piece of a token has its own probability; later pieces add a constant. Without context,
+        every token follows a neutral word instead of the prompt.
         """
         tokenizer = self.lm.tokenizer
         encoded = tokenizer.encode(list(batch.texts) if context else [LEAD] * len(batch.texts))

@@ -15,7 +15,8 @@ ROWS = 64  # of one forward pass
 def shared_prefix_nll(lm: CausalLM, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """As `prompt_nll`, for many texts that begin alike: every shared beginning is computed once.
 
-    A walk over the tree of the texts' tokens; texts that differ in their last token only need no pass of their own.
+    It walks over the tree of the texts' tokens. Texts that differ in their last token only need no pass of
+    their own.
     """
     around = lm.tokenizer.prefix_ids
     texts = [[*around, *ids] for ids in token_ids]

@@ -14,7 +14,7 @@ class VectorLengthTerm(nn.Module):
     """Mean squared logarithm of a vector's length over the median length of the model's tokens; no unit.
 
     Args:
-        lm: the model whose tokens are meant.
+        lm: the model whose tokens set the length.
     """
 
     def __init__(self, lm: FrozenModel) -> None:
@@ -33,7 +33,7 @@ class NearTokensTerm(nn.Module):
     Both are seen from the mean of the tokens, which holds the direction that all embeddings share.
 
     Args:
-        lm: the model whose tokens are meant; special tokens count as any other.
+        lm: the model whose tokens are searched; special tokens count as any other.
     """
 
     centre: Tensor

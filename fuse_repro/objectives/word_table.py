@@ -25,7 +25,11 @@ BLOCK = 2048
 
 @dataclass(frozen=True)
 class WordTable:
-    """embeddings: [n, e], unit length; the encoder's embedding of every token's text as a text of its own."""
+    """What tokens mean alone.
+
+    Attributes:
+        embeddings: [n, e], unit length; the encoder's embedding of every token's text as a text of its own.
+    """
 
     embeddings: Tensor
 
@@ -38,8 +42,14 @@ def word_table(
 ) -> WordTable:
     """The table of the source's whole vocabulary, or of the tokens `ids`.
 
-    Equal words (" dog" and "dog") are encoded once, without autocast. A whole table is kept in `cache_dir` in half
-    precision, unless the encoder's weights came from no files: nothing names those.
+    Equal words (" dog" and "dog") are encoded once, without autocast.
+
+    Args:
+        source: the model whose tokens they are.
+        encoder: the model that embeds their texts.
+        cache_dir: where a whole table is kept in half precision. It is not kept if the encoder's weights came
+            from no files, since nothing names such weights.
+        ids: some tokens only; None for all.
     """
     if ids is not None:
         return WordTable(_encode(source, encoder, ids))

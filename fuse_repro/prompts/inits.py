@@ -10,9 +10,12 @@ from fuse_repro.models.base import FrozenModel
 
 
 def normal_init(lm: FrozenModel, m: int, generator: torch.Generator) -> Tensor:
-    """[m, d] float32 from a normal distribution with mean and deviation of all values of the embedding table.
+    """[m, d] float32 from a normal distribution with the mean and deviation of the embedding table's values.
 
     The random baseline of the paper (section 3.3), and OptiPrompt's start.
+
+    Raises:
+        UsageError: m is below 1.
     """
     _require_length(m)
     table = lm.embedding_table().float()
@@ -21,7 +24,11 @@ def normal_init(lm: FrozenModel, m: int, generator: torch.Generator) -> Tensor:
 
 
 def vocabulary_init(lm: FrozenModel, m: int, generator: torch.Generator) -> Tensor:
-    """[m, d] float32: the embeddings of m random tokens, special tokens left out, none twice."""
+    """[m, d] float32: the embeddings of m random tokens, special tokens left out, none twice.
+
+    Raises:
+        UsageError: m is below 1, or there are fewer tokens.
+    """
     _require_length(m)
     allowed = [token for token in range(lm.tokenizer.vocab_size) if token not in lm.tokenizer.special_ids]
     require(m <= len(allowed), "m", m, f"{lm.name} has {len(allowed)} tokens")

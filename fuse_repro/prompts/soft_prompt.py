@@ -52,7 +52,11 @@ class SoftPrompt:
         return self.embeddings.shape[0]
 
     def check_model(self, lm: FrozenModel) -> None:
-        """Raises UsageError where the prompt cannot be read by `lm`: another size, or made for another model."""
+        """Refuse the prompt for a model that cannot read it.
+
+        Raises:
+            UsageError: the prompt has another size than `lm`, or was made for another model.
+        """
         size = self.embeddings.shape[1]
         if size != lm.embedding_size:
             raise UsageError(

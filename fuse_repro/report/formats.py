@@ -55,7 +55,13 @@ def limits(found: Mapping[str, Any], digits: int = 2, scale: float = 1.0) -> str
 
 
 def estimate(found: Mapping[str, Any] | None, digits: int = 2, scale: float = 1.0) -> Estimate | str:
-    """`mean` and its interval for a cell of a table; a dash where there is none. Arguments as for `limits`."""
+    """`mean` and its interval for a cell of a table; a dash where there is none.
+
+    Args:
+        found: `mean`, and what `limits` needs; None where there is nothing.
+        digits: after the point.
+        scale: what the numbers are multiplied by, such as 100 for percent.
+    """
     if not found:
         return MISSING
     return Estimate(number(scale * found["mean"], digits), limits(found, digits, scale))
@@ -73,7 +79,7 @@ def moment(value: object) -> str:
 def links(text: str) -> list[tuple[str, str | None]]:
     """The text in pieces (shown, address): its http addresses without "https://", and what is between them.
 
-    The address is None for a piece that is no link.
+    The address of a piece that is no link is None.
     """
     pieces: list[tuple[str, str | None]] = []
     for place, piece in enumerate(URL.split(text)):

@@ -35,9 +35,8 @@ class Measure:
 def measures(records: Sequence[Record], results: Mapping[str, Any]) -> list[Measure]:
     """What the run has so far; empty where nothing is done yet.
 
-    Captions: mean objective, its terms and the caption metrics (percent). Transfer: precision@1 (percent) of every
-    method.
-    Fidelity: rank correlation and recall of every method.
+    Captions: mean objective, its terms and the caption metrics (percent). Transfer: precision@1 (percent) of
+    every method. Fidelity: rank correlation and recall of every method.
     """
     done = [record for record in records if record.get("status") == "done"]
     if not done:
@@ -54,7 +53,7 @@ def measures(records: Sequence[Record], results: Mapping[str, Any]) -> list[Meas
 
 
 def _sentiments(done: Sequence[Record], results: Mapping[str, Any]) -> Iterable[Measure]:
-    """As captions, one line per sentiment; accuracy is how many the held-out judge finds right, in percent."""
+    """As captions, one line per sentiment; accuracy is the percentage that the held-out judge finds right."""
     for sentiment in dict.fromkeys(str(record["sentiment"]) for record in done):
         own = (results.get("sentiments") or {}).get(sentiment) or {}
         found = [*_captions([record for record in done if record["sentiment"] == sentiment]), *_scores(own)]

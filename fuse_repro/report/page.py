@@ -28,9 +28,15 @@ KINDS: Sequence[tuple[Callable[[Sequence[Record], Mapping[str, Any]], bool], str
 
 
 def build_report(run_dir: Path) -> Path:
-    """Write `run_dir/report.html` from the manifest, status, records and results there; returns its path.
+    """Write `run_dir/report.html` from the manifest, status, records and results there.
 
     A run that failed or still goes on has a report of what it has so far.
+
+    Args:
+        run_dir: the run directory.
+
+    Returns:
+        The path of the report.
 
     Raises:
         UsageError: if `run_dir` is not a run directory, is damaged, or cannot be written.

@@ -43,7 +43,11 @@ class Row:
 def compare(
     found: Mapping[str, Sequence[Sequence[Measure]]], cells: Iterable[str] | None = None
 ) -> list[Row]:
-    """A row for every number of these cells (default: of all). `found`: cell -> the measures of each of its runs.
+    """A row for every number of these cells.
+
+    Args:
+        found: cell -> the measures of each of its runs.
+        cells: which cells; None for all.
 
     Raises:
         UsageError: for a cell that is in no paper.
@@ -60,15 +64,20 @@ def compare(
 
 
 def check_cell(cell: str) -> None:
-    """Raises UsageError for a cell that is in no paper."""
+    """Refuse a cell that is in no paper.
+
+    Raises:
+        UsageError: for such a cell.
+    """
     known = "a cell of a paper, as listed by `fuse-repro report --paper`, or null"
     require(cell in CELLS, "paper_cell", cell, known)
 
 
 def _percent(measure: Measure, name: str) -> tuple[float, ...]:
-    """The measure's values where it is the one of this name: a method's precision@1, or a caption metric.
+    """The measure's values in percent if it is the one of this name; else none.
 
-    Metrics of captions with a sentiment are named by both, such as "positive METEOR".
+    A name is a method's, for its precision@1, or a caption metric's. Metrics of captions with a sentiment are
+    named by both, such as "positive METEOR".
     """
     metric = f"{measure.line} {measure.metric.removesuffix(PERCENT)}".strip()
     wanted = measure.metric.endswith(PERCENT) and name in (measure.line, metric)

@@ -23,16 +23,23 @@ STOPS = ("sentence_end", "never")
 class AutoDAN(Proposal):
     """Extends prompts token by token.
 
-    Every step scores all next tokens of every prompt in the beam (see Proposal), computes the true objective of the
-    `candidates` best of each prompt, and keeps the `beam` best.
+    Every step scores all next tokens of every prompt in the beam (see Proposal). It computes the true
+    objective of the `candidates` best tokens of each prompt, and keeps the `beam` best prompts.
 
-    candidates: per prompt and step (paper: 512). beam: prompts kept (paper: 5; 1 is greedy).
-    frontier: "beam" extends all prompts kept, "greedy" keeps one, "uniform_cost" extends the best one only,
-    whatever its length (see fuse_repro.search.frontier).
-    max_new_tokens: to add at the most. max_evaluations: of the objective (null: no bound).
-    stop: "sentence_end" also tries . ! ? after every prompt, sets prompts that end a sentence aside, returns the
-    best of those, and ends early once that has not changed for `patience` steps (0: never early); "never"
-    takes all steps and returns the best prompt.
+    Attributes:
+        candidates: how many next tokens of every prompt are evaluated in a step (paper: 512).
+        beam: how many prompts are kept (paper: 5; 1 is greedy).
+        max_new_tokens: how many tokens are added at the most.
+        stop: "sentence_end" also tries . ! ? after every prompt. It sets prompts that end a sentence aside,
+            and returns the best of those. "never" takes all steps and returns the best prompt.
+        patience: with "sentence_end", the search ends early once the best finished prompt has not changed for
+            so many steps; 0: never early.
+        frontier: "beam" extends all prompts kept, "greedy" keeps one, "uniform_cost" extends the best one
+            only, whatever its length (see fuse_repro.search.frontier).
+        max_evaluations: how often the objective may be computed; None: no bound.
+
+    Raises:
+        UsageError: a setting out of range.
     """
 
     candidates: int = 512
@@ -54,7 +61,15 @@ class AutoDAN(Proposal):
         require(self.stop in STOPS, "optimizer.stop", self.stop, f"one of {', '.join(STOPS)}")
 
     def search(self, problem: PromptProblem, on_step: StepListener | None = None) -> SearchResult:
-        """Minimise the objective from the problem's prefix on; `on_step` sees every step's beam."""
+        """Minimise the objective, starting from the problem's prefix.
+
+        Args:
+            problem: what is minimised.
+            on_step: called with the beam of every step.
+
+        Raises:
+            UsageError: the prefix is not read back as it is written, or no candidate is left.
+        """
         with counting(problem.objective) as counts:
             found = self._search(problem, counts, on_step)
         return replace(found, evaluations=counts.evaluations, gradients=counts.gradients)
@@ -124,7 +139,7 @@ class AutoDAN(Proposal):
         """The true objective of every candidate; `owners` are the prompts' places in the last beam.
 
         A candidate's likelihood needs no forward pass of its own: the log-probabilities that proposed it
-        hold it already. Where nothing needs likelihoods, none are computed and they are 0.
+        already hold it. If nothing needs likelihoods, none are computed and all are 0.
         """
         log_probs = state.log_probs
         rows = torch.tensor([c.row for c in candidates], device=log_probs.device)

@@ -15,7 +15,14 @@ SENTENCE_ENDS = (".", "!", "?")
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to extend a prompt: `row` says which, `ids` and `text` are the whole extended prompt."""
+    """One way to extend a prompt.
+
+    Attributes:
+        row: which prompt is extended.
+        token: the token that is added.
+        ids: the whole extended prompt.
+        text: the text of the whole extended prompt.
+    """
 
     row: int
     token: int
@@ -28,9 +35,17 @@ def propose(
 ) -> list[Candidate]:
     """The `count` best-scored next tokens of every prompt that survive decode -> encode.
 
-    scores: [B, V], higher is better, -inf never. prompts: the B prompts' content tokens. Special tokens, line
-    breaks, and tokens that would be read back differently are left out; further tokens take their place.
-    Raises UsageError where no candidate is left at all.
+    Special tokens, line breaks, and tokens that would be read back differently are left out; further tokens
+    take their place.
+
+    Args:
+        scores: [B, V], higher is better; tokens of -inf are never proposed.
+        prompts: the B prompts' content tokens.
+        tokenizer: of the model that scored them.
+        count: how many tokens each prompt gets at the most.
+
+    Raises:
+        UsageError: no candidate is left for any prompt.
     """
     scores = scores.clone()
     scores[:, sorted(tokenizer.special_ids)] = -torch.inf
@@ -54,7 +69,7 @@ def propose(
 
 
 def evenly(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    """At most `count` candidates, as many of one prompt as of another if there are enough, the first of each."""
+    """At most `count` candidates: the first ones of each prompt, equally many of each if there are enough."""
     seen: Counter[int] = Counter()
     ranks = []
     for candidate in candidates:

@@ -18,8 +18,15 @@ from fuse_repro.search.trials import Prompt, Trials
 class FixedLengthSearch(ABC):
     """Settings that such searches have in common.
 
-    tokens: after the prefix. start: what they are at first: "likely" (drawn from the language model) or "random".
-    steps: at the most. max_evaluations: of the objective (null: no bound). seed: of every random choice.
+    Attributes:
+        tokens: how many tokens come after the prefix.
+        start: what they are at first: "likely" (drawn from the language model) or "random".
+        steps: how many steps are taken at the most.
+        max_evaluations: how often the objective may be computed; None: no bound.
+        seed: of every random choice.
+
+    Raises:
+        UsageError: a setting out of range.
     """
 
     tokens: int = 8
@@ -48,7 +55,13 @@ class FixedLengthSearch(ABC):
     def search(self, problem: PromptProblem, on_step: StepListener | None = None) -> SearchResult:
         """Minimise the objective; the best prompt ever evaluated is the result.
 
-        Steps that change nothing are left out of the result; `on_step` sees them too.
+        Args:
+            problem: what is minimised.
+            on_step: called with the prompt of every step. It also sees steps that change nothing, which the
+                result leaves out.
+
+        Raises:
+            UsageError: the prefix is not read back as it is written, or no candidate is left.
         """
         generator = torch.Generator().manual_seed(self.seed)
         steps: list[tuple[Hypothesis, ...]] = []

@@ -17,8 +17,10 @@ class Frontier(Protocol):
     def choose(self, waiting: Sequence[Hypothesis], extended: Sequence[Hypothesis], longest: int) -> Chosen:
         """Those to extend next, and those that wait; the rest is dropped.
 
-        waiting: the last call's. extended: what came of those that were extended since. longest: prompts of so
-        many tokens are not extended any further.
+        Args:
+            waiting: those that the last call left waiting.
+            extended: what came of those that were extended since.
+            longest: prompts of so many tokens are not extended any further.
         """
         ...
 
@@ -29,7 +31,14 @@ class Frontier(Protocol):
 
 @dataclass(frozen=True)
 class Beam:
-    """Extends the `width` best hypotheses, all of one length; nothing waits. Width 1 is greedy search."""
+    """Extends the `width` best hypotheses, all of one length; nothing waits.
+
+    Attributes:
+        width: how many are kept; 1 is greedy search.
+
+    Raises:
+        UsageError: a width below 1.
+    """
 
     width: int = 5
 
@@ -37,7 +46,7 @@ class Beam:
         require(self.width >= 1, "optimizer.beam", self.width, "at least 1 (1 is greedy search)")
 
     def choose(self, waiting: Sequence[Hypothesis], extended: Sequence[Hypothesis], longest: int) -> Chosen:
-        """See Frontier; of equals the first one comes first."""
+        """See Frontier; among equals the first one comes first."""
         return best_first(extended)[: self.width], []
 
     def steps(self, tokens: int) -> int:
@@ -47,9 +56,15 @@ class Beam:
 
 @dataclass(frozen=True)
 class UniformCost:
-    """Extends the one hypothesis of least objective, whatever its length; at most `size` are open at any time.
+    """Extends the one hypothesis of least objective, whatever its length.
 
     The objective is the cost: what a prompt costs now, without an estimate of what extending it may save.
+
+    Attributes:
+        size: how many hypotheses are open at any time, at the most.
+
+    Raises:
+        UsageError: a size below 1.
     """
 
     size: int = 5
@@ -58,7 +73,7 @@ class UniformCost:
         require(self.size >= 1, "optimizer.beam", self.size, "at least 1 (hypotheses kept open)")
 
     def choose(self, waiting: Sequence[Hypothesis], extended: Sequence[Hypothesis], longest: int) -> Chosen:
-        """See Frontier; of equals the one that has waited longer comes first."""
+        """See Frontier; among equals the one that has waited longer comes first."""
         kept = best_first([*waiting, *extended])[: self.size]
         chosen = next((place for place, h in enumerate(kept) if len(h.ids) < longest), None)
         if chosen is None:
@@ -66,17 +81,21 @@ class UniformCost:
         return [kept[chosen]], [*kept[:chosen], *kept[chosen + 1 :]]
 
     def steps(self, tokens: int) -> int:
-        """As many hypotheses are extended as by a beam of this size."""
+        """As many as a beam of this size extends hypotheses."""
         return tokens * self.size
 
 
 def best_first(pool: Iterable[Hypothesis]) -> list[Hypothesis]:
-    """By objective; of equals the first in the pool comes first."""
+    """The hypotheses by their objective, least first; among equals the first in the pool comes first."""
     return sorted(pool, key=lambda hypothesis: hypothesis.objective)
 
 
 def make_frontier(kind: str, kept: int) -> Frontier:
-    """The frontier of this name that keeps so many hypotheses; "greedy" keeps one."""
+    """The frontier of this name that keeps so many hypotheses; "greedy" keeps one.
+
+    Raises:
+        UsageError: an unknown name, or fewer than one hypothesis.
+    """
     require(kind in FRONTIERS, "optimizer.frontier", kind, f"one of {', '.join(FRONTIERS)}")
     if kind == "uniform_cost":
         return UniformCost(kept)

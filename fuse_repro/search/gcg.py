@@ -17,9 +17,16 @@ from fuse_repro.search.trials import Trials
 class GCG(FixedLengthSearch):
     """Exchanges one token at a time for one that the gradient favours.
 
-    Every step takes the gradient by all tokens, draws `candidates` prompts, each with a token changed at a place drawn
-    uniformly to one drawn uniformly from the `top_k` of that place, and goes on from the best of them, be it
-    better or not. Paper: 512 candidates, top_k 256, 500 steps.
+    Every step takes the gradient by all tokens and draws `candidates` prompts. Each has one token changed:
+    the place is drawn uniformly, and so is the new token, from the `top_k` of that place. The search goes on
+    from the best of them, even if it is worse than before. Paper: 512 candidates, top_k 256, 500 steps.
+
+    Attributes:
+        candidates: how many prompts are drawn in a step.
+        top_k: how many tokens each place may change to.
+
+    Raises:
+        UsageError: a setting out of range.
     """
 
     candidates: int = 64

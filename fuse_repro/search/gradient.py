@@ -22,9 +22,13 @@ EMPTY = Tokenized((), (), ())
 
 @dataclass(frozen=True)
 class OpenPrompt:
-    """A prompt with one open token, between the texts `before` and `after` (which starts with a space, or is empty).
+    """A prompt with one open token.
 
-    nll and scored: of the text before, as a Hypothesis has them.
+    Attributes:
+        before: the text before the open token.
+        nll: of the text before, as a Hypothesis has it, in nats.
+        scored: over how many tokens `nll` is summed.
+        after: the text after the open token; it starts with a space, or is empty.
     """
 
     before: str
@@ -35,10 +39,13 @@ class OpenPrompt:
 
 @dataclass(frozen=True)
 class SlotGradients:
-    """The objective at R points of the open token, and its gradients by what every adapter's target reads there.
+    """The objective at R points of the open token, and its gradients by what an adapter's target reads there.
 
-    values: [R], the weighted sum of the terms that have gradients. joins: [R], which points join the last word.
-    traces: per adapter the gradient [R, S_t, d_t] and the alignment of the texts read. position: the open token's.
+    Attributes:
+        values: [R], the weighted sum of the terms that have gradients.
+        joins: [R], which points join the last word.
+        traces: per adapter the gradient [R, S_t, d_t] and the alignment of the texts read.
+        position: which of the primary model's tokens is the open one.
     """
 
     values: Tensor
@@ -47,9 +54,11 @@ class SlotGradients:
     position: int
 
     def scores(self, joins: bool = False, instead: EmbeddingMap | None = None) -> Tensor:
-        """First-order change with each of V tokens, up to a constant, averaged over the points of one kind: [V].
+        """First-order change with each of V tokens, up to a constant; the mean over points of one kind: [V].
 
-        instead: a map to pull every gradient back with, in place of the adapter that the term has.
+        Args:
+            joins: the kind of points: those that join the last word, or those that start one.
+            instead: a map to pull every gradient back with, in place of the term's own adapter.
         """
         total = torch.zeros((), device=self.values.device, dtype=torch.float32)
         with full_precision(self.values.device):
@@ -65,7 +74,14 @@ def slot_gradients(
 ) -> SlotGradients | None:
     """Gradients at every point of the linearisation, in one forward and one backward pass.
 
-    log_probs: [V], of the prompt's next token. None where no term of the objective has a gradient.
+    Args:
+        problem: whose objective is meant.
+        prompt: the prompt with the open token.
+        linearisation: the points.
+        log_probs: [V], of the prompt's next token.
+
+    Returns:
+        None if no term of the objective has a gradient.
     """
     points = linearisation.points(problem.lm, log_probs)
     batch = _batch(problem, prompt, points, linearisation, log_probs)

@@ -1,7 +1,8 @@
 """Where an objective is linearised: what stands in a prompt's open token while its gradient is taken.
 
-A gradient is true at one point only, and candidates lie far from any. A point that no text has (a mask, a mean
-embedding) keeps the prompt's meaning; the mean gradient over random tokens is that of the smoothed objective.
+A gradient is true at one point only, and candidates lie far from any. A point that no text has (a mask, a
+mean embedding) keeps the prompt's meaning. The mean gradient over random tokens is that of the smoothed
+objective.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,12 @@ READABLE = 2  # letters that a random token has at least
 
 @dataclass(frozen=True)
 class Point:
-    """One filler of the open token (see OpenSlot), and whether it goes on with the last word."""
+    """One filler of the open token.
+
+    Attributes:
+        filler: what stands there; see OpenSlot.
+        joins: whether it goes on with the last word.
+    """
 
     filler: str
     joins: bool = False
@@ -33,11 +39,20 @@ class Point:
 class Linearisation:
     """Settings: which points, and how many.
 
-    kind: "dummy" (one word: `word`), "zero" or "mean" (the zero vector, or the mean of the secondary model's
-        embeddings), "expected" (its embeddings weighted by the language model's probabilities), "likely" (the
-        language model's `count` most probable tokens), "random" (`count` random tokens that start a word).
-    word: of kind dummy: "mask", "auto" (see OpenSlot), or any text; "!" is what the published FUSE code has.
-    joining: so many random tokens that go on with the last word besides, to predict those apart; see Proposal.
+    Attributes:
+        kind: "dummy" (one word: `word`), "zero" or "mean" (the zero vector, or the mean of the secondary
+            model's embeddings), "expected" (its embeddings weighted by the language model's probabilities),
+            "likely" (the language model's `count` most probable tokens), "random" (`count` random tokens that
+            start a word).
+        word: for kind "dummy": "mask", "auto" (see OpenSlot), or any text; "!" is what the published FUSE
+            code has.
+        count: how many tokens the kinds "likely" and "random" take.
+        joining: how many random tokens that go on with the last word are taken as well. Such tokens are then
+            predicted apart; see Proposal.
+        seed: of the random tokens.
+
+    Raises:
+        UsageError: a setting out of range.
     """
 
     kind: str = "random"
@@ -56,7 +71,15 @@ class Linearisation:
         require(good, f"{name}.joining", self.joining, "at least 0, and 0 for kinds zero, mean, expected")
 
     def points(self, lm: CausalLM, log_probs: Tensor) -> list[Point]:
-        """The points for one prompt; log_probs: [V], of its next token."""
+        """The points for one prompt.
+
+        Args:
+            lm: the language model.
+            log_probs: [V], of the prompt's next token.
+
+        Raises:
+            UsageError: the vocabulary has no token of letters of the kind asked for.
+        """
         if self.kind == "random":
             new = [Point(text) for text in random_tokens(lm.tokenizer, self.count, False, self.seed)]
         elif self.kind == "likely":
@@ -70,7 +93,7 @@ class Linearisation:
 
     @property
     def moves(self) -> bool:
-        """Whether the open token's embedding is none of a text's; see `vector`."""
+        """Whether the open token has an embedding that no text has; see `vector`."""
         return self.kind in ("zero", "mean", "expected")
 
     @property
@@ -79,7 +102,7 @@ class Linearisation:
         return self.kind in ("expected", "likely")
 
     def vector(self, model: FrozenModel, lm: CausalLM, log_probs: Tensor) -> Tensor:
-        """What the open token's embedding is in `model`, [d_t]."""
+        """The open token's embedding in `model`, [d_t], for kinds that move it."""
         if self.kind == "zero":
             return torch.zeros(model.embedding_size, device=model.device)
         if self.kind == "mean":
@@ -90,7 +113,10 @@ class Linearisation:
 def random_tokens(tokenizer: WordTokenizer, count: int, joins: bool, seed: int) -> list[str]:
     """Texts of `count` random tokens, letters only, that start a word (with its space) or join the last one.
 
-    As many as there are in a small vocabulary. Raises UsageError where there is none.
+    A small vocabulary may have fewer; then all of them are given.
+
+    Raises:
+        UsageError: the vocabulary has none.
     """
     pool = _word_tokens(tokenizer)[joins]
     none = f"no token of letters {'joins' if joins else 'starts'} a word: use another kind of points"

@@ -10,9 +10,11 @@ from fuse_repro.objectives import LossValues, MultiObjectiveLoss, PromptBatch
 
 @dataclass
 class Counts:
-    """evaluations: prompts whose objective was computed, with or without its gradient.
+    """How much of the objective was computed.
 
-    gradients: prompts, or points of a prompt's open token, through which a gradient was taken.
+    Attributes:
+        evaluations: prompts whose objective was computed, with or without its gradient.
+        gradients: prompts, or points of a prompt's open token, through which a gradient was taken.
     """
 
     evaluations: int = 0
@@ -21,7 +23,7 @@ class Counts:
 
 @contextmanager
 def counting(objective: MultiObjectiveLoss) -> Iterator[Counts]:
-    """Counts what the objective computes meanwhile."""
+    """Counts what the objective computes inside the `with` block."""
     counts = Counts()
 
     def note(_: Any, arguments: tuple[PromptBatch], values: LossValues) -> None:

@@ -17,11 +17,17 @@ from fuse_repro.search.trials import Prompt, Trials
 class PEZ(FixedLengthSearch):
     """Moves soft tokens by the gradients that the tokens nearest to them have (AdamW, as in the paper).
 
-    Only prompts that survive decode -> encode are evaluated. A prompt that was met before is not computed again: its
-    objective and gradient are known.
+    Only prompts that survive decode -> encode are evaluated. A prompt that was met before is not computed
+    again: its objective and gradient are known.
 
-    restarts: so many soft prompts at a time. learning_rate: in units of the embeddings' root mean square, so
-    that it means the same in every model. weight_decay: AdamW's (paper: 0.1).
+    Attributes:
+        steps: how many steps are taken at the most.
+        restarts: how many soft prompts are searched at a time.
+        learning_rate: in units of the embeddings' root mean square, so that it means the same in every model.
+        weight_decay: AdamW's (paper: 0.1).
+
+    Raises:
+        UsageError: a setting out of range.
     """
 
     steps: int = 1000

@@ -15,7 +15,11 @@ from fuse_repro.objectives import MultiObjectiveLoss
 class PromptProblem:
     """Find a prompt that starts with `prefix`, is fluent to `lm` and minimises `objective`.
 
-    targets: term name -> what that term's model should match, [e].
+    Attributes:
+        lm: the primary model, whose tokens the prompt is made of.
+        objective: what is minimised.
+        prefix: how the prompt begins.
+        targets: term name -> what that term's model should match, [e].
     """
 
     lm: CausalLM
@@ -24,7 +28,11 @@ class PromptProblem:
     targets: Mapping[str, Tensor]
 
     def prefix_ids(self) -> tuple[int, ...]:
-        """The prefix's content tokens. Raises UsageError where it is not read back as it is written."""
+        """The prefix's content tokens.
+
+        Raises:
+            UsageError: the prefix is not read back as it is written.
+        """
         tokenizer = self.lm.tokenizer
         (ids,) = tokenizer.encode([self.prefix])
         if tokenizer.decode([ids]) != [self.prefix]:
@@ -39,9 +47,15 @@ class PromptProblem:
 class Hypothesis:
     """A prompt on the way.
 
-    ids: its content tokens in the primary model. nll: their summed negative log-likelihood, in nats, over
-    `scored` tokens (0 where the objective does not ask for it). objective: the weighted loss; terms: name ->
-    raw and weighted value. parent: index in the previous step's beam. finished: the search will not extend it any more.
+    Attributes:
+        ids: its content tokens in the primary model.
+        text: the prompt.
+        nll: the tokens' summed negative log-likelihood, in nats; 0 where the objective does not ask for it.
+        scored: over how many tokens `nll` is summed.
+        objective: the weighted loss.
+        terms: name -> raw and weighted value.
+        parent: index in the previous step's beam.
+        finished: whether the search will not extend it any more.
     """
 
     ids: tuple[int, ...]
@@ -56,7 +70,14 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The best hypothesis, the beam after every step, best first, and what the search cost (see Counts)."""
+    """What a search found, and what it cost.
+
+    Attributes:
+        best: the best hypothesis.
+        steps: the beam after every step, best first.
+        evaluations: see Counts.
+        gradients: see Counts.
+    """
 
     best: Hypothesis
     steps: Sequence[Sequence[Hypothesis]] = field(default_factory=tuple)
@@ -79,5 +100,13 @@ class Optimizer(Protocol):
         ...
 
     def search(self, problem: PromptProblem, on_step: StepListener | None = None) -> SearchResult:
-        """Minimise the problem's objective. Raises UsageError where no candidate is left."""
+        """Minimise the problem's objective.
+
+        Args:
+            problem: what is minimised.
+            on_step: called with the beam of every step.
+
+        Raises:
+            UsageError: no candidate is left.
+        """
         ...

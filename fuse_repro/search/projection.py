@@ -22,7 +22,14 @@ def grow(
 ) -> list[Prompt]:
     """Every prompt with `tokens` more tokens: each the best-scored one that survives after those before it.
 
-    score: the number of the token (from 0) and the B prompts so far -> [B, V].
+    Args:
+        prompts: B prompts.
+        lm: the model whose tokens they are.
+        tokens: how many are added to each.
+        score: the number of the token (from 0) and the B prompts so far -> [B, V].
+
+    Raises:
+        UsageError: a prompt has no next token that survives.
     """
     grown = list(prompts)
     for place in range(tokens):
@@ -38,9 +45,18 @@ def grow(
 def starting_prompts(
     problem: PromptProblem, count: int, tokens: int, start: str, generator: torch.Generator
 ) -> list[Prompt]:
-    """The prefix with random tokens after it: "random" ones, each as probable, or "likely" ones.
+    """The prefix with random tokens after it.
 
-    The latter are drawn from the language model, token after token.
+    Args:
+        problem: gives the prefix and the language model.
+        count: how many prompts.
+        tokens: how many tokens come after the prefix.
+        start: "random" (each token as probable as any other) or "likely" (drawn from the language model,
+            token after token).
+        generator: of the draws.
+
+    Raises:
+        UsageError: another start, or a prefix that is not read back as it is written.
     """
     require(start in STARTS, "optimizer.start", start, f"one of {', '.join(STARTS)}")
     lm, prefix = problem.lm, problem.prefix_ids()

@@ -28,20 +28,29 @@ _tables: WeakKeyDictionary[nn.Module, WeakKeyDictionary[FrozenModel, Any]] = Wea
 
 @dataclass(frozen=True)
 class Proposal:
-    """Settings of the score of next tokens, shared by searches; higher is more promising.
+    """Settings of the score of next tokens, shared by searches; a higher score is more promising.
 
-    logprob_weight: of log p(token | prompt).
-    gradient_weight: of the predicted change of the objective's other terms; 0 leaves them out, adapters with them.
-    linearisation: where gradients are taken.
-    zeroth: an estimate without any gradient, beside it: "none", "alone" (what every token alone means to a
-        secondary model: a table made once) or "context" (as part of the prompt; see the terms' `word_estimates`).
-    zeroth_weight: of that estimate against the gradient, both standardised over the vocabulary: for tokens
-        that start a word, and for those that join the last one.
-    calibrated: the two kinds of tokens are standardised apart and brought to the objective's scale by its
-        values at the points, which the gradients gave for free; log p then counts as much as in the objective.
-        A single point has no spread: there it is that of the terms' estimates, for which a table is made.
-        Otherwise the score is logprob_weight * log p - gradient_weight * the first-order change (the paper).
-    cache_dir: where tables are kept; null as in the root config.
+    A score that is not calibrated is logprob_weight * log p - gradient_weight * the first-order change (the
+    paper). A calibrated score standardises the two kinds of tokens apart: those that start a word, and those
+    that join the last one. It brings each kind to the objective's scale by the objective's values at the
+    points, which the gradients gave for free. Then log p counts as much as in the objective. A single point
+    has no spread; there the spread of the terms' estimates is taken, for which a table is made.
+
+    Attributes:
+        logprob_weight: of log p(token | prompt).
+        gradient_weight: of the predicted change of the objective's other terms; 0 leaves them out, and their
+            adapters.
+        linearisation: where gradients are taken.
+        zeroth: an estimate without any gradient, beside it: "none", "alone" (what every token alone means to
+            a secondary model: a table made once) or "context" (as part of the prompt; see the terms'
+            `word_estimates`).
+        zeroth_weight: of that estimate against the gradient, both standardised over the vocabulary. The first
+            number is for tokens that start a word, the second for those that join the last one.
+        calibrated: whether the score is brought to the objective's scale.
+        cache_dir: where tables are kept; None as in the root config.
+
+    Raises:
+        UsageError: a setting out of range.
     """
 
     logprob_weight: float = 1.0
@@ -64,15 +73,16 @@ class Proposal:
     def reads_lm(self, problem: PromptProblem) -> bool:
         """Whether the search needs the language model's log-probabilities at all.
 
-        The objective needs them if fluency counts; the score if log p does, which calibrated scores weigh as the
-        objective does; and gradients may be taken at points that the language model chooses.
+        The objective needs them if fluency counts. The score needs them if log p counts; a calibrated score
+        weighs log p as the objective does. Gradients need them if they are taken at points that the language
+        model chooses.
         """
         if fluency_weight(problem) > 0 or (self.logprob_weight > 0 and not self.calibrated):
             return True
         return self.gradient_weight > 0 and self.linearisation.follows_lm
 
     def begin(self, problem: PromptProblem, prompts: Sequence[Hypothesis]) -> State:
-        """The language model's state after these prompts, of equally many tokens."""
+        """The language model's state after these prompts, which have equally many tokens."""
         lm = problem.lm
         if not self.reads_lm(problem):
             return Unread.of(lm, len(prompts))

@@ -20,8 +20,17 @@ Neighbours = Callable[[Prompt], list[Prompt]]
 class RandomSearch(FixedLengthSearch):
     """Goes to the best of `candidates` random neighbours of the best prompt so far, if it is better.
 
-    neighbourhood: "l0" changes `replace` random tokens to random ones; "l2" moves every token's embedding by
-    Gaussian noise of `radius` times the embeddings' mean length, and takes the tokens nearest to that.
+    Attributes:
+        steps: how many steps are taken at the most.
+        candidates: how many neighbours are drawn in a step.
+        neighbourhood: "l0" changes `replace` random tokens to random ones; "l2" moves every token's embedding
+            by Gaussian noise of `radius` times the embeddings' mean length, and takes the tokens nearest to
+            that.
+        replace: how many tokens "l0" changes.
+        radius: of the noise of "l2", in mean lengths of an embedding.
+
+    Raises:
+        UsageError: a setting out of range.
     """
 
     steps: int = 1000
@@ -41,7 +50,7 @@ class RandomSearch(FixedLengthSearch):
 
     @property
     def uses_gradients(self) -> bool:
-        """Never."""
+        """Never: random search takes no gradients."""
         return False
 
     def walk(

@@ -9,7 +9,7 @@ GROUPS = (False, True)  # tokens that start a word, tokens that join the last on
 
 
 def standardise(values: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1; all 0 where there is no spread."""
+    """The values with mean 0 and standard deviation 1; all 0 where there is no spread."""
     offsets = values - values.mean()
     spread = offsets.std(correction=0)
     return offsets / spread if spread > 0 else torch.zeros_like(offsets)
@@ -25,14 +25,17 @@ def combine(
 ) -> Tensor:
     """Predicted objective (lower is better) of a prompt with each of n tokens, up to monotone changes: [n].
 
-    linear: first-order changes [n] from points that start a word (False) and that join the last one (True);
-        where one is missing the other serves; both missing leaves the zeroth order alone.
-    zeroth: [n], the estimate without gradients, or None. joins: [n], which tokens join the last word.
-    weights: of the standardised zeroth order against the standardised first order, per kind of token.
-    values: the objective at the points of either kind. With them every kind is brought to the objective's own
-        scale; without, all tokens are standardised together.
-    typical: [n], an estimate that spreads as the objective does, for kinds with one point: a single value has no
-        spread. Without it the zeroth order stands in, then the first order; all follow the terms' weights.
+    Args:
+        linear: first-order changes [n] from points that start a word (False) and that join the last one
+            (True). If one is missing, the other serves. If both are missing, the zeroth order decides alone.
+        zeroth: [n], the estimate without gradients, or None.
+        joins: [n], which tokens join the last word.
+        weights: of the standardised zeroth order against the standardised first order, per kind of token.
+        values: the objective at the points of either kind. With them every kind is brought to the objective's
+            own scale; without them all tokens are standardised together.
+        typical: [n], an estimate that spreads as the objective does. It serves kinds with one point, since a
+            single value has no spread. Without it the zeroth order stands in, then the first order; all of
+            them are weighted as the terms are.
     """
     groups = [(joins == kind, kind) for kind in GROUPS] if values is not None else [(joins | ~joins, False)]
     result = torch.zeros(len(joins), device=joins.device, dtype=torch.float32)

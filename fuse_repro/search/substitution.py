@@ -21,8 +21,18 @@ def substitutions(
 ) -> list[Prompt]:
     """Up to `count` different prompts with `places` of the last n tokens exchanged.
 
-    tokens: [n, k], what each may become. Every set of places is as probable as any other, and so is every token of a
-    place. Raises UsageError where no prompt survives.
+    Every set of places is as probable as any other, and so is every token of a place.
+
+    Args:
+        prompt: whose tokens are exchanged.
+        tokens: [n, k], what each of the last n tokens may become.
+        tokenizer: of the prompt's model.
+        count: how many prompts at the most.
+        generator: of the draws.
+        places: how many tokens are exchanged in each prompt.
+
+    Raises:
+        UsageError: no prompt survives decode -> encode.
     """
     chosen: dict[Prompt, None] = {}
     size, choices = tokens.shape

@@ -23,9 +23,15 @@ from fuse_repro.search.proposal import fluency_weight
 class Reading:
     """A language model's likelihood of B prompts of S tokens, as its own tokens say it.
 
-    nll: [B], summed, in nats; scored: [B], over how many tokens. embeddings: [B, S, d], its gradient by what is read.
-    log_probs: [B, S, V], of what stands at every place; label: [B, S, d], the gradient by what is predicted, where
-    input and output embeddings are tied (else zero). Both are zero at a first token that is not scored.
+    `log_probs` and `label` are zero at a first token that is not scored.
+
+    Attributes:
+        nll: [B], summed, in nats.
+        scored: [B], over how many tokens.
+        embeddings: [B, S, d], the gradient of `nll` by what is read.
+        log_probs: [B, S, V], of every token at every place, in nats.
+        label: [B, S, d], the gradient of `nll` by what is predicted; zero where input and output embeddings
+            are not tied.
     """
 
     nll: Tensor
@@ -39,7 +45,16 @@ class Reading:
 class TokenGradients:
     """The objective of B prompts of S tokens, and its gradients.
 
-    embeddings: [B, S, d], by the primary model's embeddings, those of other models pulled back.
+    Attributes:
+        values: the objective and its terms, without gradients.
+        nll: [B], the prompts' summed negative log-likelihood, in nats; zeros if fluency does not count.
+        scored: [B], over how many tokens; ones if fluency does not count.
+        embeddings: [B, S, d], the gradient by the primary model's embeddings; the gradients of other models
+            are pulled back to them.
+        reading: the language model's own likelihood; None if fluency does not count.
+        fluency: the weight of the language model's nats per token in the objective.
+        traces: per adapter the gradient by its target's embeddings and the alignment of the texts.
+        table: [V, d], the primary model's embeddings.
     """
 
     values: LossValues
@@ -76,7 +91,8 @@ class TokenGradients:
 def token_gradients(problem: PromptProblem, prompts: Sequence[Sequence[int]]) -> TokenGradients:
     """Gradients of B prompts of equally many tokens, in one forward and one backward pass of every model.
 
-    Raises UsageError where no term of the objective has a gradient.
+    Raises:
+        UsageError: no term of the objective has a gradient.
     """
     lm, fluency = problem.lm, fluency_weight(problem)
     ids = torch.tensor([list(prompt) for prompt in prompts], device=lm.device)

@@ -19,7 +19,10 @@ FEW = 16  # prompts that one whole pass takes no longer for than a pass per toke
 class Trials:
     """The prompts that a search has tried, and the best of them.
 
-    counts: what the objective has computed so far; limit: evaluations at the most, None for no bound.
+    Args:
+        problem: whose objective is computed.
+        counts: what the objective has computed so far.
+        limit: evaluations at the most; None for no bound.
     """
 
     def __init__(self, problem: PromptProblem, counts: Counts, limit: int | None = None) -> None:
@@ -30,7 +33,7 @@ class Trials:
 
     @property
     def best(self) -> Hypothesis:
-        """The prompt of least objective; of equals the one that was tried first."""
+        """The prompt of least objective; among equals the one that was tried first."""
         return min(self._known.values(), key=lambda h: h.objective)
 
     @property

@@ -43,5 +43,5 @@ class Unread:
         return cls(torch.zeros(1, device=lm.device, dtype=torch.float32).expand(shape))
 
     def advance(self, parents: Tensor, tokens: Tensor) -> Unread:
-        """See `State`: whatever comes next, nothing is known of it."""
+        """See `State`; the log-probabilities stay 0 whatever comes next."""
         return Unread(self.log_probs[:1].expand(len(parents), -1))

@@ -52,9 +52,16 @@ def compose_point(
     axes: Sequence[str],
     sweep_directory: Path,
 ) -> Point:
-    """The point of these overrides; `axes` are the swept keys.
+    """The point of these overrides.
 
-    Raises Hydra's and OmegaConf's errors for keys that do not exist and values of a wrong type.
+    Hydra and OmegaConf raise their own errors for keys that do not exist and values of a wrong type.
+
+    Args:
+        loader: composes the config.
+        base: the config of the sweep.
+        overrides: of the point.
+        axes: the swept keys.
+        sweep_directory: where the point's run directory goes.
     """
     composed = loader.load_sweep_config(base, list(overrides))
     HydraConfig.instance().set_config(composed)

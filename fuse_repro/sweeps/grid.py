@@ -23,7 +23,11 @@ class PointSweeper(Sweeper):
     launcher: PointLauncher
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Make the launcher. Raises UsageError if it is none of this package."""
+        """Make the launcher.
+
+        Raises:
+            UsageError: the launcher is none of this package.
+        """
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -44,7 +48,12 @@ class GridSweeper(PointSweeper):
         self.params, self.max_batch_size = params or {}, size
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run every point; raises SweepIncomplete at the end if one is not done."""
+        """Run every point.
+
+        Raises:
+            UsageError: if a key has no value, so that there is no point.
+            SweepIncomplete: at the end, if a point is not done.
+        """
         jobs = grid_points(self.params, arguments, self.loader)
         if self.config is not None and self.config.get("dry_run"):
             self.launcher.print_costs(jobs)

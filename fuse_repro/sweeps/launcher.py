@@ -33,7 +33,7 @@ class PointLauncher(Launcher):
         """Open the sweep's directory; nothing is written yet.
 
         Raises:
-            UsageError: if another sweep is in it, or for a `resume` that there is not.
+            UsageError: if another sweep is in it, or for an unknown `resume`.
         """
         setup_globals()
         self._loader, self._config = hydra_context.config_loader, config
@@ -47,8 +47,10 @@ class PointLauncher(Launcher):
     def plan(self, job_overrides: Sequence[Sequence[str]]) -> list[Point]:
         """Compose the points, each once, and write them to sweep.json when all are known to be legal.
 
+        If some of the new points would be refused for terms of use, that is printed.
+
         Raises:
-            UsageError: if every new point would be refused for terms of use; where some would, that is printed.
+            UsageError: if every new point would be refused for terms of use.
         """
         missing = [tuple(overrides) for overrides in job_overrides if tuple(overrides) not in self._planned]
         for overrides in track(missing, "composing the points"):
@@ -86,7 +88,7 @@ class PointLauncher(Launcher):
 
     @abstractmethod
     def run_points(self, points: Sequence[Point]) -> None:
-        """Run these points; what goes wrong in one is in its status.json."""
+        """Run these points; what goes wrong in a point is noted in its status.json."""
 
     @property
     def leaves_early(self) -> bool:

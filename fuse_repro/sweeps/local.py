@@ -48,7 +48,7 @@ class LocalLauncher(PointLauncher):
 
 
 def _slots(workers: int | None, threads: int | None, gpus: Sequence[int | str] | None) -> list[Slot]:
-    """One slot per worker; the GPUs go round. `workers` None is one per GPU, or one where no GPUs are named."""
+    """One slot per worker, the GPUs in turn; without `workers` one per GPU, or one if no GPU is named."""
     count = workers or len(gpus or [None])
     if threads is None and count > 1 and "OMP_NUM_THREADS" not in os.environ:
         threads = max(1, (os.cpu_count() or 1) // count)

@@ -48,7 +48,12 @@ class OptunaSweeper(PointSweeper):
         self.n_trials, self.n_jobs, self.sampler, self.seed = n_trials, n_jobs, sampler, seed
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Search until `n_trials` trials have ended well; raises SweepIncomplete if a point is not done."""
+        """Search until `n_trials` trials have ended well.
+
+        Raises:
+            UsageError: if there is nothing that Optuna can search over, or Optuna is not installed.
+            SweepIncomplete: if a point is not done.
+        """
         fixed, space = search_space(self.params, arguments, self.loader)
         if self.config is not None and self.config.get("dry_run"):
             self._print_costs(first_point(fixed, space))
@@ -102,7 +107,11 @@ class OptunaSweeper(PointSweeper):
         )
 
     def _values(self, result: Any) -> list[float] | None:
-        """The metrics of a point; None if it is not done. Raises UsageError if its results have no such key."""
+        """The metrics of a point; None if it is not done.
+
+        Raises:
+            UsageError: if its results have no such key.
+        """
         if not isinstance(result, Point):
             return None
         results = read_json(result.directory / RESULTS)
@@ -120,7 +129,8 @@ def search_space(
         loader: knows the options of groups.
 
     Raises:
-        UsageError: if nothing is searched over, by values of no kind that Optuna draws from, or without Optuna.
+        UsageError: if nothing is searched over, if values are of no kind that Optuna draws from, or without
+            Optuna.
     """
     overrides = {o.get_key_element(): o for o in last_overrides(params, arguments, loader)}
     searched = {key: o for key, o in overrides.items() if o.is_sweep_override()}
@@ -137,7 +147,11 @@ def first_point(fixed: Sequence[str], space: Space) -> list[str]:
 
 
 def _need_optuna() -> None:
-    """Raise UsageError where Optuna is not installed."""
+    """Refuse to go on without Optuna.
+
+    Raises:
+        UsageError: if it is not installed.
+    """
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("hydra/sweeper=optuna needs optuna: install it by pip install 'fuse_repro[optuna]'")
 
@@ -150,7 +164,11 @@ def _first(values: "optuna.distributions.BaseDistribution") -> Any:
 
 
 def distribution(override: Override) -> "optuna.distributions.BaseDistribution":
-    """What Optuna draws a value from. Raises UsageError for a sweep that is none of its kinds."""
+    """What Optuna draws a value from.
+
+    Raises:
+        UsageError: for a sweep that is none of its kinds.
+    """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
@@ -170,7 +188,11 @@ def distribution(override: Override) -> "optuna.distributions.BaseDistribution":
 
 
 def metric(results: Mapping[str, Any], key: str) -> float:
-    """The number at a dotted key of results.json. Raises UsageError if there is none."""
+    """The number at a dotted key of results.json.
+
+    Raises:
+        UsageError: if there is none.
+    """
     value: Any = results
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -192,7 +214,7 @@ def _numbers(node: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _ask_again(study: "optuna.Study") -> None:
-    """Ask once more for every trial that has not ended well and was not asked for again since."""
+    """Ask once more for every trial that has not ended well, unless it was asked for again since."""
     trials = study.get_trials(deepcopy=False)
     well = [trial.params for trial in trials if trial.state.name == "COMPLETE"]
     for trial in trials:

@@ -12,7 +12,14 @@ from fuse_repro.sweeps.sweep import Point, Sweep
 
 @dataclass(frozen=True)
 class Counts:
-    """How many points are done, running, failed, and left (not begun, or interrupted)."""
+    """How many points of a sweep are in each state.
+
+    Attributes:
+        done: points that have ended well.
+        running: points that run now.
+        failed: points that have failed.
+        left: points that were not begun, or were interrupted.
+    """
 
     done: int
     running: int

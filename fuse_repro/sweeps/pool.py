@@ -25,7 +25,12 @@ TAIL = 20  # lines of output that are kept as the traceback of a killed run
 
 @dataclass(frozen=True)
 class Slot:
-    """What a running point has to itself: torch threads, and a GPU by its number; None is whatever is there."""
+    """What a running point has to itself.
+
+    Attributes:
+        threads: of torch; None is whatever is there.
+        gpu: its number; None is whatever is there.
+    """
 
     threads: int | None = None
     gpu: int | str | None = None
@@ -57,7 +62,13 @@ def run_isolated(
     """Run every point in a process of its own, as many at a time as there are slots.
 
     The processes are forked from a server that has loaded the libraries once. A point whose process dies is
-    marked as failed. `on_end` is called with each point that ended and its seconds.
+    marked as failed.
+
+    Args:
+        points: what to run.
+        slots: what each running point has to itself.
+        resume: what to do with what an earlier start left; see `resume` in the root config.
+        on_end: called with each point that ended and its seconds.
 
     Raises:
         UsageError: if the folder of logs cannot be written.
@@ -89,7 +100,7 @@ def run_isolated(
 
 
 def reason_of_death(code: int | None) -> str:
-    """What a process that died without a word died of, by its exit code."""
+    """What ended a process that left no message, by its exit code."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

@@ -1,4 +1,4 @@
-"""Imported once by the server that the processes of a sweep are forked from, so that none of them waits for it."""
+"""Imported once by the server that forks the processes of a sweep, so that none of them has to load it."""
 
 import contextlib
 from importlib import import_module

@@ -17,7 +17,10 @@ class SlurmJob:
         self.requeued = False
 
     def __call__(self) -> bool:
-        """Run the point; true if it is done. Every way to end but a request to stop is in its status.json."""
+        """Run the point; true if it is done.
+
+        Its status.json says how it ended, unless it was asked to stop.
+        """
         # what `resume=all` has begun anew it must not begin anew at every requeue
         resume = "retry_failed" if self.requeued else self.resume
         if not wanted(self.directory, resume):

@@ -1,4 +1,4 @@
-"""What Slurm says about jobs: squeue of those that live, scontrol or accounting (sacct) of those that ended."""
+"""What Slurm says about jobs: squeue of those that live, scontrol or sacct (accounting) of ended ones."""
 
 import re
 import shutil
@@ -17,7 +17,11 @@ TIMEOUT_S = 60
 
 
 def need_slurm() -> None:
-    """Raise UsageError where Slurm's commands are not installed."""
+    """Refuse to go on without Slurm's commands.
+
+    Raises:
+        UsageError: if they are not installed.
+    """
     missing = [name for name in ("sbatch", "srun", "squeue", "scontrol") if shutil.which(name) is None]
     if missing:
         raise UsageError(
@@ -71,7 +75,10 @@ def living_points(sweep_directory: Path, points: Iterable[Point]) -> dict[str, s
 
 
 def cause_of_death(job: str) -> str:
-    """The state in which Slurm says that a job ended, such as TIMEOUT; from accounting where scontrol has forgotten."""
+    """The state in which Slurm says that a job ended, such as TIMEOUT.
+
+    It is read from accounting if scontrol has forgotten the job.
+    """
     shown = _call("scontrol", "--oneliner", "show", "job", job).stdout
     found, code = re.search(r"JobState=(\w+)", shown), re.search(r" ExitCode=([\d:]+)", shown)
     if found:

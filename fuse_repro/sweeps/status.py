@@ -26,7 +26,11 @@ COLOURS = {"done": "green", "failed": "red", "running": "cyan", "queued": "yello
 def main(argv: Sequence[str]) -> int:
     """Show the sweep in DIR until every point has ended, or once.
 
-    Returns the exit code: 0, 1 if a point failed, 2 with one line on standard error if DIR holds no sweep.
+    Args:
+        argv: the arguments after `status`.
+
+    Returns:
+        The exit code: 0; 1 if a point failed; 2 with one line on standard error if DIR holds no sweep.
     """
     parser = argparse.ArgumentParser(
         prog="fuse-repro status", description="How many points of a sweep are done, running, failed and left."
@@ -60,8 +64,10 @@ def _show(directory: Path, once: bool) -> int:
 def look(directory: Path) -> tuple[Sweep, dict[str, RunState]]:
     """The sweep, and the state of each of its points with what Slurm knows.
 
-    A point whose job waits is "queued"; one whose job ended without a result has failed. Raises UsageError if there
-    is no sweep in `directory`, or Slurm does not answer.
+    A point whose job waits is "queued". A point whose job ended without a result has failed.
+
+    Raises:
+        UsageError: if there is no sweep in `directory`, or Slurm does not answer.
     """
     sweep = read_sweep(directory)
     states = {key: point.state for key, point in sweep.points.items()}
@@ -77,7 +83,7 @@ def look(directory: Path) -> tuple[Sweep, dict[str, RunState]]:
 
 
 def table(sweep: Sweep, states: Mapping[str, RunState]) -> Group:
-    """The counts, and the points of most interest: those that run, then those that failed, then the others."""
+    """The counts, and the points of most interest: those that run, those that failed, then the rest."""
     order = [RUNNING, FAILED, "queued", INTERRUPTED, NEW, "done"]
     keys = sorted(states, key=lambda key: order.index(states[key].state))
     rows = Table("point", "state", "items", "note", expand=False)

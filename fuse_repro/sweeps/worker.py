@@ -18,7 +18,10 @@ EXIT_FAILED = 1
 
 
 def run_point(config: Mapping[str, Any], directory: Path) -> bool:
-    """Run a point in this process; true if it is done, failed items or not. Its status.json says what went wrong."""
+    """Run a point in this process; true if it is done, even with failed items.
+
+    Its status.json says what went wrong.
+    """
     from fuse_repro.runners.launch import launch
 
     composed = OmegaConf.create(dict(config))
@@ -30,7 +33,15 @@ def run_point(config: Mapping[str, Any], directory: Path) -> bool:
 def run_alone(
     config: Mapping[str, Any], directory: Path, log: Path, environment: Mapping[str, str], threads: int | None
 ) -> None:
-    """The whole life of a process that runs one point; its output goes to the end of `log`."""
+    """The whole life of a process that runs one point.
+
+    Args:
+        config: of the point.
+        directory: of its run.
+        log: the file that its output is added to.
+        environment: the variables of the process.
+        threads: of torch; None is whatever is there.
+    """
     _die_with_parent()
     os.environ.clear()
     os.environ.update(environment)

@@ -34,7 +34,11 @@ class Answers:
 
     @classmethod
     def of(cls, lm: FrozenModel, words: Sequence[str]) -> "Answers":
-        """The candidates among `words`. Raises UsageError where none of them is one token."""
+        """The candidates among `words`.
+
+        Raises:
+            UsageError: none of the words is one token.
+        """
         tokens = single_tokens(lm, words)
         if not tokens:
             shown = ", ".join(map(repr, words[:5]))
@@ -52,7 +56,7 @@ class Answers:
 
 
 def single_tokens(lm: FrozenModel, words: Sequence[str]) -> dict[str, int]:
-    """Word -> token, of the words that are exactly one token of the model in running text, and no special one."""
+    """Word -> token, of the words that are one token of the model in running text, and no special one."""
     plain = [word for word in words if word.split() == [word]]
     tokens = zip(plain, lm.tokenizer.word_ids(plain), strict=True)
     special = lm.tokenizer.special_ids
@@ -62,7 +66,10 @@ def single_tokens(lm: FrozenModel, words: Sequence[str]) -> dict[str, int]:
 def answerable(task: PromptTask, models: Sequence[FrozenModel]) -> PromptTask:
     """The task with the answers that are one token in every model, so that all of them can be compared.
 
-    Items with other answers are counted in the task's `dropped`. Raises UsageError where none is left to test.
+    Items with other answers are counted in the task's `dropped`.
+
+    Raises:
+        UsageError: no item is left to test.
     """
     words = set(task.answers).intersection(*(single_tokens(lm, task.answers) for lm in models))
     return task.only(words, NOT_ONE_TOKEN)

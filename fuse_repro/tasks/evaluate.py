@@ -54,11 +54,11 @@ class Evaluation:
 class Exam:
     """One split of a task, ready to be asked with any prompt of one layout.
 
-    What does not depend on the prompt is computed once, so that many prompts cost little more than their own
+    What does not depend on the prompt is computed once. Many prompts then cost little more than their own
     tokens; see `make_reader`.
 
     Args:
-        layout: how the model reads; of a soft prompt or of a manual one.
+        layout: how the model reads a soft or a manual prompt.
         task: answers that are not one token of the model are no candidates, and items with such an answer are
             counted in `skipped`.
         split: `train`, `dev` or `test`.
@@ -111,7 +111,7 @@ class Exam:
 
 
 class Exams:
-    """Asks one task after another; what is ready for the prompts of a task is let go with the next one."""
+    """Asks one task after another; what was computed for one task is dropped when the next one comes."""
 
     def __init__(self) -> None:
         self._digest = ""

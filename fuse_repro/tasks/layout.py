@@ -77,7 +77,16 @@ class Layout:
 
     @classmethod
     def of(cls, lm: FrozenModel, prompt: SoftPrompt | str, max_text_tokens: int | None = None) -> "Layout":
-        """The layout for a soft prompt or a template. Raises UsageError where `lm` cannot read it."""
+        """The layout for a soft prompt or a template.
+
+        Args:
+            lm: the model that reads.
+            prompt: a soft prompt of this model, or a template with [X] and [Y].
+            max_text_tokens: longer texts are cut at the end; None: no limit but the model's.
+
+        Raises:
+            UsageError: `lm` cannot read the prompt.
+        """
         if isinstance(prompt, SoftPrompt):
             prompt.check_model(lm)
             return cls(lm, prompt.position, prompt.length, None, max_text_tokens)
@@ -91,7 +100,11 @@ class Layout:
         return cls(lm, "postfix", 0, prompt, max_text_tokens)
 
     def rows(self, texts: Sequence[str]) -> list[Row]:
-        """One row for each text. Raises UsageError for one without tokens or too long for the model."""
+        """One row for each text.
+
+        Raises:
+            UsageError: a text without tokens, or one too long for the model.
+        """
         tokenizer = self.lm.tokenizer
         shortened, cuts = self._shorten(texts)
         lefts, rights = self._surroundings(shortened)

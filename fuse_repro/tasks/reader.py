@@ -28,8 +28,8 @@ class Reader(Protocol):
 def make_reader(layout: Layout, rows: Sequence[Row], max_cache_bytes: int = MAX_CACHE_BYTES) -> Reader:
     """The fastest way of reading these rows of `layout`.
 
-    A causal model whose prompt stands behind the text reads the text once: its keys and values are kept, where
-    they take at most `max_cache_bytes`.
+    If the model is causal and its prompt stands behind the text, the text is read once. Its keys and values
+    are kept if they take at most `max_cache_bytes`.
     """
     if isinstance(layout.lm, CausalLM) and layout.position == "postfix":
         fixed = [row.ids[: -layout.length] for row in rows]
@@ -42,7 +42,10 @@ def make_reader(layout: Layout, rows: Sequence[Row], max_cache_bytes: int = MAX_
 def reader_log_probs(
     reader: Reader, items: int, prompt: Tensor, candidates: Tensor, batch_size: int
 ) -> Tensor:
-    """Log-probabilities [items, A] on the CPU, as `answer_log_probs` has them, of what a reader reads."""
+    """Log-probabilities [items, A] on the CPU, in nats, of the candidates [A] among themselves, by a reader.
+
+    The same numbers as `answer_log_probs` gives.
+    """
     numbers = range(items)
     batches = [numbers[begin : begin + batch_size] for begin in range(0, items, batch_size)]
     logits = [reader.logits(batch, prompt)[:, candidates].float() for batch in batches]

@@ -1,4 +1,4 @@
-"""The page of a fidelity run: how every prediction ranks candidates, per prompt length, objective and word length."""
+"""The page of a fidelity run: how predictions rank candidates, by prompt length, objective and word length."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def is_fidelity(records: Sequence[Record], _results: Mapping[str, Any]) -> bool:
 
 
 def fidelity_content(records: Sequence[Record], results: Mapping[str, Any]) -> dict[str, Any]:
-    """Tiles, the table of methods, plots over prompt length, tables per objective and per token-length class."""
+    """Tiles, the table of methods, plots over prompt length, tables per objective and token-length class."""
     done, failed = split(records)
     methods = results.get("methods")
     return {

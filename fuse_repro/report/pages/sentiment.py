@@ -21,9 +21,13 @@ def sentiment_content(records: Sequence[Record], results: Mapping[str, Any]) -> 
 
 
 def sentiment_table(records: Sequence[Record]) -> dict[str, Any] | None:
-    """`head`, and `rows` (photograph, a cell per sentiment): `caption` and its distances as `values`, or None.
+    """`head`, and `rows` (photograph, a cell per sentiment).
 
-    Records without a `sentiment` are left out; None where there is none at all.
+    A cell is the `caption` and its distances as `values`, or None. Records without a `sentiment` are left
+    out.
+
+    Returns:
+        None where there is no record with a sentiment.
     """
     rows: dict[str, dict[str, Record]] = {}
     for record in records:

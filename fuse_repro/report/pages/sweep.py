@@ -21,9 +21,16 @@ Axes = Mapping[str, Sequence[Any]]
 
 
 def build_sweep_report(sweep_dir: str | os.PathLike[str]) -> Path:
-    """Write `sweep_dir/report.html` from sweep.json and the run directories there; returns its path.
+    """Write `sweep_dir/report.html` from sweep.json and the run directories there.
 
-    Every point counts as its files say, so a sweep that failed or still goes on has a report of what it has so far.
+    Every point counts as its files say. A sweep that failed or still goes on has a report of what it has so
+    far.
+
+    Args:
+        sweep_dir: the sweep directory.
+
+    Returns:
+        The path of the report.
 
     Raises:
         UsageError: if sweep.json is missing, damaged or of another version, or the page cannot be written.

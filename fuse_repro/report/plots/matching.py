@@ -1,4 +1,4 @@
-"""How well transferred prompts match their sources, and what that is worth (the transfer paper's Figure 2)."""
+"""How well transferred prompts match their sources, and what a match is worth (PTfer, Figure 2)."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean

@@ -7,7 +7,7 @@ from fuse_repro.report.plots.style import INK, MUTED, Drawing, canvas, finished
 
 
 def methods_chart(ranked: Sequence[tuple[str, Mapping[str, Any]]]) -> Drawing:
-    """A row for every (method, its summary), the first on top; a method without an interval has its dot alone."""
+    """A row for every (method, summary), the first on top; a method without an interval is a dot alone."""
     with canvas("methods", (5.6, 0.5 + 0.27 * len(ranked))) as (figure, axes):
         for place, (_, row) in enumerate(reversed(ranked)):
             if row["low"] is not None and row["high"] is not None:

@@ -33,9 +33,15 @@ Lines = Mapping[str, Mapping[Any, Interval]]  # name of the line -> value on the
 def line_plot(title: str, axis: str, lines: Lines, dots: bool = True) -> Plot:
     """The metric against a numeric axis, one line per name with a band from low to high.
 
-    None on the axis stands for "all" and comes last. An axis of positive values that span a factor of 8 or more
-    is logarithmic. Lines that the axis does not change, such as baselines, are thin and named at their end, unless
-    there is no other. `dots` marks every value and names it on the axis; without them the line is a curve.
+    None on the axis stands for "all" and comes last. An axis of positive values that span a factor of 8 or
+    more is logarithmic. Lines that the axis does not change, such as baselines, are thin and named at their
+    end, unless there is no other.
+
+    Args:
+        title: names the metric.
+        axis: names the axis.
+        lines: name of the line -> value on the axis -> the metric there.
+        dots: whether every value is marked, and named on the axis; without them the line is a curve.
     """
     values = sorted({x for line in lines.values() for x in line}, key=lambda x: (x is None, x or 0))
     places, logarithmic = _places(values)
@@ -87,7 +93,14 @@ def bar_plot(title: str, axis: str, lines: Lines) -> Plot:
 def scatter_plot(
     title: str, axis: str, groups: Mapping[str, Sequence[tuple[float, float]]], joined: bool = False
 ) -> Plot:
-    """Points (x, y) of every group; `joined` draws each group as a path."""
+    """Points (x, y) of every group.
+
+    Args:
+        title: names the metric.
+        axis: names the axis.
+        groups: name -> its points.
+        joined: whether each group is drawn as a path.
+    """
     with canvas(title, SIZE_INCHES) as (figure, axes):
         for index, points in enumerate(groups.values()):
             xs, ys = [x for x, _ in points], [y for _, y in points]
@@ -102,7 +115,7 @@ def scatter_plot(
 
 
 def _band(value: Interval) -> tuple[float, float]:
-    """From where to where the band reaches; where there is no interval it has no width."""
+    """From where to where the band reaches; without an interval it has no width."""
     low, high = value.low, value.high
     return (value.mean if low is None else low), (value.mean if high is None else high)
 
@@ -163,9 +176,14 @@ def _draw_levels(axes: Any, level: Lines) -> None:
 
 
 def spread(heights: Sequence[float], apart: float) -> list[float]:
-    """Places at least `apart` from each other, in the same order and as near to `heights` as squares tell.
+    """Places at least `apart` from each other, in the same order and as near to `heights` as possible.
 
-    heights: ascending. Solved by pooling neighbours (isotonic regression of the heights less their ranks).
+    Near is by least squares. Solved by pooling neighbours (isotonic regression of the heights less their
+    ranks).
+
+    Args:
+        heights: ascending.
+        apart: the least distance.
     """
     pools: list[list[float]] = []
     for rank, height in enumerate(heights):

@@ -102,12 +102,12 @@ def term_stroke(index: int | None) -> Stroke:
 
 
 def marker(index: int) -> str:
-    """matplotlib's marker of the series at this place; with the six colours, 42 series differ."""
+    """The marker in matplotlib of the series at this place; with the six colours, 42 series differ."""
     return MARKERS[index % len(MARKERS)][0]
 
 
 def dash(index: int) -> Any:
-    """matplotlib's line style of the series at this place."""
+    """The line style in matplotlib of the series at this place."""
     pattern = [float(part) for part in DASHES[index % len(DASHES)].split()]
     return (0, tuple(pattern)) if pattern else "solid"
 
