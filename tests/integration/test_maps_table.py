@@ -73,10 +73,10 @@ def test_a_part_with_failed_items_is_tried_again(
     directory = tmp_path / "run"
     arguments = [
         "experiment=maps_table",
-        *tiny_overrides[1:],
-        *transfer_overrides[1:],
-        f"dataset.path={photos}",
-        "dataset.limit=2",
+        *of_part("captions", tiny_overrides),
+        *of_part("transfer", transfer_overrides),
+        f"dataset.captions.path={photos}",
+        "dataset.captions.limit=2",
         *(f"~methods.{name}" for name in (*UNUSED, "ridge", "random_map")),
         f"output_dir={directory}",
     ]

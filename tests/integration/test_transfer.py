@@ -117,7 +117,7 @@ def test_two_sources(transfer_overrides: list[str], tiny_models_folder: Path, tm
         "+adapter@methods.ridge=ridge",
     ]
     directory = tmp_path / "run"
-    assert main(["experiment=transfer", *transfer_overrides, *second, f"output_dir={directory}"]) == 0
+    assert main(["experiment=transfer", *transfer_overrides, *second, f"output_dir={directory}"]) == 3
     rows = {row["method"]: row for row in records(directory)}
     assert rows["relative"]["status"] == "done"
     assert "one source only" in rows["ridge"]["error"]

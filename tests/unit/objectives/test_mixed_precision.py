@@ -7,7 +7,7 @@ from tiny_classifiers import tiny_bert_classifier, tiny_head, tiny_roberta_class
 from tiny_models import tiny_bert_encoder, tiny_clip, tiny_conse, tiny_gpt2, tiny_llama, tiny_siglip
 from tiny_tokenizers import SENTENCES
 
-from fuse_repro.adapters import FuseConfig, LookupConfig
+from fuse_repro.adapters import FuseAdapterModule, LookupMap
 from fuse_repro.objectives import (
     FluencyTerm,
     MultiObjectiveLoss,
@@ -147,7 +147,7 @@ def test_a_term_in_half_precision_is_summed_in_float32() -> None:
 @pytest.mark.parametrize("zeroth", ["none", "alone", "context"])
 def test_scores_of_candidates_under_mixed_precision(zeroth: str) -> None:
     lm, encoder = tiny_gpt2(), tiny_bert_encoder()
-    term = TextMatchTerm("text", encoder, LookupConfig().fit(lm, encoder, WORDS))
+    term = TextMatchTerm("text", encoder, LookupMap.fit(lm, encoder, WORDS))
     problem = PromptProblem(
         lm, MultiObjectiveLoss({"text": term}, {"text": 10.0}), "An image", {"text": term.target("A cat")}
     )
@@ -169,7 +169,7 @@ def predicted(settings: Proposal, problem: PromptProblem) -> torch.Tensor:
     ).detach()
 
 
-@pytest.mark.parametrize("fitted", [LookupConfig, FuseConfig])
+@pytest.mark.parametrize("fitted", [LookupMap, FuseAdapterModule])
 def test_gradients_by_tokens_under_mixed_precision(fitted: type) -> None:
     lm, encoder = tiny_gpt2(), tiny_bert_encoder()
     term = TextMatchTerm("text", encoder, fitted().fit(lm, encoder, WORDS))
