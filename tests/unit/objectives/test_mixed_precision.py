@@ -172,7 +172,7 @@ def predicted(settings: Proposal, problem: PromptProblem) -> torch.Tensor:
 @pytest.mark.parametrize("fitted", [LookupMap, FuseAdapterModule])
 def test_gradients_by_tokens_under_mixed_precision(fitted: type) -> None:
     lm, encoder = tiny_gpt2(), tiny_bert_encoder()
-    term = TextMatchTerm("text", encoder, fitted().fit(lm, encoder, WORDS))
+    term = TextMatchTerm("text", encoder, fitted.fit(lm, encoder, WORDS))
     loss = MultiObjectiveLoss({"text": term, "fluency": FluencyTerm(lm)})
     problem = PromptProblem(lm, loss, "An image", {"text": term.target("A cat")})
     prompts = [tuple(lm.tokenizer.encode(["An image of a dog"])[0])]
