@@ -9,11 +9,10 @@ from torch.nn.functional import normalize
 
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import require
+from fuse_repro.models.in_context import with_each_word
 from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.weights import WeightsEntry
-
-WORD_TOKENS = 2  # how many tokens a new word weighs in a pooled embedding
 
 
 class TextClassifier(TextEncoder):
@@ -74,7 +73,8 @@ class TextClassifier(TextEncoder):
 
         Args:
             texts: B texts.
-            words: [n, e], each word alone by `word_encoder`.
+            words: [n, e], of a `WordTable` of `word_encoder`: each word alone, or with `context` what it brings to a
+                text.
             context: whether the text counts; here it never does.
         """
         return words.expand(len(texts), *words.shape)
@@ -189,22 +189,16 @@ class EmbeddingClassifier(TextClassifier):
     def word_log_probs(self, texts: Sequence[str], words: Tensor, context: bool) -> Tensor:
         """Log-probabilities of every text followed by every word, without a forward pass of each: [B, n, C].
 
-        They are what mean pooling would give if a word's outputs did not depend on its neighbours.
+        They are what the head makes of the estimated embeddings (see fuse_repro.models.in_context).
 
         Args:
             texts: B texts.
-            words: [n, e], each word alone by `word_encoder`.
-            context: average the text's and the word's embeddings by their numbers of tokens; else the word
-                stands alone.
+            words: [n, e], of a `WordTable` of `word_encoder`: each word alone, or with `context` what it brings.
+            context: estimate the embedding of the text with the word; else the word stands alone.
         """
         if not context:
             return self._read(words).log_softmax(-1).expand(len(texts), -1, -1)
-        around = len(self.tokenizer.prefix_ids) + len(self.tokenizer.suffix_ids)
-        lengths = [len(ids) + around for ids in self.tokenizer.encode(texts)]
-        rows = [
-            self._read(normalize((length * text + WORD_TOKENS * words).float(), dim=1))
-            for length, text in zip(lengths, self.word_encoder.encode(texts), strict=True)
-        ]
+        rows = [self._read(embeddings) for embeddings in with_each_word(self.word_encoder, texts, words)]
         return torch.stack(rows).log_softmax(-1)
 
     def _pool(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:

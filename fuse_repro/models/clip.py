@@ -82,6 +82,15 @@ class ClipDualEncoder(DualEncoder):
 
         Attention is causal and padding comes last, so no real token sees padding and none has to be masked.
         """
+        hidden = self._outputs(embeddings)
+        if lengths is None:
+            last = hidden[:, -1]
+        else:
+            last = hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
+        return self.model.text_projection(self.model.text_model.final_layer_norm(last))
+
+    def _outputs(self, embeddings: Tensor) -> Tensor:
+        """The text tower's states at all tokens, before the last norm: [B, S, d] to [B, S, d]."""
         from transformers.masking_utils import create_causal_mask
 
         tower = self.model.text_model
@@ -92,12 +101,10 @@ class ClipDualEncoder(DualEncoder):
             attention_mask=None,
             past_key_values=None,
         )
-        hidden = tower.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=True).last_hidden_state
-        if lengths is None:
-            last = hidden[:, -1]
-        else:
-            last = hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
-        return self.model.text_projection(tower.final_layer_norm(last))
+        states: Tensor = tower.encoder(
+            inputs_embeds=hidden, attention_mask=mask, is_causal=True
+        ).last_hidden_state
+        return states
 
     @torch.no_grad()
     def encode_images(self, images: Sequence["Image"]) -> Tensor:

@@ -82,6 +82,11 @@ class TextEncoder(FrozenModel):
         return min(self.model.config.max_position_embeddings, self.tokenizer.tokenizer.model_max_length)
 
     @property
+    def reads_one_token(self) -> bool:
+        """Whether the embedding is the output at one token rather than the mean of all."""
+        return self.pooling in ("cls", "last")
+
+    @property
     def signature(self) -> dict[str, Any]:
         """All that a text's embedding depends on, as plain values: for cache keys."""
         return {

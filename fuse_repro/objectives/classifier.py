@@ -9,6 +9,7 @@ from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.classifier import TextClassifier
+from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.objectives.prompt_batch import PromptBatch
 from fuse_repro.objectives.word_table import WordTable, word_table
@@ -68,5 +69,7 @@ class ClassifierTerm(nn.Module):
         return word_table(source, self.classifier.word_encoder, cache_dir, ids)
 
     def word_estimates(self, batch: PromptBatch, table: WordTable, context: bool) -> Tensor:
-        """[B, n]: the term for every prompt followed by every token of the table, without a pass of each."""
-        return -self.classifier.word_log_probs(batch.texts, table.embeddings, context)[..., self._column]
+        """The term for every prompt followed by every token of the table, without a forward pass of each: [B, n]."""
+        words = table.contributions if context else table.embeddings
+        with full_precision(words.device):
+            return -self.classifier.word_log_probs(batch.texts, words, context)[..., self._column]

@@ -7,17 +7,15 @@ from typing import Any
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.in_context import with_each_word
 from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import DualEncoder, TextEncoder
 from fuse_repro.objectives.prompt_batch import PromptBatch
 from fuse_repro.objectives.word_table import WordTable, word_table
-
-WORD_TOKENS = 2  # how many tokens a new word weighs in a pooled embedding
 
 
 class EmbeddingMatchTerm(nn.Module):
@@ -83,22 +81,16 @@ class EmbeddingMatchTerm(nn.Module):
         Args:
             batch: the B prompts.
             table: the n tokens.
-            context: without context, the value is the distance of the token alone (a zeroth-order table).
-                With it, the prompt's and the token's embeddings are averaged by their numbers of tokens, as
-                mean pooling would if a word's outputs did not depend on its neighbours.
+            context: without context, the value is the distance of the token alone (a zeroth-order table). With it,
+                that of the embedding which the prompt would have with the token, estimated as fits the encoder's
+                pooling (see fuse_repro.models.in_context).
         """
-        words = table.embeddings
-        if not context:
-            return (1.0 - words @ batch.targets[self.name]).expand(len(batch.texts), -1)
-        prompts = self.encoder.encode(batch.texts)
-        tokenizer = self.encoder.tokenizer
-        around = len(tokenizer.prefix_ids) + len(tokenizer.suffix_ids)
-        lengths = [len(ids) + around for ids in tokenizer.encode(batch.texts)]
-        rows = [
-            1.0 - normalize(length * prompt + WORD_TOKENS * words, dim=1) @ batch.targets[self.name]
-            for length, prompt in zip(lengths, prompts, strict=True)
-        ]
-        return torch.stack(rows)
+        target = batch.targets[self.name].float()
+        with full_precision(target.device):
+            if not context:
+                return (1.0 - table.embeddings @ target).expand(len(batch.texts), -1)
+            found = with_each_word(self.encoder, batch.texts, table.contributions)
+            return torch.stack([1.0 - embeddings @ target for embeddings in found])
 
     def target(self, item: Any) -> Tensor:
         """The unit embedding of what a prompt should match: [e]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 from fuse_repro.alignment.token_pieces import token_texts
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.in_context import contributions
 from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.progress import track
@@ -25,13 +26,16 @@ BLOCK = 2048
 
 @dataclass(frozen=True)
 class WordTable:
-    """What tokens mean alone.
+    """What n tokens mean to an encoder.
 
     Attributes:
-        embeddings: [n, e], unit length; the encoder's embedding of every token's text as a text of its own.
+        embeddings: [n, e], unit length; of every token's text as a text of its own.
+        contributions: [n, e], what every token brings to a text before it (see fuse_repro.models.in_context): the
+            same unless the encoder reads one token.
     """
 
     embeddings: Tensor
+    contributions: Tensor
 
 
 def word_table(
@@ -52,16 +56,25 @@ def word_table(
         ids: some tokens only; None for all.
     """
     if ids is not None:
-        return WordTable(_encode(source, encoder, ids))
+        return WordTable(*_encode(source, encoder, ids))
     inputs = cache_inputs(source, encoder)
     path = None if cache_dir is None or encoder.weights is None else store.cache_path(cache_dir, inputs)
     if path is not None and path.exists():
         with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
-            return WordTable(store.load(path)[0]["embeddings"].to(encoder.device).float())
-    embeddings = _encode(source, encoder, range(source.tokenizer.vocab_size)).half()
+            return _table(store.load(path)[0], encoder)
+    alone, brought = _encode(source, encoder, range(source.tokenizer.vocab_size))
+    tensors = {"embeddings": alone.half()}
+    if brought is not alone:
+        tensors["contributions"] = brought.half()
     if path is not None:
-        store.save(path, {"embeddings": embeddings}, inputs)
-    return WordTable(embeddings.float())
+        store.save(path, tensors, inputs)
+    return _table(tensors, encoder)
+
+
+def _table(tensors: Mapping[str, Tensor], encoder: TextEncoder) -> WordTable:
+    kept = {name: tensor.to(encoder.device).float() for name, tensor in tensors.items()}
+    alone = kept["embeddings"]
+    return WordTable(alone, kept["contributions"] if encoder.reads_one_token else alone)
 
 
 def cache_inputs(source: FrozenModel, encoder: TextEncoder) -> dict[str, Any]:
@@ -74,11 +87,18 @@ def cache_inputs(source: FrozenModel, encoder: TextEncoder) -> dict[str, Any]:
     }
 
 
-def _encode(source: FrozenModel, encoder: TextEncoder, ids: Sequence[int]) -> Tensor:
+def _encode(source: FrozenModel, encoder: TextEncoder, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Both columns of a `WordTable`, the same tensor twice where they do not differ."""
     texts = [text.strip() for text in token_texts(source.tokenizer, ids)]
     unique = sorted(dict.fromkeys(texts), key=lambda text: (len(text), text))
     blocks = [unique[begin : begin + BLOCK] for begin in range(0, len(unique), BLOCK)]
     with full_precision(encoder.device):
-        rows = torch.cat([encoder.encode(block) for block in track(blocks, "embedding single words")])
+        alone = torch.cat([encoder.encode(block) for block in track(blocks, "embedding single words")])
+        brought = alone
+        if encoder.reads_one_token:
+            after = track(blocks, "embedding words after an article")
+            brought = torch.cat([contributions(encoder, block) for block in after])
     place = {text: row for row, text in enumerate(unique)}
-    return rows[torch.tensor([place[text] for text in texts], device=rows.device)]
+    rows = torch.tensor([place[text] for text in texts], device=alone.device)
+    own = alone[rows]
+    return own, own if brought is alone else brought[rows]

@@ -207,3 +207,17 @@ def test_a_photograph_under_mixed_precision() -> None:
     assert found.dtype == torch.float32
     torch.testing.assert_close(labels.T @ weights, found[:, None], atol=1e-5, rtol=1e-5)
     assert finer_than_bfloat16(found)
+
+
+@pytest.mark.parametrize("build", ["bert", "clip", "head"])
+@pytest.mark.parametrize("context", [False, True])
+def test_estimates_under_mixed_precision(build: str, context: bool) -> None:
+    make, term_of = MIXED[build]
+    term, lm = term_of(make()), tiny_gpt2()
+    targets = {"t": term.target(SENTENCES[0])} if hasattr(term, "target") else {}
+    table = term.word_table(lm)
+    batch = PromptBatch(["An image of a"], targets)
+    expected = term.word_estimates(batch, table, context)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = term.word_estimates(batch, table, context)
+    torch.testing.assert_close(found, expected)

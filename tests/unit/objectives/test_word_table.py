@@ -43,12 +43,16 @@ def test_encoders_of_the_same_weights_share_no_table(
     assert len(list(tmp_path.rglob("words-*.safetensors"))) == 2
 
 
-def test_a_kept_table_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_kept_table_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pooling: str) -> None:
     source = tiny_gpt2()
-    made = word_table(source, from_files(tiny_bert_encoder()), tmp_path)
-    again = from_files(tiny_bert_encoder())
+    made = word_table(source, from_files(tiny_bert_encoder(pooling=pooling)), tmp_path)
+    again = from_files(tiny_bert_encoder(pooling=pooling))
     monkeypatch.setattr(again, "encode", None)
-    assert torch.equal(word_table(source, again, tmp_path).embeddings, made.embeddings)
+    found = word_table(source, again, tmp_path)
+    assert torch.equal(found.embeddings, made.embeddings)
+    assert torch.equal(found.contributions, made.contributions)
+    assert torch.equal(found.embeddings, found.contributions) == (pooling == "mean")
 
 
 def test_mixed_precision_does_not_reach_a_table() -> None:
