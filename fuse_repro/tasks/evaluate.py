@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import torch
 from torch import Tensor
 
 from fuse_repro.data.prompt_task import SPLITS, PromptTask
 from fuse_repro.errors import UsageError, require
+from fuse_repro.metrics.precision import PrecisionAtOne, RelationPrecision
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt, for_model
 from fuse_repro.tasks.answers import NOT_ONE_TOKEN, Answers
@@ -82,12 +84,15 @@ class Exam:
         self._rows = layout.rows([item.text for item in asked])
         self._reader = make_reader(layout, self._rows) if layout.length else None
 
-    def ask(self, prompt: Tensor | None = None, batch_size: int = 64) -> Evaluation:
+    def ask(
+        self, prompt: Tensor | None = None, batch_size: int = 64, counter: RelationPrecision | None = None
+    ) -> Evaluation:
         """Ask every item; ties go to the earlier candidate.
 
         Args:
             prompt: [m, d], or None for a manual prompt.
             batch_size: how many items share a forward pass.
+            counter: counts these items as well, under the task's name.
         """
         lm, ids = self.layout.lm, self._answers.ids
         if self._reader is None or prompt is None:
@@ -96,11 +101,16 @@ class Exam:
             log_probs = reader_log_probs(
                 self._reader, len(self._rows), prompt.detach().to(lm.device), ids, batch_size
             )
+        gold = torch.tensor(self._gold)
+        precision = PrecisionAtOne(len(self._answers.words))
+        precision.update(log_probs, gold)
+        if counter is not None:
+            counter.update(self.task, log_probs, gold)
         best = log_probs.argmax(dim=1).tolist()
         hits = tuple(one == other for one, other in zip(best, self._gold, strict=True))
         return Evaluation(
             task=self.task,
-            accuracy=sum(hits) / len(hits),
+            accuracy=float(precision.compute()),
             hits=hits,
             predictions=tuple(self._answers.words[number] for number in best),
             loss=-fmean(log_probs[row, number].item() for row, number in enumerate(self._gold)),
@@ -118,16 +128,22 @@ class Exams:
         self._ready: dict[tuple[int, str, int, str], Exam] = {}
 
     def ask(
-        self, lm: FrozenModel, prompt: SoftPrompt | str, task: PromptTask, split: str = "test"
+        self,
+        lm: FrozenModel,
+        prompt: SoftPrompt | str,
+        task: PromptTask,
+        split: str = "test",
+        counter: RelationPrecision | None = None,
     ) -> Evaluation:
-        """As `evaluate`."""
+        """As `evaluate`; `counter` counts the items as well, under the task's name."""
         if task.digest != self._digest:
             self._digest, self._ready = task.digest, {}
         layout = Layout.of(lm, prompt)
         key = (id(lm), layout.position, layout.length, split)
         if key not in self._ready:
             self._ready[key] = Exam(layout, task, split)
-        return self._ready[key].ask(prompt.embeddings if isinstance(prompt, SoftPrompt) else None)
+        vectors = prompt.embeddings if isinstance(prompt, SoftPrompt) else None
+        return self._ready[key].ask(vectors, counter=counter)
 
 
 def evaluate(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import pytorch_lightning
 
 from fuse_repro.cli import main
 
@@ -160,3 +161,97 @@ def test_terms_have_to_be_accepted(
     own = [override for override in transfer_overrides if "models.target" not in override]
     assert main(["experiment=transfer", *own, f"output_dir={tmp_path / 'run'}"]) == 1
     assert "accept_terms=true" in capsys.readouterr().err
+
+
+SEEN: dict[str, float] = {}
+
+
+class Watcher(pytorch_lightning.Callback):
+    """A callback of a user's: keeps the metrics that Lightning shows it."""
+
+    def on_test_end(
+        self, trainer: pytorch_lightning.Trainer, module: pytorch_lightning.LightningModule
+    ) -> None:
+        SEEN.update({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+
+def test_lightning_sees_the_precision_and_the_configs_callbacks_run(
+    transfer_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    SEEN.clear()
+    directory = tmp_path / "run"
+    arguments = [
+        "experiment=transfer",
+        *transfer_overrides,
+        "methods.relative.holdout=10",
+        "runner.seeds=[0,1]",
+    ]
+    arguments += [f"trainer.callbacks=[{{_target_: {__name__}.Watcher}}]", f"output_dir={directory}"]
+    assert main(arguments) == 0
+    methods = json.loads((directory / "results.json").read_text())["methods"]
+    for name, summary in methods.items():
+        assert SEEN[f"precision@1/{name}/mean_over_relations"] == pytest.approx(
+            summary["mean_over_relations"]
+        )
+        assert SEEN[f"precision@1/{name}/sst2"] == pytest.approx(summary["tasks"]["sst2"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["trainer.devices=2"], "trainer.devices=2 is not allowed: a run works in one process on one device"),
+        (["trainer.max_epochs=3"], "trainer.max_epochs=3 is not allowed"),
+        (["trainer.limit_predict_batches=1"], "trainer.limit_predict_batches=1 is not allowed: it acts in"),
+    ],
+)
+def test_what_the_trainer_cannot_do_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    transfer_overrides: list[str],
+    tmp_path: Path,
+    overrides: list[str],
+    said: str,
+) -> None:
+    arguments = ["experiment=transfer", *transfer_overrides, "methods.relative.holdout=10", *overrides]
+    assert main([*arguments, f"output_dir={tmp_path / 'run'}"]) == 1
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_further_term_is_one_line_and_the_closed_form_refuses_it(
+    capsys: pytest.CaptureFixture[str], transfer_overrides: list[str], tmp_path: Path
+) -> None:
+    length = (
+        "+objective.length={_target_: fuse_repro.objectives.VectorLengthTerm, weight: 0.5, model: target}"
+    )
+    arguments = ["experiment=transfer", *transfer_overrides, "methods.relative.holdout=10", length]
+    assert main([*arguments, f"output_dir={tmp_path / 'refused'}"]) == 1
+    printed = capsys.readouterr().err
+    assert "methods.relative.solver=closed_form cannot minimise the objective's length" in printed
+    assert printed.count("\n") == 1
+    adam = ["methods.relative.solver=adam", "methods.relative.steps=20"]
+    assert main([*arguments, *adam, f"output_dir={tmp_path / 'run'}"]) == 0
+    (moved,) = (row for row in records(tmp_path / "run") if row["method"] == "relative")
+    assert moved["status"] == "done"
+
+
+def test_the_sources_are_weighed_by_the_objective(
+    transfer_overrides: list[str], tiny_models_folder: Path, tmp_path: Path
+) -> None:
+    second = [
+        "+model@models.second=gpt2",
+        "models.second.source=path",
+        f"models.second.path={tiny_models_folder / 'target'}",
+        "runner.sources=[source,second]",
+        "methods.relative.holdout=10",
+        "runner.baselines=[]",
+    ]
+    losses = []
+    for weights in ("[1.0,0.0]", "[1.0,1.0]"):
+        directory = tmp_path / weights
+        arguments = ["experiment=transfer", *transfer_overrides, *second, f"output_dir={directory}"]
+        code = main([*arguments, f"objective.match.weight={weights}"])
+        losses.append((code, [row.get("matching") for row in records(directory)] if code == 0 else None))
+    assert losses[0] == (1, None)  # a source without a match is refused
+    assert losses[1][0] == 0

@@ -9,6 +9,7 @@ from torch import nn
 
 from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError, first_line
+from fuse_repro.metrics.precision import RelationPrecision
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import bar
 from fuse_repro.runners.transfer.methods import Method, Setting
@@ -46,10 +47,13 @@ class PromptTransferModule(pl.LightningModule):
         self.directory = directory
         self.seconds = 0.0
         self._setting = setting
+        self.precision: dict[str, RelationPrecision] = {}
         self._known = directory.known()
+        self._tasks: list[str] = []
 
     def tune(self, tasks: Sequence[PromptTask]) -> None:
-        """Tune the prompts that open cells need, before anything is moved."""
+        """Tune the prompts that open cells of these tasks need, before anything is moved."""
+        self._tasks = [task.name for task in tasks]
         self._setting.tuned.prepare(
             (model, task, seed)
             for task in tasks
@@ -70,9 +74,18 @@ class PromptTransferModule(pl.LightningModule):
                 advance(1)
         self.seconds += time.perf_counter() - begun
 
+    def on_test_epoch_end(self) -> None:
+        """Log precision@1 of every method, per task and over tasks, for Lightning's loggers and callbacks."""
+        for name, counter in self.precision.items():
+            self.log_dict({f"precision@1/{name}/{task}": share for task, share in counter.compute().items()})
+
     def results(self) -> dict[str, Any]:
         """What results.json holds. Raises UsageError where every cell failed."""
         return summary(self.directory.records(), self.split)
+
+    def _counter(self, method: str) -> RelationPrecision:
+        """What counts the items of a method over tasks and seeds."""
+        return self.precision[method] if method in self.precision else RelationPrecision(self._tasks)
 
     def _open(self, task: PromptTask) -> list[tuple[int, str]]:
         """Seed and method of the cells of a task that have no record yet."""
@@ -82,7 +95,9 @@ class PromptTransferModule(pl.LightningModule):
     def _cell(self, name: str, task: PromptTask, seed: int) -> dict[str, Any]:
         try:
             model, prompt, notes = self.methods[name].prompt(task, seed)
-            found = self._setting.exams.ask(model, prompt, task, self.split)
+            counter = self._counter(name)
+            found = self._setting.exams.ask(model, prompt, task, self.split, counter)
+            self.precision[name] = counter
         except UsageError as error:
             return {"status": "failed", "error": first_line(error)}
         return {

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from fuse_repro.errors import UsageError
 from fuse_repro.loss import MultiObjectiveLoss
+from fuse_repro.metrics.precision import PrecisionAtOne
 from fuse_repro.prompts.batch import Answered, SoftPromptBatch
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.tasks.answers import Answers
@@ -109,16 +110,17 @@ class PromptTuningModule(pl.LightningModule):
 
     def validation_step(self, numbers: Sequence[int], batch_idx: int) -> None:
         """Precision@1 on dev; `dev_score` counts hits, and its part below one prefers the smaller loss."""
-        hits, loss = 0, 0.0
+        counter, loss = PrecisionAtOne(len(self._answers.words)).to(self.prompt.device), 0.0
         size = self.settings.batch_size
         for begin in range(0, len(numbers), size):
             chosen = list(numbers[begin : begin + size])
             logits = self._dev.reader.logits(chosen, self.prompt)[:, self._answers.ids].float()
             gold = self._dev.gold[chosen]
-            hits += int((logits.argmax(dim=1) == gold).sum())
+            counter.update(logits, gold)
             loss += float(cross_entropy(logits, gold, reduction="sum")) / len(numbers)
-        self.watch(self.global_step, {"dev_accuracy": hits / len(numbers)})
-        self.log("dev_accuracy", hits / len(numbers), batch_size=len(numbers))
+        accuracy, hits = float(counter.compute()), int(counter.counts[0])
+        self.watch(self.global_step, {"dev_accuracy": accuracy})
+        self.log("dev_accuracy", accuracy, batch_size=len(numbers))
         self.log("dev_score", torch.tensor(hits - loss / (1 + loss), dtype=torch.float64), batch_size=1)
 
     def configure_optimizers(self) -> Any:
