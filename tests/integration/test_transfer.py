@@ -201,7 +201,7 @@ def test_lightning_sees_the_precision_and_the_configs_callbacks_run(
     ("overrides", "said"),
     [
         (["trainer.devices=2"], "trainer.devices=2 is not allowed: a run works in one process on one device"),
-        (["trainer.max_epochs=3"], "trainer.max_epochs=3 is not allowed"),
+        (["+trainer.max_epochs=3"], "trainer.max_epochs=3 is not allowed"),
         (["trainer.limit_predict_batches=1"], "trainer.limit_predict_batches=1 is not allowed: it acts in"),
     ],
 )
@@ -248,8 +248,8 @@ def test_the_sources_are_weighed_by_the_objective(
         "runner.baselines=[]",
     ]
     losses = []
-    for weights in ("[1.0,0.0]", "[1.0,1.0]"):
-        directory = tmp_path / weights
+    for place, weights in enumerate(("[1.0,0.0]", "[1.0,1.0]")):
+        directory = tmp_path / str(place)
         arguments = ["experiment=transfer", *transfer_overrides, *second, f"output_dir={directory}"]
         code = main([*arguments, f"objective.match.weight={weights}"])
         losses.append((code, [row.get("matching") for row in records(directory)] if code == 0 else None))

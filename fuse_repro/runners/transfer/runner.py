@@ -28,6 +28,7 @@ from fuse_repro.runners.transfer.methods import (
 from fuse_repro.runners.transfer.module import PromptTransferModule
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.settings import PromptTuning
+from fuse_repro.runners.transfer.trainer import check_lengths
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.tasks import answerable
 from fuse_repro.weights import cache_folder
@@ -41,9 +42,10 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     fits = {name: build_fit(node) for name, node in config.methods.items()}
     settings: PromptTuning = build(config.optimizer)
     _check(config, fits)
+    check_lengths(config.trainer)
+    trainer = build_trainer(config.trainer, FIT, TEST, root=directory.path)
     data: PromptTaskData = build(config.dataset)
     given = data.tasks()
-    trainer = build_trainer(config.trainer, FIT, TEST, root=directory.path)
     device = trainer.strategy.root_device
     models = {role: build(config.models[role]).to(device) for role in _roles(config)}
     files = {role: model.weights.files for role, model in models.items() if model.weights is not None}

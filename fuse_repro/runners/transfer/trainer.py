@@ -1,5 +1,6 @@
 """The Trainer of the config, as it tunes one soft prompt."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
 from fuse_repro.runners.transfer.tuning_module import PromptTuningModule
 
+SET_BY_OPTIMIZER = (
+    "max_steps", "max_epochs", "min_steps", "min_epochs", "check_val_every_n_epoch", "val_check_interval",
+)  # fmt: skip
 NO_RESULT = (  # keys of a trainer that do not change what is tuned
     "_target_", "accelerator", "devices", "logger", "callbacks", "enable_checkpointing", "enable_model_summary",
     "enable_progress_bar", "inference_mode", "limit_test_batches", "limit_predict_batches", "profiler", "max_time",
@@ -24,6 +28,19 @@ def decides_results(node: DictConfig | None) -> dict[str, Any]:
     """The keys of a trainer's config on which a tuned prompt depends, such as its precision."""
     values: Any = {} if node is None else OmegaConf.to_container(node, resolve=True)
     return {key: value for key, value in values.items() if key not in NO_RESULT}
+
+
+def check_lengths(trainer: Mapping[str, Any]) -> None:
+    """Refuse a number of steps in a trainer's config: the optimizer's config has it.
+
+    Raises:
+        UsageError: the first such setting.
+    """
+    for name in SET_BY_OPTIMIZER:
+        value = trainer.get(name)
+        require(
+            value is None, f"trainer.{name}", value, "null: optimizer.max_steps and evaluate_every say it"
+        )
 
 
 def make_trainer(
@@ -48,11 +65,7 @@ def make_trainer(
         "enable_model_summary": False,
     }
     given: dict[str, Any] = {} if node is None else {str(key): value for key, value in node.items()}
-    for name in ("max_steps", "min_steps", "min_epochs", "val_check_interval"):
-        value = given.get(name)
-        require(
-            value is None, f"trainer.{name}", value, "null: optimizer.max_steps and evaluate_every say it"
-        )
+    check_lengths(given)
     settings: Any = {"_target_": "pytorch_lightning.Trainer", "inference_mode": False} | given | place
     with quiet_lightning():
         return build_trainer(

@@ -38,7 +38,7 @@ def test_nothing_that_can_be_called(target: str) -> None:
 
 
 def test_what_is_located_is_not_called() -> None:
-    assert located("fuse_repro.runners.assemble.located", "runner") is located
+    assert located("fuse_repro.runners.build.located", "runner") is located
 
 
 def test_a_value_that_was_not_given() -> None:
