@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -48,9 +49,13 @@ class MatchProblem:
 
     def batch(self, vectors: Tensor) -> SoftPromptBatch:
         """One target prompt [m, d_t], as the objective is given it."""
-        masked = {name: normalize(r * self.mask, dim=1) for name, r in self.references.items()}
         encoding = encode(vectors, self.space).unsqueeze(0)
-        return SoftPromptBatch(vectors.unsqueeze(0), None, encoding, self.mask, masked)
+        return SoftPromptBatch(vectors.unsqueeze(0), None, encoding, self.mask, self.units)
+
+    @cached_property
+    def units(self) -> dict[str, Tensor]:
+        """The masked references at unit length, [m, K] by name; the same in every step of a search."""
+        return {name: normalize(r * self.mask, dim=1) for name, r in self.references.items()}
 
     @torch.no_grad()
     def losses(self, vectors: Tensor, objective: MultiObjectiveLoss) -> tuple[Tensor, dict[str, Tensor]]:
