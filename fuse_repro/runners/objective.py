@@ -1,6 +1,7 @@
 """From the `objective` of a config to the shared loss: terms, their weights and the roles of their models."""
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -93,16 +94,19 @@ def build_objective(
         node: as in conf/objective.
         models: role -> model.
         adapters: role -> the map between the primary model and that of the role.
-        primary: the role of the model whose prompts are looked for. A term of this model is given `lm`; any other is
-            given its `name`, its model as `encoder` and the `adapter` of its role.
+        primary: the role of the model whose prompts are looked for. A term of this model that takes
+            `lm` is given it; any other is given its `name`, its model as `encoder` and the `adapter` of its role.
     """
     weights, nodes = term_weights(node), expanded_terms(node)
     terms = {}
     for name in weights:
         settings = {key: value for key, value in nodes[name].items() if key not in ("model", "weight")}
         role = nodes[name].model
-        parts: dict[str, Any] = {"lm": models[role]}
-        if role != primary:
-            parts = {"name": name, "encoder": models[role], "adapter": adapters.get(role)}
+        parts: dict[str, Any] = {"name": name, "encoder": models[role], "adapter": adapters.get(role)}
+        if (
+            role == primary
+            and "lm" in signature(located(nodes[name]._target_, f"objective.{name}")).parameters
+        ):
+            parts = {"lm": models[role]}
         terms[name] = build(DictConfig(settings, key=name, parent=node), **parts)
     return MultiObjectiveLoss(terms, weights)
