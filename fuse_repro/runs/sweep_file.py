@@ -237,10 +237,10 @@ def _points(path: Path, rows: Sequence[Any], damage: list[str]) -> Iterator[Poin
     """The points in the rows of sweep.json that can be read; a line of `damage` on each of the others."""
     for number, row in enumerate(rows, start=1):
         try:
-            name = row["directory"]
+            key, name = str(row["id"]), row["directory"]
             if Path(name).name != name:
                 raise ValueError(f"directory {name!r:.60}")
-            yield Point(str(row["id"]), path.parent / name, dict(row["overrides"]), grid=row.get("grid"))
+            yield Point(key, path.parent / name, dict(row["overrides"]), grid=row.get("grid"))
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             damage.append(_damaged(path, f"{err!r}", f" at its point {number}"))
 
