@@ -9,7 +9,8 @@ from fuse_repro.errors import UsageError
 from fuse_repro.report.page import build_report
 from fuse_repro.report.pages.sweep import build_sweep_report
 from fuse_repro.report.paper import collect, compare, print_comparison
-from fuse_repro.runs.sweep_file import is_sweep
+from fuse_repro.runs.look import look_at
+from fuse_repro.runs.sweep_file import is_sweep, read_sweep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after `report`.
 
     Returns:
-        The exit code: 0, or 2 with one line on standard error where DIR is neither a run nor a sweep.
+        The exit code: 0, or 2 with one line on standard error where DIR is neither a run nor a sweep. What cannot be
+        read of a run or a sweep is a line on standard error each, and so on the page.
     """
     parser = argparse.ArgumentParser(
         prog="fuse-repro report", description="Write one self-contained HTML page about a run or a sweep."
@@ -41,11 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("give the directory of a run or a sweep")
     try:
         if arguments.paper:
-            print_comparison(compare(collect(arguments.directories)))
+            print_comparison(compare(collect(arguments.directories, _say)))
             return 0
         for directory in arguments.directories:
-            print(build_sweep_report(directory) if is_sweep(directory) else build_report(directory))
+            sweep = is_sweep(directory)
+            print(build_sweep_report(directory) if sweep else build_report(directory))
+            for line in read_sweep(directory).damage if sweep else look_at(directory).damage:
+                _say(line)
     except UsageError as err:
         print(f"fuse-repro report: {err}", file=sys.stderr)
         return 2
     return 0
+
+
+def _say(line: str) -> None:
+    print(f"fuse-repro report: {line}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """report.html: one file about one run, without scripts and without anything fetched from elsewhere."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from fuse_repro.report.pages.paper import paper_table
 from fuse_repro.report.pages.parts import Record
 from fuse_repro.report.pages.sentiment import is_sentiment, sentiment_content
 from fuse_repro.report.pages.transfer import is_transfer, transfer_content
+from fuse_repro.report.readable import readable
 from fuse_repro.report.rendering import REPORT, render
-from fuse_repro.runs.directory import MANIFEST, RESULTS, STATUS, read_json, read_records, write_text
+from fuse_repro.runs.directory import MANIFEST, RECORDS, STATUS
+from fuse_repro.runs.files import read_json, write_text
+from fuse_repro.runs.look import RunFiles, look_at
 
 Content = Callable[[Sequence[Record], Mapping[str, Any]], dict[str, Any]]
 KINDS: Sequence[tuple[Callable[[Sequence[Record], Mapping[str, Any]], bool], str, Content]] = (
@@ -30,7 +34,8 @@ KINDS: Sequence[tuple[Callable[[Sequence[Record], Mapping[str, Any]], bool], str
 def build_report(run_dir: Path) -> Path:
     """Write `run_dir/report.html` from the manifest, status, records and results there.
 
-    A run that failed or still goes on has a report of what it has so far.
+    A run that failed or still goes on has a report of what it has so far; one whose files are damaged, of what can be
+    read, with a line on everything else.
 
     Args:
         run_dir: the run directory.
@@ -39,24 +44,34 @@ def build_report(run_dir: Path) -> Path:
         The path of the report.
 
     Raises:
-        UsageError: if `run_dir` is not a run directory, is damaged, or cannot be written.
+        UsageError: if `run_dir` is not a run directory, or cannot be written.
     """
     path = Path(run_dir)
-    manifest = read_json(path / MANIFEST)
-    status = read_json(path / STATUS) if (path / STATUS).exists() else None
-    results = read_json(path / RESULTS) if (path / RESULTS).exists() else {}
-    records = read_records(path)
+    if not any((path / name).exists() for name in (STATUS, RECORDS)):
+        read_json(path / MANIFEST)
+    files = look_at(path)
+    records, results, odd = readable(partial(_page, path, files, ()), files.records, files.results)
+    write_text(path / REPORT, _page(path, files, [*files.damage, *odd], records, results))
+    return path / REPORT
+
+
+def _page(
+    path: Path,
+    files: RunFiles,
+    damage: Sequence[str],
+    records: Sequence[Record],
+    results: Mapping[str, Any],
+) -> str:
     template, content = _kind(records, results)
-    page = render(
+    return render(
         template,
-        run=header(path.absolute(), manifest),
-        banner=banner(status, sum(record.get("status") == "done" for record in records)),
+        run=header(path.absolute(), files.manifest),
+        damage=damage,
+        banner=banner(files.status, sum(record.get("status") == "done" for record in records)),
         content=content(records, results),
-        paper=paper_table([(manifest.get("config") or {}, measures(records, results))]),
+        paper=paper_table([(files.manifest.get("config") or {}, measures(records, results))]),
         empty=not records,
     )
-    write_text(path / REPORT, page)
-    return path / REPORT
 
 
 def _kind(records: Sequence[Record], results: Mapping[str, Any]) -> tuple[str, Content]:

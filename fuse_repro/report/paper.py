@@ -1,6 +1,6 @@
 """The papers' values beside those of runs that name the cell they reproduce."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,10 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.metrics.statistics import Interval, bootstrap_interval
 from fuse_repro.report.formats import MISSING, limits, number
 from fuse_repro.report.measures import PERCENT, Measure, measures
-from fuse_repro.runs.directory import MANIFEST, RESULTS, STATUS, read_json, read_records
+from fuse_repro.report.readable import readable
+from fuse_repro.runs.directory import MANIFEST
+from fuse_repro.runs.look import look_at
+from fuse_repro.runs.state import DONE
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,29 @@ def _percent(measure: Measure, name: str) -> tuple[float, ...]:
     return measure.replicates if wanted else ()
 
 
-def collect(folders: Sequence[Path]) -> dict[str, list[list[Measure]]]:
+def collect(
+    folders: Sequence[Path], left_out: Callable[[str], None] = lambda line: None
+) -> dict[str, list[list[Measure]]]:
     """Cell -> measures of every finished run below these folders that names it.
 
+    Args:
+        folders: with runs somewhere below them.
+        left_out: is told of every run that is damaged, or names a cell that is in no paper.
+
     Raises:
-        UsageError: if a folder is missing, or a run is damaged.
+        UsageError: if a folder is missing.
     """
     found: dict[str, list[list[Measure]]] = {}
-    for manifest in dict.fromkeys(path for folder in folders for path in _manifests(folder)):
-        run = manifest.parent
-        cell = (read_json(manifest).get("config") or {}).get("paper_cell")
-        if cell and (run / STATUS).exists() and read_json(run / STATUS).get("state") == "done":
-            results = read_json(run / RESULTS) if (run / RESULTS).exists() else {}
-            found.setdefault(str(cell), []).append(measures(read_records(run), results))
+    for run in dict.fromkeys(path.parent for folder in folders for path in _manifests(folder)):
+        files = look_at(run)
+        cell = (files.manifest.get("config") or {}).get("paper_cell")
+        records, results, odd = readable(measures, files.records, files.results)
+        known = cell is None or (isinstance(cell, str) and cell in CELLS)
+        unknown = [] if known else [f"{run}: paper_cell={cell!r:.60} is in no paper"]
+        if damage := [*files.damage, *odd, *unknown]:
+            left_out(f"left out: {'; '.join(damage)}")
+        elif cell and (files.status or {}).get("state") == DONE:
+            found.setdefault(str(cell), []).append(measures(records, results))
     return found
 
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fuse_repro.errors import UsageError
 from fuse_repro.report.measures import Measure, measures
-from fuse_repro.runs.directory import MANIFEST, RESULTS, STATUS, read_json, read_records
+from fuse_repro.report.readable import readable
+from fuse_repro.runs.look import look_at
 from fuse_repro.runs.state import FAILED, NEW
 from fuse_repro.runs.sweep_file import Point, Sweep
 
@@ -81,21 +81,16 @@ def _report(point: Point) -> PointReport:
     overrides = {str(key): _plain(value) for key, value in point.overrides.items()}
     if not directory.is_dir():
         return PointReport(point, overrides)
-    try:
-        status, manifest, results = (
-            read_json(directory / name) if (directory / name).exists() else {}
-            for name in (STATUS, MANIFEST, RESULTS)
-        )
-        records, state = read_records(directory), point.state.state
-    except UsageError as error:
-        return PointReport(point, overrides, FAILED, str(error))
+    files, state = look_at(directory), point.state
+    records, results, odd = readable(measures, files.records, files.results)
+    damage = [*files.damage, *odd]
     return PointReport(
         point,
         overrides,
-        LEFT if state == NEW else state,
-        status.get("error"),
-        status.get("traceback"),
-        manifest.get("config") or {},
+        FAILED if damage else LEFT if state.state == NEW else state.state,
+        "; ".join(dict.fromkeys([*([state.error] if state.error else []), *damage])) or None,
+        (files.status or {}).get("traceback"),
+        files.manifest.get("config") or {},
         measures(records, results),
         sum(record.get("status") != "done" for record in records),
     )

@@ -1,6 +1,7 @@
 """The life of a run, or of a part of one, in its directory: seeds, observers, the runner, how it ended, the report."""
 
 import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -40,9 +41,14 @@ def carry_out(config: DictConfig, directory: RunDirectory) -> None:
         if config.paper_cell is not None:
             check_cell(config.paper_cell)
         check_terms(directory.config)
+        check_place(directory.path)
         from fuse_repro.runners.build import located  # loads Lightning
+        from fuse_repro.runners.models import check_models
+        from fuse_repro.runners.values import check_values
 
         runner: Runner = located(config.runner._target_, "runner")
+        check_values(config)
+        check_models(directory.config)
         _observe(directory, config)
         with quiet_lightning():
             results = runner(config, directory)
@@ -54,6 +60,16 @@ def carry_out(config: DictConfig, directory: RunDirectory) -> None:
         raise
     finally:
         directory.observers.close()
+
+
+def check_place(path: Path) -> None:
+    """Raise UsageError, before anything is loaded, if nothing can be written in the directory of a run."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    remedy = "choose another place with output_dir=... or output_root=..."
+    if not there.is_dir():
+        raise UsageError(f"cannot write {path}: {there} is a file; {remedy}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write {path}: {there} may not be written to; {remedy}")
 
 
 def run_part(config: DictConfig, path: Path) -> tuple[dict[str, Any] | None, str | None]:

@@ -11,6 +11,7 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.runners.build import build, located
+from fuse_repro.runners.values import check_value
 
 PRIMARY = "lm"
 
@@ -53,6 +54,7 @@ def term_weights(objective: DictConfig) -> dict[str, float]:
         _need_keys(name, term, ("_target_", "weight"))
     weights = {name: term.weight for name, term in nodes.items()}
     for name, weight in weights.items():
+        check_value(f"objective.{name}.weight", weight, float)
         require(weight >= 0, f"objective.{name}.weight", weight, "at least 0 (0 drops the term)")
     used = {name: weight for name, weight in weights.items() if weight > 0}
     require(bool(used), "objective weights", weights, "at least one must be above 0")

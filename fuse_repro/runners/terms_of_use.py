@@ -23,8 +23,8 @@ def unaccepted(config: Node) -> str | None:
     models = config.get("models") or {}
     found = {
         path: node
-        for role in sorted(_roles(config) & set(models))
-        for path, node in _below(models[role], f"models.{role}")
+        for role in sorted(used_roles(config) & set(models))
+        for path, node in nodes_of(models[role], f"models.{role}")
         if node.get("accept_terms") is False
     }
     if not found:
@@ -37,22 +37,22 @@ def unaccepted(config: Node) -> str | None:
     return f"{read}, then accept them by {accept}"
 
 
-def _roles(config: Node) -> set[str]:
+def used_roles(config: Node) -> set[str]:
     """The roles in `models` that the run uses: those that its runner, or a part of it, and its objective name."""
     roles = {PRIMARY}
-    for _, term in _below(config.get("objective"), "objective"):
+    for _, term in nodes_of(config.get("objective"), "objective"):
         if term.get("weight") != 0:
             named = term.get("model")
             roles.update(map(str, named if isinstance(named, list) else [named]))
-    for _, part in _below(config.get("runner"), "runner"):
+    for _, part in nodes_of(config.get("runner"), "runner"):
         sources = part.get("sources")
         roles.update(map(str, [*(sources if isinstance(sources, list) else []), part.get("target")]))
     return roles
 
 
-def _below(node: Any, path: str) -> Iterator[tuple[str, Node]]:
+def nodes_of(node: Any, path: str) -> Iterator[tuple[str, Node]]:
     """`node` and every mapping below it, each with its dotted path; nothing if `node` is no mapping."""
     if isinstance(node, Mapping):
         yield path, node
         for key, value in node.items():
-            yield from _below(value, f"{path}.{key}")
+            yield from nodes_of(value, f"{path}.{key}")

@@ -63,8 +63,8 @@ class RunDirectory:
             left_by_a_killed_run.unlink(missing_ok=True)
         if not begun:
             self._write(MANIFEST, self._manifest(device, weights))
+        self._opened = True  # before the records are read: a done run with damaged ones is done no more
         self.records()
-        self._opened = True
         write_status(self.path, "running")
         self.observers.opened(read_json(self.path / MANIFEST))
 

@@ -20,7 +20,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as err:
         raise UsageError(f"cannot read {path}: {err.strerror}; give the directory of a run") from err
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise UsageError(
             f"{path} is damaged ({err}); restore it, or delete the directory and run again"
         ) from err
@@ -51,26 +51,52 @@ def parse_records(path: Path) -> tuple[list[dict], int]:
     """Records, and the length in bytes of the part of the file that holds them.
 
     Raises:
-        UsageError: a file that cannot be read, or is damaged before its last line.
+        UsageError: if the file cannot be read, or a line other than a torn last one is damaged.
+    """
+    records, intact, damaged = scan_records(path)
+    if damaged:
+        raise UsageError(f"{path} is damaged at line {damaged[0]}; delete that line and run again")
+    return records, intact
+
+
+def scan_records(path: Path) -> tuple[list[dict], int, list[int]]:
+    """What can be read of a file of records.
+
+    Args:
+        path: the file, which need not be there.
+
+    Returns:
+        The records; the length in bytes without a last line that a killed run has torn, which ends without a
+        newline; and the numbers of the lines that are damaged, from 1 on.
+
+    Raises:
+        UsageError: if the file cannot be read.
     """
     try:
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     except OSError as err:
         raise UsageError(f"cannot read {path}: {err.strerror}; check its permissions") from err
     records: list[dict] = []
-    intact = 0
+    damaged: list[int] = []
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
     for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            if number == len(lines):
-                break
-            raise UsageError(f"{path} is damaged at line {number}; delete that line and run again")
-        records.append(record)
-        intact += len(line)
-    return records, intact
+        record = _record(line)
+        if record is None:
+            damaged.append(number)
+        else:
+            records.append(record)
+    return records, sum(map(len, lines)), damaged
+
+
+def _record(line: bytes) -> dict | None:
+    """The record in a line; None if it is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    named = isinstance(record, dict) and isinstance(record.get("id"), str | int | None)
+    return record if named else None
 
 
 def last_of_each(records: list[dict]) -> list[dict]:

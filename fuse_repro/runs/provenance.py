@@ -49,14 +49,19 @@ def seed_everything(seed: int | None) -> None:
     """
     if seed is None:
         return
-    whole = isinstance(seed, int) and not isinstance(seed, bool)
-    require(whole and 0 <= seed < 2**32, "seed", seed, "an integer from 0 to 4294967295, or null for none")
+    check_seed("seed", seed)
     import numpy
     import torch
 
     random.seed(seed)
     numpy.random.seed(seed)  # noqa: NPY002 - third-party code draws from the global generator
     torch.manual_seed(seed)
+
+
+def check_seed(key: str, seed: object) -> None:
+    """Raise UsageError unless this is a seed that every generator takes."""
+    whole = isinstance(seed, int) and not isinstance(seed, bool)
+    require(whole and 0 <= int(str(seed)) < 2**32, key, seed, "a whole number from 0 to 4294967295")
 
 
 def plain(value: Any) -> Any:

@@ -1,13 +1,16 @@
 """How far the run in a directory is, seen from outside; and what becomes of a run that was killed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fuse_repro.runs import lock as run_lock
 from fuse_repro.runs.directory import RECORDS, STATUS, read_records, write_status
-from fuse_repro.runs.files import read_json
+from fuse_repro.runs.look import first_damage, read_object
 
 DONE, FAILED, RUNNING, INTERRUPTED, NEW = "done", "failed", "running", "interrupted", "new"
+STATES = (DONE, FAILED, RUNNING, INTERRUPTED)
 
 
 @dataclass(frozen=True)
@@ -28,18 +31,23 @@ class RunState:
 
 
 def run_state(path: Path) -> RunState:
-    """The state of the run in `path`.
-
-    Raises:
-        UsageError: if status.json is damaged.
-    """
-    if not (path / STATUS).exists():
-        return RunState(NEW)
-    status = read_json(path / STATUS)
-    state = str(status.get("state"))
-    if state in (RUNNING, INTERRUPTED):
-        state = RUNNING if run_lock.is_held(path / RECORDS) else INTERRUPTED
-    return RunState(state, status.get("error"), status.get("updated"))
+    """The state of the run in `path`. One that is not at work and whose files are damaged has failed."""
+    status = _status(path)
+    state = str(status.get("state", NEW))
+    if state not in (DONE, FAILED) and run_lock.is_held(path / RECORDS):
+        state = RUNNING
+    elif state == RUNNING:
+        state = INTERRUPTED
+    error, updated = status.get("error"), status.get("updated")
+    if state in (FAILED, RUNNING):
+        return RunState(state, error, updated)
+    if damage := first_damage(path):
+        return RunState(FAILED, damage, updated)
+    if state not in (*STATES, NEW):
+        return RunState(
+            FAILED, f"{path / STATUS} is damaged: state is {state!r}, none of {', '.join(STATES)}"
+        )
+    return RunState(state, error, updated)
 
 
 def failed_records(path: Path) -> int:
@@ -78,7 +86,12 @@ def mark_killed(path: Path, reason: str, trace: str | None = None, interrupted: 
         trace: the traceback, where there is one.
         interrupted: whether to mark a run that said it was interrupted, too.
     """
-    said = read_json(path / STATUS).get("state") if (path / STATUS).exists() else NEW
+    said = _status(path).get("state", NEW)
     silent = said in (NEW, RUNNING) or (interrupted and said == INTERRUPTED)
     if silent and not run_lock.is_held(path / RECORDS):
         write_status(path, FAILED, reason, trace)
+
+
+def _status(path: Path) -> Mapping[str, Any]:
+    """What status.json says, as far as it can be read."""
+    return read_object(path / STATUS, []) or {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from fuse_repro.errors import UsageError
 from fuse_repro.runs.files import read_json, write_text
 from fuse_repro.runs.provenance import strict_json
+from fuse_repro.runs.sweep_file import locked
 from fuse_repro.sweeps.sweep import Point
 
 JOBS = "slurm_jobs.json"
@@ -38,8 +39,9 @@ def read_jobs(sweep_directory: Path) -> dict[str, str]:
 
 def note_jobs(sweep_directory: Path, jobs: Mapping[str, str]) -> None:
     """Add these to what `read_jobs` gives."""
-    text = strict_json(read_jobs(sweep_directory) | dict(jobs), indent=2)
-    write_text(sweep_directory / JOBS, text + "\n")
+    with locked(sweep_directory):
+        text = strict_json(read_jobs(sweep_directory) | dict(jobs), indent=2)
+        write_text(sweep_directory / JOBS, text + "\n")
 
 
 def living(jobs: Iterable[str]) -> dict[str, str] | None:

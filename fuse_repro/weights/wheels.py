@@ -16,6 +16,7 @@ from fuse_repro.progress import bar
 from fuse_repro.weights.cache import cached
 
 PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")
+DISK_FULL = ("No space left on device", "Disk quota exceeded")
 OFFLINE_HINT = (
     "check the network, or work offline with source=path and path=FOLDER, "
     "or with FUSE_REPRO_CACHE=FOLDER set to a cache that was filled elsewhere"
@@ -114,7 +115,9 @@ def _download(requirements: Sequence[str], folder: Path) -> None:
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = (errors or done.stderr.splitlines() or ["no message"])[-1].removeprefix("ERROR: ").strip()
-        raise UsageError(f"pip could not download {' '.join(requirements)} ({reason}): {OFFLINE_HINT}")
+        full = any(sign in done.stderr for sign in DISK_FULL)
+        remedy = f"make room in {folder} (TMPDIR=FOLDER chooses another place)" if full else OFFLINE_HINT
+        raise UsageError(f"pip could not download {' '.join(requirements)} ({reason}): {remedy}")
 
 
 def _plain_environment() -> dict[str, str]:

@@ -71,4 +71,5 @@ def _origins(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _weights(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Every file of weights and its hash."""
     models = (manifest.get("weights") or {}).items()
-    return [(f"{model}: {file}", digest) for model, hashes in models for file, digest in hashes.items()]
+    known = [(model, hashes) for model, hashes in models if isinstance(hashes, Mapping)]
+    return [(f"{model}: {file}", digest) for model, hashes in known for file, digest in hashes.items()]

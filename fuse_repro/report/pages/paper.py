@@ -15,7 +15,7 @@ def paper_table(runs: Iterable[tuple[Mapping[str, Any], Sequence[Measure]]]) -> 
     found: dict[str, list[Sequence[Measure]]] = {}
     for config, measured in runs:
         cell = config.get("paper_cell")
-        if cell in CELLS:
+        if isinstance(cell, str) and cell in CELLS:
             found.setdefault(str(cell), []).append(measured)
     if not found:
         return None

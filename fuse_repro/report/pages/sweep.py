@@ -33,7 +33,8 @@ def build_sweep_report(sweep_dir: str | os.PathLike[str]) -> Path:
         The path of the report.
 
     Raises:
-        UsageError: if sweep.json is missing, damaged or of another version, or the page cannot be written.
+        UsageError: if sweep.json is missing, of another version or damaged without a point, or the page cannot be
+            written.
     """
     path = Path(sweep_dir)
     sweep = read_sweep(path)
@@ -46,6 +47,7 @@ def build_sweep_report(sweep_dir: str | os.PathLike[str]) -> Path:
         title=str(sweep.name or path.name),
         directory=path.absolute().name,
         facts=facts,
+        damage=sweep.damage,
         command=" ".join(["fuse-repro", "-m", *sweep.overrides]) if sweep.overrides else None,
         tiles=_tiles(points),
         plots=sweep_plots(points, axes),

@@ -31,8 +31,26 @@ from fuse_repro.runners.fidelity.prompts import (
 )
 from fuse_repro.runners.objective import PRIMARY, build_objective, term_weights
 from fuse_repro.runners.trainer import PREDICT, build_trainer, predict, said_left_out
+from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.weights import cache_folder
+
+
+class FidelitySettings:
+    """What conf/runner/fidelity.yaml holds."""
+
+    prefix: str
+    lengths: Sequence[int]
+    places: Sequence[str]
+    split: str
+    prompts: int
+    texts: str | None
+    texts_stride: int
+    candidates: int
+    ks: Sequence[int]
+    baselines: Sequence[str]
+    points: Mapping[str, Any]
+    combinations: Mapping[str, Any] | None
 
 
 def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
@@ -40,6 +58,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
 
     Raises UsageError for settings, models or data that cannot be used together.
     """
+    check_settings("runner", config.runner, FidelitySettings)
     fits = {name: build_fit(node) for name, node in config.methods.items()}
     require(bool(fits), "methods", {}, "at least one map, as +adapter@methods.lookup=lookup")
     points = {name: build(node) for name, node in config.runner.points.items()}

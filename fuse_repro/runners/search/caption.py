@@ -16,7 +16,18 @@ from fuse_repro.runners.search.metrics import (
 )
 from fuse_repro.runners.search.module import PromptSearchModule, summarise, timing
 from fuse_repro.runners.trainer import predict
+from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
+
+
+class CaptionSettings:
+    """What conf/runner/caption.yaml holds."""
+
+    prefix: str
+    metrics: bool
+    metrics_prefix: str
+    clip_score: str | None
+    spice: bool
 
 
 class CaptionModule(PromptSearchModule):
@@ -55,6 +66,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
 
     Raises UsageError for settings or data that cannot be used, and where no photograph could be captioned.
     """
+    check_settings("runner", config.runner, CaptionSettings)
     check_metrics(config)
     parts = prepare_search(config, directory, partial(check_extra_metrics, config.runner))
     objective = build_objective(config.objective, parts.models, parts.adapters)

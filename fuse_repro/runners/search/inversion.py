@@ -13,7 +13,14 @@ from fuse_repro.runners.assemble import prepare_search
 from fuse_repro.runners.objective import build_objective
 from fuse_repro.runners.search.module import PromptSearchModule, mean_targets, summarise, timing
 from fuse_repro.runners.trainer import predict
+from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
+
+
+class InversionSettings:
+    """What conf/runner/invert.yaml holds."""
+
+    prefix: str
 
 
 class PromptInversionModule(PromptSearchModule):
@@ -45,6 +52,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
 
     Raises UsageError for settings or data that cannot be used, and where no prompt was found at all.
     """
+    check_settings("runner", config.runner, InversionSettings)
     parts = prepare_search(config, directory)
     objective = build_objective(config.objective, parts.models, parts.adapters)
     require(

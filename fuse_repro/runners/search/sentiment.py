@@ -18,7 +18,7 @@ from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import MultiObjectiveLoss
 from fuse_repro.runners.assemble import prepare_search
 from fuse_repro.runners.objective import build_objective, term_weights
-from fuse_repro.runners.search.caption import CaptionModule
+from fuse_repro.runners.search.caption import CaptionModule, CaptionSettings
 from fuse_repro.runners.search.metrics import (
     check_extra_metrics,
     check_metrics,
@@ -27,6 +27,7 @@ from fuse_repro.runners.search.metrics import (
 )
 from fuse_repro.runners.search.module import summarise, timing
 from fuse_repro.runners.trainer import predict
+from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import SearchResult
 
@@ -34,11 +35,18 @@ NONE = "none"
 TERM = "sentiment"
 
 
+class SentimentSettings(CaptionSettings):
+    """What conf/runner/caption_sentiment.yaml holds."""
+
+    sentiments: Sequence[str]
+
+
 def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """Caption every photograph of config.dataset once for each of runner.sentiments; what results.json holds.
 
     Raises UsageError for settings or data that cannot be used, and where no photograph could be captioned.
     """
+    check_settings("runner", config.runner, SentimentSettings)
     sentiments = checked_sentiments(config.runner.sentiments)
     require(
         TERM in term_weights(config.objective),

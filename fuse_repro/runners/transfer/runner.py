@@ -29,9 +29,21 @@ from fuse_repro.runners.transfer.module import PromptTransferModule
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import check_lengths
+from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.tasks import answerable
 from fuse_repro.weights import cache_folder
+
+
+class TransferSettings:
+    """What conf/runner/transfer.yaml holds."""
+
+    sources: Sequence[str]
+    target: str
+    seeds: Sequence[int]
+    baselines: Sequence[str]
+    split: str
+    trace_accuracy: bool
 
 
 def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
@@ -39,6 +51,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
 
     Raises UsageError for settings or data that cannot be used, and where every cell failed.
     """
+    check_settings("runner", config.runner, TransferSettings)
     fits = {name: build_fit(node) for name, node in config.methods.items()}
     settings: PromptTuning = build(config.optimizer)
     _check(config, fits)

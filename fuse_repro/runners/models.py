@@ -1,0 +1,47 @@
+"""Settings of models that are wrong whatever the weights, found before the first model is loaded."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fuse_repro.dtypes import WEIGHTS
+from fuse_repro.errors import require
+from fuse_repro.models.text_encoder import TextEncoder
+from fuse_repro.runners.terms_of_use import nodes_of, used_roles
+from fuse_repro.weights.sources import check_source
+
+SOURCE = ("wheel", "hub", "path")
+LEAST = {"count": 1, "limit": 1, "reviews": 0, "top": 1, "cities": 1, "fillers": 0}
+
+
+def check_models(config: Mapping[str, Any]) -> None:
+    """Check the models that a run uses, and those that are parts of them.
+
+    Args:
+        config: of the run, resolved.
+
+    Raises:
+        UsageError: a dtype, source, folder, pooling or number that there is not.
+    """
+    models = config.get("models") or {}
+    for role in sorted(used_roles(config) & set(models)):
+        for key, node in nodes_of(models[role], f"models.{role}"):
+            _check_model(key, node)
+
+
+def _check_model(key: str, node: Mapping[str, Any]) -> None:
+    dtype = node.get("dtype", WEIGHTS[0])
+    require(dtype in WEIGHTS, f"{key}.dtype", dtype, f"one of {', '.join(WEIGHTS)}")
+    for name, least in LEAST.items():
+        value = node.get(name)
+        require(value is None or value >= least, f"{key}.{name}", value, f"at least {least}")
+    penalty = node.get("penalty", 1.0)
+    require(penalty > 0, f"{key}.penalty", penalty, "above 0")
+    pooling = node.get("pooling", TextEncoder.poolings[0])
+    require(
+        pooling in TextEncoder.poolings,
+        f"{key}.pooling",
+        pooling,
+        f"one of {', '.join(TextEncoder.poolings)}",
+    )
+    if "source" in node:
+        check_source(key, node["source"], **{name: node.get(name) for name in SOURCE})
