@@ -19,6 +19,7 @@ from fuse_repro.runs.files import read_json
 from fuse_repro.runs.provenance import seed_everything
 from fuse_repro.runs.signals import told_to_stop
 from fuse_repro.runs.state import DONE, run_state, wanted
+from fuse_repro.weights.verify import CHANGED, verifying
 
 Runner = Callable[[DictConfig, RunDirectory], dict]
 
@@ -44,7 +45,7 @@ def carry_out(config: DictConfig, directory: RunDirectory) -> None:
 
         runner: Runner = located(config.runner._target_, "runner")
         _observe(directory, config)
-        with quiet_lightning():
+        with verifying(OmegaConf.select(config, "weights.verify", default=CHANGED)), quiet_lightning():
             results = runner(config, directory)
             _check_items(directory.records())
             directory.finish(results)
