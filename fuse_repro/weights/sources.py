@@ -123,8 +123,8 @@ def _from_hub(repo_id: str, revision: str | None, cache_dir: str | Path | None) 
                 files = _snapshot(repo_id, revision, force_download=True)
         if damaged := misnamed(files):
             raise UsageError(
-                f"{damaged.name} of {repo_id} is not what the hub says it is, also after another download: "
-                f"check the disk and the network, or give another folder with source=path; it lies in {damaged.parent}"
+                f"{damaged.name} of {repo_id} is damaged in {damaged.parent}, and another download did not mend it: "
+                "check the disk and the network, or give a whole copy with source=path and path=FOLDER"
             )
         for file in files:
             link_or_copy(file, folder / file.name)
