@@ -1,4 +1,4 @@
-"""The command `fuse-repro`: a run or a sweep from Hydra overrides, a report of one, or how far a sweep is."""
+"""The command `fuse-repro`: a run or a sweep from Hydra overrides, a report, how far a sweep is, or the cache."""
 
 import os
 import select
@@ -70,6 +70,10 @@ def _command(arguments: Sequence[str]) -> int:
         from fuse_repro.sweeps.status import main as status_main
 
         return status_main(arguments[1:])
+    if arguments[0] == "cache":
+        from fuse_repro.weights.command import main as cache_main
+
+        return cache_main(arguments[1:])
     return _run(arguments)
 
 

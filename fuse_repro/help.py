@@ -22,6 +22,9 @@ fuse-repro: gradients and soft prompts between language models that share no tok
   fuse-repro -m experiment=transfer/table3 dataset.path=LAMA      a paper's table; with dry_run=true its costs
   fuse-repro experiment=caption --cfg job                         show the whole config, run nothing
   fuse-repro report DIR                                           make DIR/report.html again
+  fuse-repro cache list                                           downloaded weights: their size and source
+  fuse-repro cache verify                                         ... hash them all; exit code 1 if one is damaged
+  fuse-repro cache prune [--older-than DAYS | --all] [--dry-run]  ... remove damaged ones and interrupted work
 
 Every run leaves manifest.json, status.json, records.jsonl, results.json and report.html in its output_dir
 (default outputs/NAME/TIME). The same command with output_dir=DIR goes on where a killed run stopped; a sweep

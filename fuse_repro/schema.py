@@ -7,6 +7,18 @@ from typing import Any
 
 
 @dataclass
+class Weights:
+    """How weights are read.
+
+    Attributes:
+        verify: when cached files are hashed and compared with what was recorded when they were made: always (on the
+            first use in every run), changed (after a change of size, inode or modification time) or never.
+    """
+
+    verify: str = "changed"
+
+
+@dataclass
 class Root:
     """The values that every run has, with their types.
 
@@ -19,6 +31,7 @@ class Root:
         resume: what to do with what an earlier start left: retry_failed tries failed runs and items again,
             skip_done leaves them, all computes everything anew.
         cache_dir: downloaded weights and fitted adapters; null is FUSE_REPRO_CACHE or ~/.cache/fuse_repro.
+        weights: when cached weights are verified; see Weights.
         dtype: precision of the frozen models: float32, bfloat16 or float16.
         models_dir: a folder that holds a folder of weights for every model, by its name; null reads each
             model from where its config says.
@@ -44,6 +57,7 @@ class Root:
     sweep_dir: str = "${output_root}/${name}/sweep_{id}"
     resume: str = "retry_failed"
     cache_dir: str | None = None
+    weights: Weights = field(default_factory=Weights)
     dtype: str = "float32"
     models_dir: str | None = None
     dry_run: bool = False

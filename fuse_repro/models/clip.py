@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from fuse_repro.alignment.words import WordTokenizer
-from fuse_repro.errors import UsageError, first_line
 from fuse_repro.models.text_encoder import DualEncoder
 from fuse_repro.weights import WeightsEntry
 
@@ -141,11 +140,10 @@ def load_dual_encoder(
     Raises:
         UsageError: as `ClipDualEncoder.load`, or no image processor among the files.
     """
+    from fuse_repro.models.broken_files import reading
     from fuse_repro.models.loading import load_parts
 
     model, tokenizer, entry = load_parts(model_class, name, source, dtype, source_kwargs)
-    try:
+    with reading(f"{name}: no image processor in {entry.directory}"):
         processor = processor_class.from_pretrained(entry.directory, local_files_only=True)
-    except (OSError, ValueError) as err:
-        raise UsageError(f"{name}: no image processor in {entry.directory} ({first_line(err)})") from err
     return kind(model, tokenizer, processor, name=name, weights=entry)

@@ -87,13 +87,14 @@ class ConseDualEncoder(DualEncoder):
         Raises:
             UsageError: `top` out of range, or anything wrong with the source or the files.
         """
-        from safetensors.torch import load_file
+        from fuse_repro.models.broken_files import read_tensors
 
         entry = resolve(f"{name}.classifier", source, **source_kwargs)
         classifier = EfficientNetLite()
+        state = read_tensors(entry.directory / "model.safetensors", f"{name}: cannot load {entry.directory}")
         try:
-            classifier.load_state_dict(rename_published(load_file(entry.directory / "model.safetensors")))
-        except (OSError, RuntimeError) as err:
+            classifier.load_state_dict(rename_published(state))
+        except RuntimeError as err:
             raise UsageError(
                 f"{name}: {entry.directory} does not hold EfficientNet-Lite2 ({first_line(err)[:200]})"
             ) from err

@@ -1,13 +1,12 @@
 """From a weights folder to a ready transformers model and tokenizer; nothing here touches the network."""
 
-from safetensors import SafetensorError
 from torch import nn
 
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.dtypes import WEIGHTS, torch_dtype
-from fuse_repro.errors import UsageError, first_line, require
+from fuse_repro.errors import UsageError, require
+from fuse_repro.models.broken_files import reading, without_panic_messages
 from fuse_repro.weights import WeightsEntry, resolve
-from fuse_repro.weights.convert import quiet_transformers
 
 DTYPES = {name: torch_dtype(name) for name in WEIGHTS}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -30,20 +29,17 @@ def load_parts(
     """
     require(dtype in DTYPES, f"{name}.dtype", dtype, f"one of {', '.join(DTYPES)}")
     entry = resolve(name, source, **kwargs)
-    with quiet_transformers():
-        try:
-            model, report = auto_class.from_pretrained(  # type: ignore[attr-defined]
-                entry.directory,
-                dtype=DTYPES[dtype],
-                attn_implementation="sdpa",
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as err:
-            raise UsageError(f"{name}: cannot load {entry.directory} ({first_line(err)})") from err
+    with reading(f"{name}: cannot load {entry.directory}"):
+        model, report = auto_class.from_pretrained(  # type: ignore[attr-defined]
+            entry.directory,
+            dtype=DTYPES[dtype],
+            attn_implementation="sdpa",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
     _refuse_random_weights(name, entry, report)
     return model, load_tokenizer(name, entry), entry
 
@@ -67,7 +63,7 @@ def load_tokenizer(name: str, entry: WeightsEntry) -> WordTokenizer:
     """The tokenizer of a weights folder.
 
     Raises:
-        UsageError: the folder holds none, or one without fast offsets.
+        UsageError: the folder holds none, one that cannot be read, or one without fast offsets.
     """
     from transformers import AutoTokenizer
 
@@ -75,13 +71,15 @@ def load_tokenizer(name: str, entry: WeightsEntry) -> WordTokenizer:
         raise UsageError(
             f"{name}: no tokenizer in {entry.directory}: put one of {', '.join(TOKENIZER_FILES)} there"
         )
-    with quiet_transformers():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                entry.directory, local_files_only=True, trust_remote_code=False
-            )
-        except (OSError, ValueError, KeyError, ImportError) as err:
-            raise UsageError(
-                f"{name}: cannot read the tokenizer in {entry.directory} ({first_line(err)})"
-            ) from err
-    return WordTokenizer(tokenizer)
+    with reading(f"{name}: cannot read the tokenizer in {entry.directory}"), without_panic_messages():
+        tokenizer = AutoTokenizer.from_pretrained(
+            entry.directory, local_files_only=True, trust_remote_code=False
+        )
+        longest = tokenizer.model_max_length
+        require(
+            isinstance(longest, int | float) and longest > 0,
+            f"{name}: model_max_length",
+            longest,
+            "a number above 0",
+        )
+        return WordTokenizer(tokenizer)

@@ -25,7 +25,8 @@ from fuse_repro.models.conse import imagenet_labels
 from fuse_repro.models.head_fitting import fit_linear, fit_networks, two_layers
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.progress import track
-from fuse_repro.weights.cache import cached, hash_files
+from fuse_repro.weights.cache import cached
+from fuse_repro.weights.verify import hash_files
 
 FORMAT = 2
 BLOCK = 512
@@ -60,7 +61,9 @@ def load(
     Raises:
         UsageError: settings out of range, a file that is not as described, or no network at first use.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
+
+    from fuse_repro.models.broken_files import read_tensors
 
     require(penalty > 0, f"{name}.penalty", penalty, "above 0")
     require(reviews >= 0, f"{name}.reviews", reviews, "0 or more")
@@ -84,7 +87,8 @@ def load(
         head = fit_head(text, made, found, penalty, seed)
         save_file(dict(head.state_dict()), folder / "head.safetensors")
 
-    saved = load_file(cached(cache_dir, name, spec, f"head of {name}", build).directory / "head.safetensors")
+    entry = cached(cache_dir, name, spec, f"head of {name}", build)
+    saved = read_tensors(entry.directory / "head.safetensors", f"{name}: cannot load {entry.directory}")
     return EmbeddingClassifier(text, two_layers(*(saved[key] for key in TENSORS)), LABELS, name=name)
 
 

@@ -1,13 +1,15 @@
 """How large a model is, without loading it: from a table of those in conf/model, or from its files' headers."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from fuse_repro import dtypes
+from fuse_repro.errors import UsageError, first_line
 
 BYTES = {name: dtypes.BYTES[name] for name in dtypes.WEIGHTS}
 IMAGE_TOKENS = 50  # patches of an image, as CLIP ViT-B/32 has them
@@ -60,8 +62,10 @@ def model_size(node: Mapping[str, Any]) -> ModelSize | None:
 
 
 def _tensor_sizes(folder: Path) -> Iterator[int]:
-    """Elements of every tensor; only the headers are read (8 bytes of length, then JSON)."""
+    """Elements of every tensor; only the headers are read. Raises UsageError for a file that is not safetensors."""
     for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        yield from (math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+        try:
+            with safe_open(path, framework="pt") as file:
+                yield from (math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+        except (OSError, SafetensorError) as err:
+            raise UsageError(f"cannot read {path} ({first_line(err)}): get or save it again") from err

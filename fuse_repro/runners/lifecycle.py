@@ -20,6 +20,7 @@ from fuse_repro.runs.files import read_json
 from fuse_repro.runs.provenance import seed_everything
 from fuse_repro.runs.signals import told_to_stop
 from fuse_repro.runs.state import DONE, run_state, wanted
+from fuse_repro.weights.verify import CHANGED, verifying
 
 Runner = Callable[[DictConfig, RunDirectory], dict]
 
@@ -50,7 +51,7 @@ def carry_out(config: DictConfig, directory: RunDirectory) -> None:
         check_values(config)
         check_models(directory.config)
         _observe(directory, config)
-        with quiet_lightning():
+        with verifying(OmegaConf.select(config, "weights.verify", default=CHANGED)), quiet_lightning():
             results = runner(config, directory)
             _check_items(directory.records())
             directory.finish(results)

@@ -4,6 +4,7 @@ What a setting takes is what the function or class that its node names is annota
 text, true or false, a list. Which of these values make sense, the part itself says when it is made.
 """
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -134,6 +135,6 @@ def _hints(target: str) -> Mapping[str, Any]:
     """Argument -> annotation of what a `_target_` names; empty where it cannot be found, which making it says."""
     try:
         made = get_object(target)
-        return get_type_hints(made.__init__ if isinstance(made, type) else made)
+        return get_type_hints(inspect.getattr_static(made, "__init__") if isinstance(made, type) else made)
     except Exception:
         return {}

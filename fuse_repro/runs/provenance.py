@@ -26,6 +26,7 @@ UNHASHED_KEYS = (
     "paper_cell",
     "dry_run",
     "dry_run_tflops",
+    "weights",  # how they are verified, not what they are
 )
 UNHASHED_ANYWHERE = ("cache_dir",)
 DISTRIBUTIONS = {

@@ -42,17 +42,19 @@ class FileLock:
             Held: somebody else still has it.
             OSError: the file cannot be written.
         """
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         deadline = None if patience_s is None else time.monotonic() + patience_s
-        try:
-            while not _try(handle):
-                if deadline is not None and time.monotonic() > deadline:
-                    raise Held(str(self.path))
-                time.sleep(POLL_S)
-        except BaseException:
-            os.close(handle)
-            raise
-        self._handle = handle
+        while self._handle is None:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            try:
+                while not _try(handle):
+                    if deadline is not None and time.monotonic() > deadline:
+                        raise Held(str(self.path))
+                    time.sleep(POLL_S)
+                if _is_at(handle, self.path):
+                    self._handle = handle
+            finally:
+                if self._handle is None:
+                    os.close(handle)
 
     def release(self) -> None:
         """Let go of the lock, if this holder has it."""
@@ -73,6 +75,14 @@ def is_held(path: Path) -> bool:
         finally:
             os.close(handle)
     return False
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """False if the file was removed while we waited: whoever makes it anew would not wait for us."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _try(handle: int) -> bool:

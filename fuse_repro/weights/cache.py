@@ -1,7 +1,8 @@
 """A cache of folders, each of which is either complete and trusted or rebuilt from nothing.
 
-A folder is built beside its final place and becomes visible by one rename; its `entry.json`, written last,
-lists every file with size and sha256. Processes that want the same folder at once wait for the first.
+A folder is built beside its final place, brought to disk, and becomes visible by one rename; its `entry.json`,
+written last, lists every file with size and sha256. `fuse_repro.weights.verify` says when they are compared again.
+Processes that want the same folder at once wait for the first.
 """
 
 import contextlib
@@ -10,15 +11,17 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fuse_repro.errors import UsageError
 from fuse_repro.progress import bar
 from fuse_repro.storage.locks import FileLock, Held
+from fuse_repro.weights.listing import LISTING, Damaged, Listing
+from fuse_repro.weights.verify import current_mode, hash_files, keep_stamp, stamp_of, verified
 
-LISTING = "entry.json"
 PATIENCE_S = 1.0  # before a wait is said
 
 
@@ -66,38 +69,33 @@ def cached(
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-")
     target = cache_folder(cache_dir) / f"{slug}-{digest[:12]}"
-    entry = _trusted(target)
-    if entry is not None:
-        return entry
+    wrong = None
+    try:
+        return _trusted(target)
+    except Damaged as damage:
+        wrong = damage if os.path.lexists(target) else None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target):
-            return _trusted(target) or _build(target, source, build)
+            with contextlib.suppress(Damaged):
+                return _trusted(target)  # somebody else has made it meanwhile
+            if wrong:
+                print(f"fuse-repro: {target} is damaged ({wrong}) and is made again", file=sys.stderr)
+            return _build(target, source, build)
     except UsageError:
         raise
     except OSError as err:
+        needed = f"{target.name} in it is damaged ({wrong}); " if wrong else ""
         raise UsageError(
-            f"cannot write to the cache folder {target.parent} ({err.strerror or err}): "
+            f"cannot write to the cache folder {target.parent} ({err.strerror or err}): {needed}"
             "free space there, or name a writable folder with cache_dir=... or FUSE_REPRO_CACHE"
         ) from err
-
-
-def hash_files(directory: Path, names: list[str], label: str) -> dict[str, str]:
-    """sha256 of each named file of a folder; `label` names it on the progress bar."""
-    sizes = {name: (directory / name).stat().st_size for name in names}
-    digests = {}
-    with bar(f"hashing {label}", total=sum(sizes.values())) as advance:
-        for name in names:
-            with (directory / name).open("rb") as stream:
-                digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-            advance(sizes[name])
-    return digests
 
 
 @contextlib.contextmanager
 def locked(target: Path) -> Iterator[None]:
     """Hold the lock of one cache entry, a folder or file; while another process holds it, wait and say so."""
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    lock = FileLock(lock_path(target))
     try:
         lock.acquire(PATIENCE_S)
     except Held:
@@ -109,32 +107,56 @@ def locked(target: Path) -> Iterator[None]:
         lock.release()
 
 
+def lock_path(target: Path) -> Path:
+    """The file whose lock is held while an entry is made."""
+    return target.with_name(f".{target.name}.lock")
+
+
+def building_path(target: Path) -> Path:
+    """The folder in which an entry is made."""
+    return target.with_name(f".{target.name}.building")
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a symbolic link itself. Raises OSError where that fails."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _build(target: Path, source: str, build: Callable[[Path], None]) -> WeightsEntry:
     """Build beside `target`, list, then rename; the caller holds the lock, so leftovers are nobody's."""
-    building = target.with_name(f".{target.name}.building")
-    shutil.rmtree(building, ignore_errors=True)
+    building = building_path(target)
+    remove(building)
     building.mkdir()
     try:
         build(building)
-        names = sorted(str(p.relative_to(building)) for p in building.rglob("*") if p.is_file())
-        digests = hash_files(building, names, target.name)
-        listing = {n: {"size": (building / n).stat().st_size, "sha256": digests[n]} for n in names}
-        text = json.dumps({"source": source, "files": listing}, indent=1)
-        (building / LISTING).write_text(text, encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
+        names = sorted(p.relative_to(building).as_posix() for p in building.rglob("*") if p.is_file())
+        sizes = {name: (building / name).stat().st_size for name in names}
+        listing = Listing(source, sizes, hash_files(building, names, target.name))
+        (building / LISTING).write_text(listing.text(), encoding="utf-8")
+        _settle(building, names)
+        keep_stamp(building, stamp_of(building, listing))
+        remove(target)
         building.replace(target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return WeightsEntry(target, digests, source)
+    return WeightsEntry(target, listing.digests, source)
 
 
-def _trusted(target: Path) -> WeightsEntry | None:
-    """The entry, if its listing is there and every listed file has its size."""
-    try:
-        listing = json.loads((target / LISTING).read_text(encoding="utf-8"))
-        files = listing["files"]
-        if any((target / name).stat().st_size != file["size"] for name, file in files.items()):
-            return None
-        return WeightsEntry(target, {name: file["sha256"] for name, file in files.items()}, listing["source"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _settle(folder: Path, names: Sequence[str]) -> None:
+    """Bring the files to disk, readable for whom the umask lets read: safetensors writes for the owner alone."""
+    mode = (folder / LISTING).stat().st_mode & 0o666
+    for name in [*names, LISTING]:
+        with (folder / name).open("rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_nlink == 1 and found.st_mode & 0o666 != mode:  # a hard link is the hub's file, too
+                (folder / name).chmod(found.st_mode & ~0o666 | mode)
+            os.fsync(file.fileno())
+
+
+def _trusted(target: Path) -> WeightsEntry:
+    """The entry, if its files are as its listing says. Raises Damaged if they are not, or if there is none."""
+    listing = verified(target, current_mode())
+    return WeightsEntry(target, listing.digests, listing.source)

@@ -41,7 +41,6 @@ def gguf_to_safetensors(folder: Path) -> None:
             f"cannot convert {source.name} ({first_line(err)}): use source=hub or source=path"
         ) from err
     source.unlink()
-    _make_readable(folder)
 
 
 def pth_to_safetensors(folder: Path) -> None:
@@ -62,7 +61,6 @@ def pth_to_safetensors(folder: Path) -> None:
     except (pickle.UnpicklingError, ValueError, AttributeError, RuntimeError) as err:
         raise UsageError(f"{source.name} is not a plain state dict ({first_line(err)})") from err
     source.unlink()
-    _make_readable(folder)
 
 
 FORMATS: dict[str, Callable[[Path], None]] = {
@@ -70,12 +68,6 @@ FORMATS: dict[str, Callable[[Path], None]] = {
     "gguf": gguf_to_safetensors,
     "pth": pth_to_safetensors,
 }
-
-
-def _make_readable(folder: Path) -> None:
-    """Let everybody read the safetensors files, which are written for their owner alone; a cache may be shared."""
-    for file in folder.glob("*.safetensors"):
-        file.chmod(0o644)
 
 
 @contextlib.contextmanager

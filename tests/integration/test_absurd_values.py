@@ -25,8 +25,17 @@ ABSURD = [*NUMBERS, "", "x y\n", None, True, [], [None], {}]
 # Read elsewhere than in a run, or where the files go.
 OTHERS = ("output_root", "output_dir", "sweep_dir", "dry_run", "dry_run_tflops", "cache_dir", "models_dir")
 MAY_BE_ZERO = (  # settings for which 0 is a good value
-    ["seed", "patience", "joining", "ridge", "logprob_weight", "gradient_weight", "zeroth_weight", "lengths"]
-    + ["reviews", "weight", "warmup", "seeds", "holdout_noise", "dtype"]
+    *(
+        "seed",
+        "patience",
+        "joining",
+        "ridge",
+        "logprob_weight",
+        "gradient_weight",
+        "zeroth_weight",
+        "lengths",
+    ),
+    *("reviews", "weight", "warmup", "seeds", "holdout_noise", "dtype"),
 )
 
 

@@ -61,6 +61,12 @@ def test_weights_of_another_network_are_refused(tmp_path):
         ConseDualEncoder.load("conse", tiny_bert_encoder(), "path", path=tmp_path)
 
 
+def test_damaged_weights_are_one_line(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(UsageError, match=r"conse: cannot load .* \(SafetensorError: "):
+        ConseDualEncoder.load("conse", tiny_bert_encoder(), "path", path=tmp_path)
+
+
 def test_loading_lists_the_files_of_both_parts(tmp_path):
     state = {
         ".".join(

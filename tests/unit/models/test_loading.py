@@ -1,10 +1,15 @@
 """Loading models from a folder of safetensors."""
 
+import base64
+import json
+import os
+
 import pytest
 import torch
 from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2, tiny_llama, tiny_opt
 
 from fuse_repro.errors import UsageError
+from fuse_repro.models.broken_files import reading, without_panic_messages
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.text_encoder import TextEncoder
 
@@ -65,3 +70,104 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     (tmp_path / "other" / "model.safetensors").replace(tmp_path / "model.safetensors")
     with pytest.raises(UsageError, match=r"lm: .* lacks the weights of"):
         CausalLM.load("lm", "path", path=tmp_path)
+
+
+def edit(file, key, value) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+
+
+def one_line(caught, capfd) -> str:
+    """What was said; nothing else may have been printed, by the libraries' own code either."""
+    assert "\n" not in str(caught.value)
+    assert "panicked" not in capfd.readouterr().err
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("vocab_size", "many"),
+        ("vocab_size", 10**12),
+        ("n_head", 0),
+        ("n_head", None),
+        ("n_embd", 1.5),
+        ("activation_function", 3),
+        ("activation_function", "nope"),
+        ("model_type", 3),
+        ("quantization_config", 3),
+        ("id2label", 3),
+        ("pad_token_id", "x"),
+        ("rope_parameters", 3),
+        ("dtype", "banana"),
+    ],
+)
+def test_a_config_with_values_of_the_wrong_kind_is_one_line(tmp_path, capfd, key, value):
+    save(tiny_gpt2(), tmp_path)
+    edit(tmp_path / "config.json", key, value)
+    with pytest.raises(UsageError, match=r"lm: cannot (load|read the tokenizer in)") as caught:
+        CausalLM.load("lm", "path", path=tmp_path)
+    one_line(caught, capfd)
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"]
+)
+@pytest.mark.parametrize("text", ["[" * 100_000 + "]" * 100_000, "[]", "{", "3"])
+def test_files_of_another_form_are_one_line(tmp_path, capfd, file, text):
+    save(tiny_gpt2(), tmp_path)
+    (tmp_path / file).write_text(text)
+    if (file, text) == ("generation_config.json", "{"):  # left aside by transformers; nothing is sampled here
+        CausalLM.load("lm", "path", path=tmp_path)
+        return
+    with pytest.raises(UsageError) as caught:
+        CausalLM.load("lm", "path", path=tmp_path)
+    one_line(caught, capfd)
+
+
+PANICS = {
+    "normalizer": {
+        "type": "Precompiled",
+        "precompiled_charsmap": base64.b64encode(b"\4\0\0\0\xff\xff\xff\xff").decode(),
+    },
+    "post_processor": {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [],
+        "special_tokens": {},
+    },
+}
+
+
+@pytest.mark.parametrize("part", PANICS)
+def test_a_tokenizer_that_panics_is_one_line(tmp_path, capfd, part):
+    save(tiny_gpt2(), tmp_path)
+    edit(tmp_path / "tokenizer.json", part, PANICS[part])
+    with pytest.raises(
+        UsageError, match=r"lm: cannot read the tokenizer in .* \(PanicException: .*\): get or"
+    ) as caught:
+        CausalLM.load("lm", "path", path=tmp_path)
+    one_line(caught, capfd)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("added_tokens_decoder", 3), ("bos_token", 3), ("tokenizer_class", 3), ("model_max_length", "x")],
+)
+def test_a_tokenizer_config_with_values_of_the_wrong_kind_is_one_line(tmp_path, capfd, key, value):
+    save(tiny_gpt2(), tmp_path)
+    edit(tmp_path / "tokenizer_config.json", key, value)
+    with pytest.raises(UsageError, match=r"lm: (cannot read the tokenizer|model_max_length='x')") as caught:
+        CausalLM.load("lm", "path", path=tmp_path)
+    one_line(caught, capfd)
+
+
+def test_a_request_to_stop_is_no_broken_file():
+    for stop in (KeyboardInterrupt, SystemExit):
+        with pytest.raises(stop), reading("x"), without_panic_messages():
+            raise stop
+
+
+def test_what_is_written_beside_a_panic_is_not_lost(capfd):
+    with without_panic_messages():
+        os.write(2, b"a warning\n")
+    assert capfd.readouterr().err == "a warning\n"

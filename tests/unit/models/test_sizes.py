@@ -8,6 +8,7 @@ import torch
 import transformers
 from tiny_models import save_model, tiny_gpt2
 
+from fuse_repro.errors import UsageError
 from fuse_repro.models.sizes import KNOWN, ModelSize, model_size
 
 LARGE: dict[str, Any] = {
@@ -65,3 +66,10 @@ def test_names_are_looked_up_and_unknown_ones_are_none() -> None:
     assert model_size({"name": "gpt2", "source": "hub"}) == ModelSize(124_439_808, 123.5e6)
     assert model_size({"name": "somebody's", "source": "hub"}) is None
     assert model_size({"name": "somebody's", "source": "path", "path": "nowhere"}) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 16, b"\x02\0\0\0\0\0\0\0[]", b"\0" * 100])
+def test_a_header_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(UsageError, match=r"cannot read .*model\.safetensors .*: get or save it again"):
+        model_size({"source": "path", "path": str(tmp_path)})

@@ -85,3 +85,17 @@ def test_a_moments_look_does_not_stop_whoever_is_patient(tmp_path: Path) -> None
     second.acquire(patience_s=5)
     timer.join()
     assert is_held(path)
+
+
+def test_whoever_waited_for_a_lock_whose_file_was_removed_excludes_the_others(tmp_path: Path) -> None:
+    first, second, third = (FileLock(tmp_path / "lock") for _ in range(3))
+    first.acquire()
+    waiting = threading.Thread(target=second.acquire, daemon=True)
+    waiting.start()
+    time.sleep(0.1)
+    (tmp_path / "lock").unlink()
+    first.release()
+    waiting.join(timeout=30)
+    with pytest.raises(Held):
+        third.acquire(0.0)
+    second.release()

@@ -171,3 +171,66 @@ def test_an_unreachable_hub_names_the_ways_out(hub_cache, cache):
     ) as caught:
         _from_hub("org/other", None, cache)
     assert "\n" not in str(caught.value)
+
+
+def as_the_hub_keeps_it(snapshot, name: str, content: bytes):
+    """A file under its sha256, with a link to it; the file."""
+    blobs = snapshot.parents[1] / "blobs"
+    blobs.mkdir(exist_ok=True)
+    blob = blobs / hashlib.sha256(content).hexdigest()
+    blob.write_bytes(content)
+    (snapshot / name).symlink_to(blob)
+    return blob
+
+
+def test_a_hub_file_costs_no_space_and_its_damage_is_not_taken_for_the_model(
+    hub_cache, cache, tmp_path, monkeypatch
+):
+    """An entry that is damaged in place damages the hub's file, its other name; it must not come back from there."""
+    content = safetensors(tmp_path)
+    blob = as_the_hub_keeps_it(hub_cache, "model.safetensors", content)
+    entry = resolve("m", "hub", hub={"repo_id": "org/net"})
+    file = entry.directory / "model.safetensors"
+    assert file.samefile(blob)
+    file.write_bytes(content[:-1] + b"?")
+    with pytest.raises(
+        UsageError, match=r"is damaged in .*, and another download did not mend it"
+    ):  # offline
+        resolve("m", "hub", hub={"repo_id": "org/net"})
+
+    import huggingface_hub
+
+    def download(*arguments, force_download, **keywords):
+        if force_download:
+            blob.unlink()
+            blob.write_bytes(content)
+        return str(hub_cache)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert resolve("m", "hub", hub={"repo_id": "org/net"}) == entry
+    assert file.read_bytes() == content
+
+
+def test_a_hub_file_that_stays_damaged_is_refused(hub_cache, cache, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *arguments, **keywords: str(hub_cache))
+    as_the_hub_keeps_it(hub_cache, "model.safetensors", safetensors(tmp_path)).write_bytes(b"damaged")
+    with pytest.raises(UsageError, match=r"model\.safetensors of org/net is damaged in"):
+        resolve("m", "hub", hub={"repo_id": "org/net"})
+
+
+@pytest.mark.parametrize("header", [b"blob 2\0", b""])
+def test_small_hub_files_are_known_by_their_sha1(hub_cache, cache, tmp_path, header):
+    as_the_hub_keeps_it(hub_cache, "model.safetensors", safetensors(tmp_path))
+    blob = hub_cache.parents[1] / "blobs" / hashlib.sha1(header + b"{}").hexdigest()
+    blob.write_bytes(b"{}")
+    (hub_cache / "config.json").symlink_to(blob)
+    entry = resolve("m", "hub", hub={"repo_id": "org/net"})
+    assert (entry.directory / "config.json").samefile(blob)
+
+
+def test_a_hub_file_that_cannot_be_told_from_a_damaged_one_is_copied(hub_cache, cache, tmp_path):
+    (hub_cache / "model.safetensors").write_bytes(safetensors(tmp_path))
+    entry = resolve("m", "hub", hub={"repo_id": "org/net"})
+    assert not (entry.directory / "model.safetensors").samefile(hub_cache / "model.safetensors")
