@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 from fuse_repro.alignment.token_pieces import token_texts
-from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import TextEncoder
@@ -44,14 +42,14 @@ def word_table(
     if ids is not None:
         return WordTable(_encode(source, encoder, ids))
     inputs = cache_inputs(source, encoder)
-    path = None if cache_dir is None or encoder.weights is None else store.cache_path(cache_dir, inputs)
-    if path is not None and path.exists():
-        with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
-            return WordTable(store.load(path)[0]["embeddings"].to(encoder.device).float())
-    embeddings = _encode(source, encoder, range(source.tokenizer.vocab_size)).half()
-    if path is not None:
-        store.save(path, {"embeddings": embeddings}, inputs)
-    return WordTable(embeddings.float())
+    count = source.tokenizer.vocab_size
+    state = store.kept(
+        None if encoder.weights is None else cache_dir,
+        inputs,
+        {"embeddings": store.Expected((count, None), torch.float16)},
+        lambda: {"embeddings": _encode(source, encoder, range(count)).half()},
+    )
+    return WordTable(state["embeddings"].to(encoder.device).float())
 
 
 def cache_inputs(source: FrozenModel, encoder: TextEncoder) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from fuse_repro.errors import UsageError
 from fuse_repro.runs.files import read_json, write_text
 from fuse_repro.runs.provenance import library_versions, strict_json
 from fuse_repro.runs.state import RunState, run_state
+from fuse_repro.storage.files import sweep_up
 
 SWEEP = "sweep.json"
 FORMAT = 1
+WRITTEN_S = 60.0  # by then another command has written its file, or was killed
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,6 @@ class Sweep:
         return axes
 
     def _write(self) -> None:
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as err:
-            raise UsageError(
-                f"cannot write {self.directory}: {err.strerror}; choose another place with sweep_dir=..."
-            ) from err
         rows = [
             {"id": p.id, "directory": p.directory.name, "overrides": p.overrides}
             for p in self.points.values()
@@ -105,7 +101,9 @@ class Sweep:
             "points": rows,
             "versions": self.versions,
         }
-        write_text(self.directory / SWEEP, strict_json(content, indent=2) + "\n")
+        sweep_up(self.directory, WRITTEN_S)
+        text = strict_json(content, indent=2) + "\n"
+        write_text(self.directory / SWEEP, text, "another place with sweep_dir=...")
 
 
 def is_sweep(directory: Path) -> bool:

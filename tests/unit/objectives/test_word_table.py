@@ -8,7 +8,7 @@ import torch
 from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2
 from tiny_tokenizers import SENTENCES
 
-from fuse_repro.adapters import LookupConfig
+from fuse_repro.adapters import LookupMap
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.objectives import MultiObjectiveLoss, TextMatchTerm
 from fuse_repro.objectives.word_table import word_table
@@ -68,7 +68,7 @@ def test_one_term_serves_two_language_models() -> None:
     targets = {"text": shared.target("A cat on a table.")}
     for lm in (tiny_gpt2(), tiny_gemma3()):
         fresh = TextMatchTerm("text", encoder)
-        shared.adapter = fresh.adapter = LookupConfig().fit(lm, encoder, WORDS)
+        shared.adapter = fresh.adapter = LookupMap.fit(lm, encoder, WORDS)
         log_probs = torch.zeros(lm.tokenizer.vocab_size)
         found, expected = (
             settings.predict(

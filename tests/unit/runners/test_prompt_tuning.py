@@ -15,9 +15,10 @@ from tiny_masked_lms import ARCHITECTURES, tiny_lm
 from fuse_repro.data.prompt_task import Item, PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.runners.transfer.checkpoints import LAST
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import make_trainer
-from fuse_repro.runners.transfer.tuning import LAST, tune, tuned_prompt, tuning_module, tuning_result
+from fuse_repro.runners.transfer.tuning import tune, tuned_prompt, tuning_module, tuning_result
 from fuse_repro.runners.transfer.tuning_module import EpochOrder
 from fuse_repro.tasks import evaluate
 
@@ -271,7 +272,7 @@ def test_a_stopped_cached_run_goes_on(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"cannot write to .*prompts .*: choose a writable folder"):
+    with pytest.raises(UsageError, match=r"cannot write .*prompts: .*; choose a folder with cache_dir="):
         tuned_prompt(tiny_lm("bert"), TASK, SETTINGS, tmp_path / "file")
 
 
