@@ -141,7 +141,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     """Write a safetensors file whole; see `files.whole`."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with files.whole(path, elsewhere) as temporary:
-        save_file(contiguous, temporary, metadata=dict(metadata))
+        save_file(contiguous, temporary, metadata=dict(metadata) or None)
 
 
 def load(path: Path, kind: str, expect: Callable[[dict[str, Any]], Expectation]) -> Found:

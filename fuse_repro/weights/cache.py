@@ -16,7 +16,6 @@ from pathlib import Path
 
 from fuse_repro.errors import UsageError
 from fuse_repro.progress import bar
-from fuse_repro.storage.files import write_bytes
 from fuse_repro.storage.locks import FileLock, Held
 
 LISTING = "entry.json"
@@ -112,9 +111,7 @@ def _build(target: Path, source: str, build: Callable[[Path], None]) -> WeightsE
         digests = hash_files(building, names, target.name)
         listing = {n: {"size": (building / n).stat().st_size, "sha256": digests[n]} for n in names}
         text = json.dumps({"source": source, "files": listing}, indent=1)
-        write_bytes(
-            building / LISTING, text.encode(), "another folder with cache_dir=... or FUSE_REPRO_CACHE"
-        )
+        (building / LISTING).write_text(text, encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         building.replace(target)
     finally:

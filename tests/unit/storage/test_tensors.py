@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fuse_repro.errors import UsageError
-from fuse_repro.storage.tensors import Expected, cache_path, kept, load, save
+from fuse_repro.storage.tensors import Expected, cache_path, kept, load, save, write
 
 INPUTS = {"kind": "demo", "format": 1, "sizes": (2, 3)}
 EXPECT = {
@@ -143,3 +143,11 @@ def test_a_cache_that_cannot_be_written_is_found_before_the_work(tmp_path: Path)
 def test_any_reader_of_safetensors_reads_what_is_kept(tmp_path: Path) -> None:
     kept(tmp_path, INPUTS, EXPECT, made)
     assert torch.equal(load_file(cache_path(tmp_path, INPUTS))["map_1"], made()["map_1"])
+
+
+def test_a_file_without_metadata_has_the_bytes_of_safetensors_own(tmp_path: Path) -> None:
+    """The sha256 of converted weights, which stand in manifests, must not change."""
+    tensors = {"a": torch.ones(2, 3), "b": torch.zeros(4)}
+    write(tmp_path / "ours", tensors, {}, "x")
+    save_file(tensors, tmp_path / "theirs")
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
