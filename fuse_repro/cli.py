@@ -81,7 +81,6 @@ def _run(arguments: Sequence[str]) -> int:
     """Compose the config and run every job of it; say in one line what is wrong with a bad config."""
     import hydra
     from hydra._internal.utils import get_args_parser
-    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -105,7 +104,7 @@ def _run(arguments: Sequence[str]) -> int:
     def job(config: "DictConfig") -> None:
         from fuse_repro.runners.launch import launch
 
-        outcomes.append(launch(config, Path(HydraConfig.get().runtime.output_dir)))
+        outcomes.append(launch(config, Path(config.output_dir).absolute()))
 
     folder = schema.config_folder()
     decorated = hydra.main(version_base="1.3", config_path=str(folder), config_name="config")(job)
@@ -144,6 +143,8 @@ def _check_flags(flags: "Namespace") -> None:
     shown = "--cfg" if flags.cfg else "--info" if flags.info is not None else None
     if flags.multirun and shown:
         raise UsageError(f"{shown} shows the config of one run: leave out -m and give every key one value")
+    if any(override.lstrip("+").startswith("hydra.run.dir=") for override in flags.overrides):
+        raise UsageError("hydra.run.dir is not what says where a run is written: give output_dir=DIR")
     if flags.resolve and not flags.cfg:
         raise UsageError("--resolve goes with --cfg only, such as --cfg job --resolve")
 

@@ -8,7 +8,6 @@ exact one-hot gradient for words of one piece.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,13 +117,8 @@ class LookupMap(EmbeddingMap):
         settings = LookupSettings(rank, dtype, max_gib, ridge)
         _check_size(source, target, settings)
         inputs = _inputs(source, target, settings)
-        path = None if cache_dir is None else store.cache_path(cache_dir, inputs)
-        if path is not None and path.exists():
-            with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
-                return cls(source, target, store.load(path)[0])
-        state = _state(source, target, settings)
-        if path is not None:
-            store.save(path, state, inputs)
+        expect = _expected(source, target, settings)
+        state = store.kept(cache_dir, inputs, expect, lambda: _state(source, target, settings))
         return cls(source, target, state)
 
     @classmethod
@@ -202,6 +196,18 @@ def _inputs(source: FrozenModel, target: FrozenModel, settings: LookupSettings) 
     used = {key: value for key, value in asdict(settings).items() if key != "max_gib"}
     models = {"source": source.fingerprint, "target": target.fingerprint}
     return {"kind": "lookup", "format": FORMAT, **models, "settings": used}
+
+
+def _expected(source: FrozenModel, target: FrozenModel, settings: LookupSettings) -> store.Expectation:
+    x_size, y_size, rank = source.embedding_size, target.embedding_size, settings.rank
+    codes = (source.tokenizer.vocab_size, rank or y_size)
+    return {
+        "codes": store.Expected(codes, DTYPES[settings.dtype]),
+        "basis": store.Expected((rank or 0, y_size)),
+        "centre": store.Expected((y_size,)),
+        "weight": store.Expected((x_size, y_size)),
+        "source_mean": store.Expected((x_size,)),
+    }
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -132,13 +131,10 @@ class ProjectorMap(EmbeddingMap):
                 "be left to train on; lower it, or set adapter.select=last"
             )
         inputs = _inputs(source, target, chosen, settings)
-        path = None if cache_dir is None else store.cache_path(cache_dir, inputs)
-        if path is not None and path.exists():
-            with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
-                return cls(source, target, store.load(path)[0])
-        state = _train(source, target, chosen, settings)
-        if path is not None:
-            store.save(path, state, inputs)
+        h, d_s, d_t = hidden, source.embedding_size, target.embedding_size
+        shapes = dict(zip(STATE, ((h, d_s), (h,), (d_t, h), (d_t,), (h,)), strict=True))
+        expect = {name: store.Expected(shape) for name, shape in shapes.items()}
+        state = store.kept(cache_dir, inputs, expect, lambda: _train(source, target, chosen, settings))
         return cls(source, target, state)
 
     @classmethod

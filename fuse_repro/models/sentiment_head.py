@@ -25,6 +25,7 @@ from fuse_repro.models.conse import imagenet_labels
 from fuse_repro.models.head_fitting import fit_linear, fit_networks, two_layers
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.progress import track
+from fuse_repro.storage.tensors import CACHE, write
 from fuse_repro.weights.cache import cached
 from fuse_repro.weights.verify import hash_files
 
@@ -61,8 +62,6 @@ def load(
     Raises:
         UsageError: settings out of range, a file that is not as described, or no network at first use.
     """
-    from safetensors.torch import save_file
-
     from fuse_repro.models.broken_files import read_tensors
 
     require(penalty > 0, f"{name}.penalty", penalty, "above 0")
@@ -85,7 +84,7 @@ def load(
             made = [row for row in made if row[1] == NEUTRAL] + labelled_file(given, limit, seed)
         found = review_sentences(reviews, seed, cache_dir) if reviews and given is None else []
         head = fit_head(text, made, found, penalty, seed)
-        save_file(dict(head.state_dict()), folder / "head.safetensors")
+        write(folder / "head.safetensors", head.state_dict(), {}, CACHE)
 
     entry = cached(cache_dir, name, spec, f"head of {name}", build)
     saved = read_tensors(entry.directory / "head.safetensors", f"{name}: cannot load {entry.directory}")

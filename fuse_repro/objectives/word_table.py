@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 from fuse_repro.alignment.token_pieces import token_texts
-from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.in_context import contributions
 from fuse_repro.models.precision import full_precision
@@ -58,17 +56,16 @@ def word_table(
     if ids is not None:
         return WordTable(*_encode(source, encoder, ids))
     inputs = cache_inputs(source, encoder)
-    path = None if cache_dir is None or encoder.weights is None else store.cache_path(cache_dir, inputs)
-    if path is not None and path.exists():
-        with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
-            return _table(store.load(path)[0], encoder)
-    alone, brought = _encode(source, encoder, range(source.tokenizer.vocab_size))
-    tensors = {"embeddings": alone.half()}
-    if brought is not alone:
-        tensors["contributions"] = brought.half()
-    if path is not None:
-        store.save(path, tensors, inputs)
-    return _table(tensors, encoder)
+    count = source.tokenizer.vocab_size
+    half = store.Expected((count, None), torch.float16)
+
+    def make() -> dict[str, Tensor]:
+        alone, brought = _encode(source, encoder, range(count))
+        more = {"contributions": brought.half()} if encoder.reads_one_token else {}
+        return {"embeddings": alone.half()} | more
+
+    expect = {"embeddings": half} | ({"contributions": half} if encoder.reads_one_token else {})
+    return _table(store.kept(None if encoder.weights is None else cache_dir, inputs, expect, make), encoder)
 
 
 def _table(tensors: Mapping[str, Tensor], encoder: TextEncoder) -> WordTable:

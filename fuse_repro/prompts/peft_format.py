@@ -1,22 +1,21 @@
 """Soft prompts in the format of PEFT's prompt tuning."""
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.prompts.soft_prompt import SoftPrompt
+from fuse_repro.storage import files
+from fuse_repro.storage.tensors import Damaged, open_tensors, write
 
 PEFT_CONFIG, PEFT_WEIGHTS, PEFT_KEY = "adapter_config.json", "adapter_model.safetensors", "prompt_embeddings"
+ELSEWHERE = "another folder"
 
 
 def save_peft(prompt: SoftPrompt, folder: Path, lm: FrozenModel, base_model: str | None = None) -> None:
@@ -56,16 +55,11 @@ def save_peft(prompt: SoftPrompt, folder: Path, lm: FrozenModel, base_model: str
         "model": prompt.model,
         "fingerprint": prompt.fingerprint,
     }
-    tensors = {PEFT_KEY: prompt.embeddings.detach().cpu().contiguous()}
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / PEFT_WEIGHTS, lambda path: save_file(tensors, path, metadata=metadata))
-        _write(folder / PEFT_CONFIG, lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
-    except OSError as err:
-        raise UsageError(
-            f"cannot write the prompt to {folder} ({err.strerror}): choose a writable folder"
-        ) from err
+    files.sweep_up(folder, files.DAY_S)
+    write(folder / PEFT_WEIGHTS, {PEFT_KEY: prompt.embeddings}, metadata, ELSEWHERE)
+    text = json.dumps(config, indent=2) + "\n"
+    files.write_bytes(folder / PEFT_CONFIG, text.encode(), ELSEWHERE)
 
 
 def load_peft(folder: Path, lm: FrozenModel) -> SoftPrompt:
@@ -94,6 +88,11 @@ def load_peft(folder: Path, lm: FrozenModel) -> SoftPrompt:
         )
     name = metadata.get("model") or str(config.get("base_model_name_or_path") or "")
     position, fingerprint = metadata.get("position", "prefix"), metadata.get("fingerprint", "")
+    if not embeddings.is_floating_point():
+        raise UsageError(
+            f"{folder / PEFT_WEIGHTS} holds a prompt of dtype {embeddings.dtype}: vectors of floating-point numbers "
+            "are needed; save the checkpoint with peft again"
+        )
     prompt = SoftPrompt(embeddings.float().to(lm.device), position, name, fingerprint)
     prompt.check_model(lm)
     return prompt
@@ -106,7 +105,7 @@ def _peft_config(folder: Path) -> Mapping[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as err:
         raise UsageError(f"{path} cannot be read ({err.strerror}): give a folder saved by peft") from err
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise UsageError(f"{path} is not JSON ({err}): save the checkpoint with peft again") from err
     method = config.get("peft_type") if isinstance(config, dict) else None
     if method != "PROMPT_TUNING":
@@ -128,20 +127,6 @@ def _peft_tensors(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} does not exist: save the checkpoint as safetensors, peft's default (a .bin file is not read)"
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
-    except (OSError, SafetensorError) as err:
+        return open_tensors(path)
+    except Damaged as err:
         raise UsageError(f"{path} is damaged ({err}): save the checkpoint with peft again") from err
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,10 +7,11 @@ from pathlib import Path
 import rich
 from omegaconf import DictConfig
 
-from fuse_repro.errors import UsageError, first_line
+from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.report.terminal import outcome
 from fuse_repro.runners.lifecycle import carry_out, open_directory, write_report
 from fuse_repro.runners.local_models import with_models_dir
+from fuse_repro.runs.directory import make_run_folder
 from fuse_repro.runs.signals import told_to_stop
 from fuse_repro.runs.state import failed_records
 
@@ -28,12 +29,17 @@ def launch(config: DictConfig, output_dir: Path) -> int:
     """
     config = with_models_dir(config)
     try:
+        given = str(config.output_dir)
+        require(
+            bool(given.strip()), "output_dir", given, "name a folder, or leave it out for outputs/NAME/TIME"
+        )
         if config.get("dry_run"):
             from fuse_repro.runners.costs.dry_run import print_costs  # loads Lightning
 
             print_costs([config])
             return EXIT_DONE
         directory = open_directory(config, output_dir)
+        make_run_folder(output_dir)
     except UsageError as error:
         print(f"fuse-repro: {error}", file=sys.stderr)
         return EXIT_FAILED

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
+from lightning_fabric.plugins import CheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -60,6 +61,7 @@ def build_trainer(
     *loops: str,
     root: Path | None = None,
     callbacks: Sequence[Callback] = (),
+    plugins: Sequence[CheckpointIO] = (),
     **own: Any,
 ) -> Trainer:
     """The one Lightning trainer of a run, with everything that its config asks for.
@@ -70,6 +72,7 @@ def build_trainer(
             given: whatever is set is taken.
         root: where Lightning writes what it is asked to write; the run's directory.
         callbacks: the runner's, which come after those of the config.
+        plugins: as well.
         own: arguments that the runner sets itself, which the config must not.
 
     Raises:
@@ -93,7 +96,9 @@ def build_trainer(
             require(
                 makes, "trainer.callbacks", callback, "a list of {_target_: A CALLBACK OF LIGHTNING, ...}"
             )
-        trainer: Trainer = make(**own | {"callbacks": listed})
+        given = make.keywords.get("plugins") or []
+        joined = [*(given if isinstance(given, list) else [given]), *plugins]
+        trainer: Trainer = make(**own | {"callbacks": listed, "plugins": joined or None})
     except UsageError:
         raise
     except (InstantiationException, MisconfigurationException, RuntimeError, TypeError, ValueError) as error:

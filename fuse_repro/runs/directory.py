@@ -16,9 +16,10 @@ from typing import Any
 
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.runs import lock as run_lock
-from fuse_repro.runs.files import last_of_each, parse_records, read_json, write_text, writing
+from fuse_repro.runs.files import ELSEWHERE, last_of_each, parse_records, read_json, write_text, writing
 from fuse_repro.runs.observers import Observers
 from fuse_repro.runs.provenance import config_hash, git_commit, library_versions, machine, plain, strict_json
+from fuse_repro.storage import files
 from fuse_repro.storage.locks import Held
 
 MANIFEST, STATUS, RECORDS, RESULTS = "manifest.json", "status.json", "records.jsonl", "results.json"
@@ -52,15 +53,13 @@ class RunDirectory:
             UsageError: if the directory holds another run, is damaged, cannot be written, or another process
                 is at work on this run.
         """
-        with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+        make_run_folder(self.path)
         weights = plain(weights)
         begun = (self.path / MANIFEST).exists()
         if begun:
             self._check_same_run(weights)
         self._lock()
-        for left_by_a_killed_run in self.path.glob(".*.tmp"):
-            left_by_a_killed_run.unlink(missing_ok=True)
+        files.sweep_up(self.path)
         if not begun:
             self._write(MANIFEST, self._manifest(device, weights))
         self._opened = True  # before the records are read: a done run with damaged ones is done no more
@@ -192,6 +191,11 @@ class RunDirectory:
         write_text(self.path / name, strict_json(value, indent=2) + "\n")
 
 
+def make_run_folder(path: Path) -> None:
+    """Make the folder of a run, and see that files can be written there. Raises UsageError where they cannot."""
+    files.make_folder(path, ELSEWHERE)
+
+
 def resume_policy(config: Mapping) -> str:
     """The value of config.resume: which earlier work is tried again.
 
@@ -214,8 +218,6 @@ def write_status(path: Path, state: str, error: str | None = None, trace: str | 
     Raises:
         UsageError: if it cannot be written.
     """
-    with writing(path):
-        path.mkdir(parents=True, exist_ok=True)
     status = {"state": state, "error": error, "traceback": trace, "updated": _now()}
     where = {"pid": os.getpid(), "host": socket.gethostname()}
     write_text(path / STATUS, strict_json(status | where, indent=2) + "\n")

@@ -1,13 +1,14 @@
 """Files that are whole or not there: JSON replaced in one step, records that only grow, errors a user can mend."""
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from fuse_repro.errors import UsageError
+from fuse_repro.storage import files
+
+ELSEWHERE = "an output_dir"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -29,22 +30,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, elsewhere: str = ELSEWHERE) -> None:
     """Replace `path` by `text` whole: written beside it, brought to disk, then moved into its place.
+
+    Args:
+        path: the file; its folder is made if need be.
+        text: its content.
+        elsewhere: where else the user may have it written, for the error.
 
     Raises:
         UsageError: if the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    files.write_bytes(path, text.encode(), elsewhere)
 
 
 def parse_records(path: Path) -> tuple[list[dict], int]:
@@ -107,16 +104,6 @@ def last_of_each(records: list[dict]) -> list[dict]:
     return list(latest.values())
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError within into a UsageError about writing `path`.
-
-    Raises:
-        UsageError: in place of an OSError.
-    """
-    try:
-        yield
-    except OSError as err:
-        reason = err.strerror or str(err)
-        remedy = "choose an output_dir with free space that you may write to"
-        raise UsageError(f"cannot write {path}: {reason}; {remedy}") from err
+def writing(path: Path) -> AbstractContextManager[None]:
+    """Turn an OSError within into a UsageError about writing `path`, a file of a run."""
+    return files.writing(path, ELSEWHERE)

@@ -13,6 +13,7 @@ from fuse_repro.runs.directory import MANIFEST, STATUS
 from fuse_repro.runs.files import read_json, write_text
 from fuse_repro.runs.provenance import library_versions, strict_json
 from fuse_repro.runs.state import RunState, run_state
+from fuse_repro.storage.files import sweep_up
 from fuse_repro.storage.locks import FileLock
 
 SWEEP = "sweep.json"
@@ -28,6 +29,7 @@ FIELDS = {
     "joined": dict,
 }
 EMPTY: Mapping[str, Any] = {"id": "", "name": "", "overrides": [], "created": "", "versions": {}}
+WRITTEN_S = 60.0  # by then another command has written its file, or was killed
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,6 @@ class Sweep:
         return found
 
     def _write(self) -> None:
-        for left in self.directory.glob(f".{SWEEP}.*.tmp"):
-            left.unlink(missing_ok=True)
         rows = [
             {"id": p.id, "directory": p.directory.name, "overrides": p.overrides}
             | ({"grid": p.grid} if p.grid else {})
@@ -140,7 +140,9 @@ class Sweep:
             "points": rows,
             "versions": self.versions,
         } | ({"joined": self.joined} if self.joined else {})
-        write_text(self.directory / SWEEP, strict_json(content, indent=2) + "\n")
+        sweep_up(self.directory, WRITTEN_S)
+        text = strict_json(content, indent=2) + "\n"
+        write_text(self.directory / SWEEP, text, "another place with sweep_dir=...")
 
 
 @contextmanager
@@ -177,10 +179,9 @@ def left_by_a_kill(directory: Path) -> bool:
     if [path.name for path in own] != [SWEEP]:
         return False
     try:
-        read_json(directory / SWEEP)
+        return not read_json(directory / SWEEP)
     except UsageError:
         return True
-    return False
 
 
 def read_sweep(directory: Path) -> Sweep:

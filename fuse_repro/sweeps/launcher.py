@@ -11,7 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from fuse_repro.errors import UsageError
+from fuse_repro.errors import UsageError, require
 from fuse_repro.progress import track
 from fuse_repro.runners.terms_of_use import unaccepted
 from fuse_repro.runs.directory import resume_policy
@@ -40,7 +40,14 @@ class PointLauncher(Launcher):
         self._resume = resume_policy(config)
         self._axes = [override.get_key_element() for override in swept(config, self._loader)]
         identity = sweep_identity(config, self._loader)
-        directory = Path(config.hydra.sweep.dir.replace("{id}", identity))
+        given = config.hydra.sweep.dir
+        require(
+            bool(given.strip()),
+            "sweep_dir",
+            given,
+            "name a folder, or leave it out for outputs/NAME/sweep_HASH",
+        )
+        directory = Path(given.replace("{id}", identity))
         self.sweep = open_sweep(directory, identity, config.name, list(config.hydra.overrides.task))
         self._planned: dict[tuple[str, ...], Point] = {}
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.progress import bar
+from fuse_repro.storage.files import writing
 
+CACHE = "a folder with cache_dir=... or FUSE_REPRO_CACHE"
 VERSION = 1  # part of every cache key: raise it when a conversion changes
 
 
@@ -34,8 +36,11 @@ def gguf_to_safetensors(folder: Path) -> None:
             # The weights are dequantised by now; without this, transformers refuses to save them.
             model.hf_quantizer = None
             del model.config.quantization_config
-            tokenizer.save_pretrained(folder)
-            model.save_pretrained(folder)
+            with writing(folder, CACHE):
+                tokenizer.save_pretrained(folder)
+                model.save_pretrained(folder)
+    except UsageError:
+        raise
     except Exception as err:  # whatever the parser makes of a broken file
         raise UsageError(
             f"cannot convert {source.name} ({first_line(err)}): use source=hub or source=path"
@@ -52,12 +57,15 @@ def pth_to_safetensors(folder: Path) -> None:
     import pickle
 
     import torch
-    from safetensors.torch import save_file
+
+    from fuse_repro.storage.tensors import write
 
     (source,) = folder.glob("*.pth")
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "model.safetensors")
+        write(folder / "model.safetensors", dict(state.items()), {}, CACHE)
+    except UsageError:
+        raise
     except (pickle.UnpicklingError, ValueError, AttributeError, RuntimeError) as err:
         raise UsageError(f"{source.name} is not a plain state dict ({first_line(err)})") from err
     source.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.storage import tensors as store
 
-FORMAT = 2
+KIND, FORMAT = "fuse", 2
 
 
 class FuseAdapterModule(EmbeddingMap):
@@ -107,18 +106,16 @@ class FuseAdapterModule(EmbeddingMap):
             dtype=dtype,
         )
         inputs = _inputs(source, target, words, settings)
-        path = None if cache_dir is None else store.cache_path(cache_dir, inputs)
-        if path is not None and path.exists():
-            with contextlib.suppress(UsageError):  # a damaged file is fitted again and replaced
-                return cls.load(path, source, target, settings)
-        if _is_shared(source, target, settings):
-            maps: dict[Key, Tensor] = {(1,): fit_shared_map(source, target, settings)}
-        else:
+        shared = _is_shared(source, target, settings)
+
+        def make() -> dict[str, Tensor]:
+            if shared:
+                return {_buffer_name((1,)): fit_shared_map(source, target, settings)}
             maps = fit_maps(source, target, group_words(source, target, words, settings), settings)
-        adapter = cls(source, target, maps, settings, inputs)
-        if path is not None:
-            adapter.save(path)
-        return adapter
+            return {_buffer_name(key): tensor for key, tensor in maps.items()}
+
+        tensors = store.kept(cache_dir, inputs, _expected(source, target), make)
+        return cls(source, target, _maps(tensors), settings, inputs)
 
     @classmethod
     def check(cls, **settings: Any) -> None:
@@ -144,17 +141,28 @@ class FuseAdapterModule(EmbeddingMap):
         Raises:
             UsageError: no such file, a damaged file, or one that was fitted for other weights than these.
         """
-        tensors, inputs = store.load(path)
-        for role, model in (("source", source), ("target", target)):
-            if inputs.get(role) != model.fingerprint:
-                raise UsageError(
-                    f"{path} was fitted for another {role} model: its embeddings or tokenizer differ from those of "
-                    f"{model.name}, whatever their names; fit it again for this model"
-                )
-        if settings is None:
-            settings = pick(FuseSettings, fit_values(cls.fit, _as_fitted(inputs["settings"])))
-        maps = {_key(name): tensor for name, tensor in tensors.items()}
-        return cls(source, target, maps, settings, inputs)
+
+        def expect(inputs: Mapping[str, Any]) -> store.Expectation:
+            for role, model in (("source", source), ("target", target)):
+                if inputs.get(role) != model.fingerprint:
+                    raise UsageError(
+                        f"{path} was fitted for another {role} model: its embeddings or tokenizer differ from those "
+                        f"of {model.name}, whatever their names; fit it again for this model"
+                    )
+            return _expected(source, target)
+
+        tensors, inputs = store.load(path, KIND, expect)
+        return cls(source, target, _maps(tensors), settings or cls._settings(path, inputs), inputs)
+
+    @classmethod
+    def _settings(cls, path: Path, inputs: Mapping[str, Any]) -> FuseSettings:
+        """The settings of the fit that made a file, from its inputs."""
+        try:
+            return pick(FuseSettings, fit_values(cls.fit, _as_fitted(inputs["settings"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{path} holds settings that are not of a fit ({error}): fit it again"
+            ) from error
 
     def map(self, key: Key) -> Tensor:
         """The fitted map [d_s, d_t, n] of one word length."""
@@ -228,7 +236,7 @@ def _inputs(
 ) -> dict[str, Any]:
     """All that the fitted maps depend on."""
     return {
-        "kind": "fuse",
+        "kind": KIND,
         "format": FORMAT,
         "source": source.fingerprint,
         "target": target.fingerprint,
@@ -258,6 +266,15 @@ def _is_shared(source: FrozenModel, target: FrozenModel, settings: FuseSettings)
             "leave it at null"
         )
     return same if settings.shared_tokenizer is None else settings.shared_tokenizer
+
+
+def _expected(source: FrozenModel, target: FrozenModel) -> store.Expectation:
+    """What a file of maps holds: one of any depth for every key."""
+    return {r"map_\d+(_\d+)?": store.Expected((source.embedding_size, target.embedding_size, None))}
+
+
+def _maps(tensors: Mapping[str, Tensor]) -> dict[Key, Tensor]:
+    return {_key(name): tensor for name, tensor in tensors.items()}
 
 
 def _buffer_name(key: Key) -> str:

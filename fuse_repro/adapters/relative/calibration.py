@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from torch.nn.functional import normalize
 from fuse_repro.adapters.anchors import Anchors
 from fuse_repro.adapters.relative.match import match_problem
 from fuse_repro.adapters.relative.space import anchor_space, closed_form, encode
-from fuse_repro.errors import UsageError, require
+from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import bar
 from fuse_repro.storage import tensors as store
@@ -145,22 +144,21 @@ def calibrated(
         "grid": [KS, RIDGES, FRAMES],
         "holdout": [holdout, _noises(sources, target, holdout_noise), seed],
     }
-    path = None if cache_dir is None else store.cache_path(cache_dir, inputs)
-    if path is not None and path.exists():
-        with contextlib.suppress(UsageError, KeyError):  # a damaged file is made again and replaced
-            return _rows(store.load(path)[0]["table"])
-    rows = calibrate(
-        sources,
-        target,
-        anchors,
-        weights=weights,
-        holdout=holdout,
-        holdout_noise=holdout_noise,
-        seed=seed,
-    )
-    if path is not None:
-        store.save(path, {"table": _tensor(rows)}, inputs)
-    return rows
+
+    def make() -> dict[str, Tensor]:
+        rows = calibrate(
+            sources,
+            target,
+            anchors,
+            weights=weights,
+            holdout=holdout,
+            holdout_noise=holdout_noise,
+            seed=seed,
+        )
+        return {"table": _tensor(rows)}
+
+    expect = {"table": store.Expected((None, len(fields(CalibrationRow))), torch.float64)}
+    return _rows(store.kept(cache_dir, inputs, expect, make)["table"])
 
 
 def _pairs(

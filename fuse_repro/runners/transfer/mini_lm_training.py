@@ -24,6 +24,8 @@ from fuse_repro.models.mini_lm import MiniLMSettings, teacher_table, untrained
 from fuse_repro.models.mini_tokenizer import count_words, make_tokenizer
 from fuse_repro.progress import bar
 from fuse_repro.runners.quiet import quiet_lightning
+from fuse_repro.storage.files import writing
+from fuse_repro.storage.tensors import CACHE
 from fuse_repro.weights.cache import cached
 from fuse_repro.weights.convert import quiet_transformers
 
@@ -69,7 +71,7 @@ def mini_lm(
 
     def build(folder: Path) -> None:
         model, tokenizer = train(name, statements, corpus.answers(), settings, teacher)
-        with quiet_transformers():
+        with quiet_transformers(), writing(folder, CACHE):
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
 

@@ -12,6 +12,7 @@ from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
+from fuse_repro.runners.transfer.checkpoints import BEST, LAST, WholeCheckpoints
 from fuse_repro.runners.transfer.tuning_module import PromptTuningModule
 
 SET_BY_OPTIMIZER = (
@@ -74,6 +75,7 @@ def make_trainer(
             TEST,
             root=folder,
             callbacks=_checkpoints(module, folder),
+            plugins=[WholeCheckpoints()],
             max_epochs=module.epochs,
             check_val_every_n_epoch=module.epochs_per_look,
             num_sanity_val_steps=0,
@@ -89,7 +91,7 @@ def _checkpoints(module: PromptTuningModule, folder: Path) -> list[pl.Callback]:
         "save_on_train_epoch_end": True,
         "every_n_epochs": module.epochs_per_look,
     }
-    best = ModelCheckpoint(filename="best", monitor="dev_score", mode="max", **names)
+    best = ModelCheckpoint(filename=Path(BEST).stem, monitor="dev_score", mode="max", **names)
     patience = module.settings.patience
     stopping = EarlyStopping("dev_score", mode="max", patience=patience, check_on_train_epoch_end=False)
-    return [best, ModelCheckpoint(filename="last", **names), stopping]
+    return [best, ModelCheckpoint(filename=Path(LAST).stem, **names), stopping]

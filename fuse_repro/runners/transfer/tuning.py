@@ -5,9 +5,10 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -21,9 +22,11 @@ from fuse_repro.progress import bar
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init, template_init, vocabulary_init
 from fuse_repro.runners.objective import PRIMARY, build_objective
 from fuse_repro.runners.quiet import quiet_lightning
+from fuse_repro.runners.transfer.checkpoints import resumable
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import decides_results, make_trainer
 from fuse_repro.runners.transfer.tuning_module import PromptTuningModule, ReadyItems, Watch, ignore
+from fuse_repro.storage import files
 from fuse_repro.storage import tensors as store
 from fuse_repro.tasks.answers import Answers
 from fuse_repro.tasks.layout import Layout
@@ -31,7 +34,6 @@ from fuse_repro.tasks.reader import make_reader
 from fuse_repro.weights.cache import locked
 
 FORMAT = 2
-LAST = "last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,19 @@ def tuning_result(
         "trainer": decides_results(trainer),
     }
     path = Path(cache_dir) / "prompts" / f"{store.digest(inputs)[:32]}.safetensors"
+    found = _find(path, lm, settings, inputs)  # without the lock: a cache that is filled may be read-only
+    if found is not None:
+        return found
+    files.make_folder(path.parent, store.CACHE)
     with _locked(path):
-        kept = _read(path, lm, settings.position)
-        if kept is not None:
-            return kept
+        found = _find(path, lm, settings, inputs, quiet=True)
+        if found is not None:
+            return found
+        files.sweep_up(path.parent, files.DAY_S)
         checkpoints = path.with_name(f".{path.stem}")
         result = tune(lm, task, settings, checkpoints, watch, trainer)
         notes = {"dev_accuracy": result.dev_accuracy, "steps": result.steps, "seconds": result.seconds}
-        store.save(path, {"prompt": result.prompt.embeddings}, inputs | notes)
+        store.save(path, {"prompt": result.prompt.embeddings}, inputs | notes, store.CACHE)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return result
 
@@ -124,11 +131,13 @@ def tune(
         folder = checkpoints or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="fuse_repro_tuning_"))
         )
+        files.make_folder(folder, store.CACHE)
+        files.sweep_up(folder)
+        begun_before = resumable(folder, module.prompt)
         fitting = make_trainer(lm, module, folder, trainer)
-        last = folder / LAST
         total = module.epochs * module.steps_per_epoch
         with quiet_lightning(), bar(f"tuning a prompt for {task.name}", total) as module.advance:
-            fitting.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+            fitting.fit(module, ckpt_path=begun_before, weights_only=True)
         best = fitting.checkpoint_callbacks[0]
         assert isinstance(best, ModelCheckpoint)
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
@@ -169,25 +178,26 @@ def _ready(layout: Layout, task: PromptTask, split: str, answers: Answers) -> Re
     return ReadyItems(make_reader(layout, layout.rows([item.text for item in items])), gold)
 
 
-def _read(path: Path, lm: FrozenModel, position: str) -> TuningResult | None:
-    """What an earlier run kept, or None where there is nothing or the file is damaged."""
-    try:
-        tensors, notes = store.load(path)
-        prompt = for_model(lm, tensors["prompt"].to(lm.device), position)
-        return TuningResult(prompt, notes["dev_accuracy"], notes["steps"], notes["seconds"])
-    except (UsageError, KeyError):
+def _find(
+    path: Path, lm: FrozenModel, settings: PromptTuning, inputs: Mapping[str, Any], quiet: bool = False
+) -> TuningResult | None:
+    """What an earlier run kept, or None where there is nothing or the file is damaged; see `store.find`."""
+    expect = {"prompt": store.Expected((settings.m, lm.embedding_size))}
+    found = store.find(path, inputs, expect, quiet)
+    if found is None:
         return None
+    tensors, notes = found
+    try:
+        figures = float(notes["dev_accuracy"]), int(notes["steps"]), float(notes["seconds"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return TuningResult(for_model(lm, tensors["prompt"].to(lm.device), settings.position), *figures)
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of one prompt, so that two runs that want the same one do not tune it in one folder."""
     with contextlib.ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with files.writing(path, store.CACHE):
             stack.enter_context(locked(path))
-        except OSError as err:
-            raise UsageError(
-                f"cannot write to {path.parent} ({err.strerror}): choose a writable folder with cache_dir=..."
-            ) from err
         yield

@@ -156,6 +156,15 @@ def test_a_checkpoint_with_nan_is_refused(tmp_path: Path) -> None:
             lambda folder: save_file({PEFT_KEY: torch.ones(4, 32)}, folder / PEFT_WEIGHTS),
             r"shape \(4, 32\), but adapter_config.json says \(3, 32\)",
         ),
+        (lambda folder: (folder / PEFT_WEIGHTS).write_bytes(b""), "adapter_model.safetensors is damaged"),
+        (
+            lambda folder: save_file({PEFT_KEY: torch.ones(3, 32, dtype=torch.int64)}, folder / PEFT_WEIGHTS),
+            "holds a prompt of dtype torch.int64: vectors of floating-point numbers",
+        ),
+        (
+            lambda folder: (folder / PEFT_CONFIG).write_text("[" * 100_000),
+            "adapter_config.json is not JSON",
+        ),
         (lambda folder: _set(folder, num_transformer_submodules=2), "is a prompt for 2 transformers"),
     ],
 )

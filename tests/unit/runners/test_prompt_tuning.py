@@ -1,6 +1,9 @@
 """Tuning: the loss falls in every architecture, only the prompt changes, a stopped run goes on exactly."""
 
 import hashlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,10 @@ from tiny_masked_lms import ARCHITECTURES, tiny_lm
 from fuse_repro.data.prompt_task import Item, PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.runners.transfer.checkpoints import BEST, LAST
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import make_trainer
-from fuse_repro.runners.transfer.tuning import LAST, tune, tuned_prompt, tuning_module, tuning_result
+from fuse_repro.runners.transfer.tuning import tune, tuned_prompt, tuning_module, tuning_result
 from fuse_repro.runners.transfer.tuning_module import EpochOrder
 from fuse_repro.tasks import evaluate
 
@@ -272,7 +276,7 @@ def test_a_stopped_cached_run_goes_on(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"cannot write to .*prompts .*: choose a writable folder"):
+    with pytest.raises(UsageError, match=r"cannot write .*prompts: .*; choose a folder with cache_dir="):
         tuned_prompt(tiny_lm("bert"), TASK, SETTINGS, tmp_path / "file")
 
 
@@ -314,3 +318,168 @@ def test_what_cannot_be_tuned_is_one_clear_line() -> None:
 def test_impossible_settings_are_refused(values: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         PromptTuning(**values)
+
+
+def stopped(lm: FrozenModel, folder: Path) -> tuple[Path, torch.Tensor]:
+    """Tune until a step fails, as a killed run does; the folder of its checkpoints, and the undisturbed prompt."""
+    whole = tuned_prompt(lm, TASK, STOPPED)
+    calls, before = 0, type(lm.model)
+
+    class FailsOnce(type(lm.model)):  # type: ignore[misc]
+        def forward(self, *arguments: Any, **more: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 12:
+                raise RuntimeError("stopped")
+            return super().forward(*arguments, **more)
+
+    lm.model.__class__ = FailsOnce
+    with pytest.raises(RuntimeError, match="stopped"):
+        tuned_prompt(lm, TASK, STOPPED, folder)
+    lm.model.__class__ = before
+    (checkpoints,) = (path for path in (folder / "prompts").iterdir() if path.is_dir())
+    return checkpoints, whole.embeddings
+
+
+STOPPED = replace(SETTINGS, max_steps=12)
+
+
+def rewritten(change: Callable[[dict], object]) -> Callable[[Path], object]:
+    """Damage that torch itself writes."""
+
+    def damage(path: Path) -> None:
+        checkpoint = torch.load(path, weights_only=True)
+        change(checkpoint)
+        torch.save(checkpoint, path)
+
+    return damage
+
+
+def flip(path: Path) -> None:
+    """Change one bit of the prompt itself."""
+    content = bytearray(path.read_bytes())
+    prompt = torch.load(path, weights_only=True)["state_dict"]["prompt"].numpy().tobytes()
+    content[content.index(prompt)] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_bytes(b"garbage" * 100),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        flip,
+        rewritten(lambda kept: kept["state_dict"].update(prompt=torch.zeros(4, 32))),
+        rewritten(lambda kept: kept["state_dict"].update(prompt=kept["state_dict"]["prompt"].half())),
+        rewritten(lambda kept: kept["state_dict"]["prompt"].fill_(torch.nan)),
+        rewritten(lambda kept: kept["optimizer_states"][0]["state"][0]["exp_avg"].fill_(torch.inf)),
+        rewritten(lambda kept: kept.pop("loops")),
+        rewritten(lambda kept: kept.update(callbacks=[])),
+        rewritten(lambda kept: kept.clear()),
+    ],
+    ids=[
+        "empty",
+        "truncated",
+        "garbage",
+        "zeros",
+        "bit",
+        "shape",
+        "dtype",
+        "nan",
+        "inf",
+        "no_loops",
+        "callbacks",
+        "keys",
+    ],
+)
+@pytest.mark.parametrize("name", [LAST, BEST])
+def test_a_damaged_checkpoint_is_said_and_tuning_starts_anew(
+    damage: Callable[[Path], object], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm = tiny_lm("gpt2")
+    checkpoints, whole = stopped(lm, tmp_path)
+    damage(checkpoints / name)
+    capsys.readouterr()
+    assert torch.equal(tuned_prompt(lm, TASK, STOPPED, tmp_path).embeddings, whole)
+    printed = capsys.readouterr().err
+    assert f"{name} " in printed
+    assert "tuning starts anew" in printed
+    assert printed.count("\n") == 1
+
+
+def test_checkpoints_of_a_moved_cache_start_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lightning would look for the best prompt at its old place."""
+    lm = tiny_lm("gpt2")
+    _, whole = stopped(lm, tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert torch.equal(tuned_prompt(lm, TASK, STOPPED, tmp_path / "new").embeddings, whole)
+    assert "does not belong to" in capsys.readouterr().err
+
+
+def test_a_cache_behind_a_link_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lm = tiny_lm("gpt2")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    _, whole = stopped(lm, tmp_path / "link")
+    assert torch.equal(tuned_prompt(lm, TASK, STOPPED, tmp_path / "link").embeddings, whole)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 kB, which holds one checkpoint and not two."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", place], check=False).returncode
+    ):
+        pytest.skip("only root can mount a small disk, and not everywhere")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_leaves_nothing_that_blocks_the_next_start(disk: Path) -> None:
+    lm = tiny_lm("gpt2")
+    whole = tuned_prompt(lm, TASK, STOPPED)
+    with pytest.raises(
+        UsageError, match=r"\.ckpt: No space left on device; choose a folder with cache_dir="
+    ) as caught:
+        tuned_prompt(lm, TASK, STOPPED, disk)
+    assert "\n" not in str(caught.value)
+    subprocess.run(["mount", "-o", "remount,size=1m", disk], check=True)
+    assert torch.equal(tuned_prompt(lm, TASK, STOPPED, disk).embeddings, whole.embeddings)
+    assert not list(disk.rglob("*.tmp"))
+
+
+def test_a_filled_cache_may_be_read_only(disk: Path) -> None:
+    lm = tiny_lm("gpt2")
+    subprocess.run(["mount", "-o", "remount,size=1m", disk], check=True)
+    made = tuning_result(lm, TASK, STOPPED, disk)
+    for lock in disk.rglob("*.lock"):
+        lock.unlink()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    found = tuning_result(lm, TASK, STOPPED, disk)
+    assert torch.equal(found.prompt.embeddings, made.prompt.embeddings)
+    with pytest.raises(
+        UsageError, match=r"Read-only file system; choose a folder with cache_dir=\.\.\. on a disk"
+    ):
+        tuning_result(lm, TASK, replace(STOPPED, seed=1), disk)
+
+
+def test_a_damaged_prompt_is_said_and_tuned_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lm = tiny_lm("gpt2")
+    made = tuned_prompt(lm, TASK, STOPPED, tmp_path)
+    (file,) = (tmp_path / "prompts").glob("[!.]*")
+    whole = file.read_bytes()
+    for content in (b"", whole[:100], whole[:-1], bytes(len(whole)), whole[:-1] + bytes([whole[-1] ^ 1])):
+        file.write_bytes(content)
+        capsys.readouterr()
+        assert torch.equal(tuned_prompt(lm, TASK, STOPPED, tmp_path).embeddings, made.embeddings)
+        printed = capsys.readouterr().err
+        assert (printed.count(f"{file} is damaged"), printed.count("\n")) == (1, 1)
+        assert torch.equal(load_file(file)["prompt"], made.embeddings)

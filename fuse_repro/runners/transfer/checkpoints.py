@@ -1,0 +1,104 @@
+"""Lightning's checkpoints of a prompt that is being tuned: written whole, and looked at before they are used."""
+
+import io
+import os
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from torch import Tensor
+
+from fuse_repro.errors import first_line
+from fuse_repro.storage.files import write_bytes
+from fuse_repro.storage.tensors import CACHE, Damaged
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+KEYS: tuple[tuple[str, type], ...] = (
+    ("epoch", int),
+    ("global_step", int),
+    ("state_dict", dict),
+    ("loops", dict),
+    ("callbacks", dict),
+    ("optimizer_states", list),
+    ("lr_schedulers", list),
+)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or not there, however their writing ends."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint. Raises UsageError if it cannot be written."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_bytes(Path(path), buffer.getvalue(), CACHE)
+
+
+def resumable(folder: Path, prompt: Tensor) -> Path | None:
+    """The checkpoint in `folder` that tuning goes on from; None where there is none.
+
+    Damaged ones are removed, which is said on standard error, so that tuning starts anew.
+
+    Args:
+        folder: with the checkpoints of one tuning.
+        prompt: [m, d], as it is where tuning starts.
+    """
+    last, best = folder / LAST, folder / BEST
+    if not last.exists():
+        return None
+    try:
+        _check(best, prompt)
+        kept = _check(last, prompt)
+        known = [
+            state.get("best_model_path") for state in kept["callbacks"].values() if isinstance(state, dict)
+        ]
+        if os.path.realpath(best) not in known:
+            raise Damaged(f"{last} does not belong to {best}")
+    except Damaged as error:
+        print(f"fuse-repro: {error}: tuning starts anew", file=sys.stderr)
+        for path in (last, best):
+            path.unlink(missing_ok=True)
+        return None
+    return last
+
+
+def _check(path: Path, prompt: Tensor) -> dict[str, Any]:
+    """A checkpoint of this prompt. Raises Damaged for anything else."""
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch itself passes over the checksums
+            torn = archive.testzip()
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever unpickling makes of garbage
+        raise Damaged(f"{path} is damaged ({first_line(error)})") from error
+    if torn is not None:
+        raise Damaged(f"{path} is damaged (the checksum of {torn} is another)")
+    if not isinstance(checkpoint, dict) or any(
+        not isinstance(checkpoint.get(key), kind) for key, kind in KEYS
+    ):
+        raise Damaged(f"{path} is no checkpoint of a prompt")
+    state = checkpoint["state_dict"]
+    kept = state.get("prompt") if len(state) == 1 else None
+    if not isinstance(kept, Tensor) or (kept.shape, kept.dtype) != (prompt.shape, prompt.dtype):
+        raise Damaged(f"{path} holds no prompt of shape {list(prompt.shape)} and dtype {prompt.dtype} alone")
+    numbers = (state, checkpoint["optimizer_states"])
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in _tensors(numbers)):
+        raise Damaged(f"{path} holds values that are not finite numbers")
+    return checkpoint
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested containers."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors(part)
