@@ -1,7 +1,6 @@
 """The command `fuse-repro report`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from fuse_repro.report.page import build_report
 from fuse_repro.report.pages.sweep import build_sweep_report
 from fuse_repro.report.paper import collect, compare, print_comparison
 from fuse_repro.runs.sweep_file import is_sweep
+from fuse_repro.shown import say, shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_comparison(compare(collect(arguments.directories)))
             return 0
         for directory in arguments.directories:
-            print(build_sweep_report(directory) if is_sweep(directory) else build_report(directory))
+            print(shown(build_sweep_report(directory) if is_sweep(directory) else build_report(directory)))
     except UsageError as err:
-        print(f"fuse-repro report: {err}", file=sys.stderr)
+        say(err, "fuse-repro report")
         return 2
     return 0

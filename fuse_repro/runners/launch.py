@@ -1,6 +1,5 @@
 """One run from its config, with its outcome in the terminal and an exit code."""
 
-import sys
 import traceback
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from fuse_repro.runners.lifecycle import carry_out, open_directory, write_report
 from fuse_repro.runners.local_models import with_models_dir
 from fuse_repro.runs.signals import told_to_stop
 from fuse_repro.runs.state import failed_records
+from fuse_repro.shown import say
 
 EXIT_DONE, EXIT_FAILED, EXIT_PARTLY = 0, 1, 3
 
@@ -35,7 +35,7 @@ def launch(config: DictConfig, output_dir: Path) -> int:
             return EXIT_DONE
         directory = open_directory(config, output_dir)
     except UsageError as error:
-        print(f"fuse-repro: {error}", file=sys.stderr)
+        say(error)
         return EXIT_FAILED
     try:
         carry_out(config, directory)
@@ -44,7 +44,7 @@ def launch(config: DictConfig, output_dir: Path) -> int:
             raise
         if not isinstance(error, UsageError):
             traceback.print_exc()
-        print(f"fuse-repro: {first_line(error)}", file=sys.stderr)
+        say(first_line(error))
         return EXIT_FAILED
     _show(output_dir)
     return EXIT_PARTLY if failed_records(output_dir) else EXIT_DONE
@@ -58,7 +58,7 @@ def _show(output_dir: Path) -> None:
     except Exception as error:
         if not isinstance(error, UsageError):
             traceback.print_exc()
-        print(f"fuse-repro: no outcome to show: {first_line(error)}", file=sys.stderr)
+        say(f"no outcome to show: {first_line(error)}")
     report = write_report(output_dir)
     if report is not None:
-        print(f"report: {report}", file=sys.stderr)
+        say(report, "report")

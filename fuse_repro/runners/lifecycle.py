@@ -1,7 +1,6 @@
 """The life of a run, or of a part of one, in its directory: seeds, observers, the runner, how it ended, the report."""
 
 import contextlib
-import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from fuse_repro.runs.files import read_json
 from fuse_repro.runs.provenance import seed_everything
 from fuse_repro.runs.signals import told_to_stop
 from fuse_repro.runs.state import DONE, run_state, wanted
+from fuse_repro.shown import say
 
 Runner = Callable[[DictConfig, RunDirectory], dict]
 
@@ -89,7 +89,7 @@ def write_report(path: Path) -> Path | None:
     except Exception as error:
         if not isinstance(error, UsageError):
             traceback.print_exc()
-        print(f"fuse-repro: no report: {first_line(error)}", file=sys.stderr)
+        say(f"no report: {first_line(error)}")
         return None
 
 
