@@ -15,6 +15,7 @@ from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.prompts.soft_prompt import SoftPrompt
+from fuse_repro.storage.reading import open_regular, parse_json, require_regular
 
 PEFT_CONFIG, PEFT_WEIGHTS, PEFT_KEY = "adapter_config.json", "adapter_model.safetensors", "prompt_embeddings"
 
@@ -103,7 +104,8 @@ def _peft_config(folder: Path) -> Mapping[str, Any]:
     """adapter_config.json, which must be of prompt tuning on one transformer."""
     path = folder / PEFT_CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            config = parse_json(file.read().decode())
     except OSError as err:
         raise UsageError(f"{path} cannot be read ({err.strerror}): give a folder saved by peft") from err
     except ValueError as err:
@@ -128,6 +130,7 @@ def _peft_tensors(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} does not exist: save the checkpoint as safetensors, peft's default (a .bin file is not read)"
         )
     try:
+        require_regular(path)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, file.metadata() or {}

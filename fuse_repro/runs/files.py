@@ -1,6 +1,5 @@
 """Files that are whole or not there: JSON replaced in one step, records that only grow, errors a user can mend."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fuse_repro.errors import UsageError
+from fuse_repro.storage.reading import open_regular, parse_json
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -17,7 +17,8 @@ def read_json(path: Path) -> dict[str, Any]:
         UsageError: if the file is missing, unreadable or damaged.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            value = parse_json(file.read().decode())
     except OSError as err:
         raise UsageError(f"cannot read {path}: {err.strerror}; give the directory of a run") from err
     except ValueError as err:
@@ -50,14 +51,17 @@ def write_text(path: Path, text: str) -> None:
 def parse_records(path: Path) -> tuple[list[dict], int]:
     """Records, and the length in bytes of the part of the file that holds them."""
     try:
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        lines: list[bytes] = []
+        if os.path.lexists(path):
+            with open_regular(path) as file:
+                lines = file.readlines()
     except OSError as err:
         raise UsageError(f"cannot read {path}: {err.strerror}; check its permissions") from err
     records: list[dict] = []
     intact = 0
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line) if line.endswith(b"\n") else None
+            record = parse_json(line.decode()) if line.endswith(b"\n") else None
         except ValueError:
             record = None
         if not isinstance(record, dict):

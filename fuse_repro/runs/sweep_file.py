@@ -11,6 +11,7 @@ from fuse_repro.errors import UsageError
 from fuse_repro.runs.files import read_json, write_text
 from fuse_repro.runs.provenance import library_versions, strict_json
 from fuse_repro.runs.state import RunState, run_state
+from fuse_repro.storage.reading import below
 
 SWEEP = "sweep.json"
 FORMAT = 1
@@ -132,7 +133,7 @@ def read_sweep(directory: Path) -> Sweep:
         )
     try:
         points = [
-            Point(str(row["id"]), directory / row["directory"], dict(row["overrides"]))
+            Point(str(row["id"]), below(directory, row["directory"]), dict(row["overrides"]))
             for row in content["points"]
         ]
         known = {key: content[key] for key in ("id", "name", "overrides", "created", "versions")}
