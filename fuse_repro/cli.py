@@ -1,5 +1,6 @@
 """The command `fuse-repro`: a run or a sweep from Hydra overrides, a report, how far a sweep is, or the cache."""
 
+import io
 import os
 import select
 import sys
@@ -27,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         wrong; 3 a run is done but some of its items failed; 130 or 143 interrupted by Ctrl-C or SIGTERM; 141
         the reader of the output has gone, as `| head` does.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: a terminal may lack a letter
     try:
         code = _command(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # here, where a reader that has gone can be told from a failure
@@ -94,6 +97,7 @@ def _run(arguments: Sequence[str]) -> int:
         sigterm_raises,
         told_to_stop,
     )
+    from fuse_repro.shown import say
     from fuse_repro.sweeps.named_grids import joined
 
     schema.register()
@@ -116,16 +120,16 @@ def _run(arguments: Sequence[str]) -> int:
         with sigterm_raises():
             _with_arguments(decorated, arguments)
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"fuse-repro: {explain(error, folder, flags.overrides)}", file=sys.stderr)
+        say(explain(error, folder, flags.overrides))
         return EXIT_USAGE
     except UsageError as error:
-        print(f"fuse-repro: {error}", file=sys.stderr)
+        say(error)
         return EXIT_USAGE
     except (KeyboardInterrupt, SystemExit) as error:
         if not told_to_stop(error):
             raise
         again = "the same command" if sweeping else "the same command with output_dir=..."
-        print(f"fuse-repro: interrupted; {again} goes on", file=sys.stderr)
+        say(f"interrupted; {again} goes on")
         return EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
     except SweepIncomplete:
         return EXIT_FAILED

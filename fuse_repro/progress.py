@@ -9,6 +9,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from fuse_repro.shown import shown
+
 T = TypeVar("T")
 PATIENCE_S = 2.0
 
@@ -16,6 +18,8 @@ PATIENCE_S = 2.0
 @contextmanager
 def bar(description: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
     """A progress bar, drawn from the first advance after two seconds on.
+
+    The description is plain text: a name such as "[/x]" in it is no markup.
 
     Args:
         description: the text before the bar.
@@ -25,10 +29,15 @@ def bar(description: str, total: float | None = None) -> Iterator[Callable[[floa
     Yields:
         `advance(amount)`, to be called as the work goes on.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
     console = Console(file=sys.stderr)
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = progress.add_task(description, total=total)
+    task = progress.add_task(shown(description), total=total)
     begun = time.monotonic()
     started = total is None
     if started:

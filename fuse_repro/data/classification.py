@@ -1,13 +1,14 @@
 """Text classification as prompting: texts, and one label word (verbalizer) for each class."""
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from fuse_repro.data.csv_rows import csv_rows
 from fuse_repro.data.downloaded import DataSource
 from fuse_repro.data.prompt_task import SPLITS, Item, PromptTask, shuffled
 from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, require
+from fuse_repro.storage.reading import is_folder, read_text
 
 
 class TextClassification(PromptTaskData):
@@ -52,7 +53,7 @@ class TextClassification(PromptTaskData):
             sorted(files),
             f"a file for each of {', '.join(SPLITS)}",
         )
-        if not Path(path).is_dir():
+        if not is_folder(path):
             source = DataSource(name, site, ", ".join(files.values()))
             raise source.wrong(f"{name}.path={str(path)!r} is not allowed: a folder that exists")
         order = list(range(len(words))) if csv_order is None else list(csv_order)
@@ -81,15 +82,11 @@ class TextClassification(PromptTaskData):
     def _read(self, path: Path) -> Iterator[Item]:
         readers = {".tsv": self._read_tsv, ".csv": self._read_csv}
         require(path.suffix in readers, f"{self.title}: file", str(path), "a .tsv or .csv file")
-        try:
-            with path.open(encoding="utf-8", newline="") as lines:
-                yield from readers[path.suffix](path, lines)
-        except (OSError, UnicodeDecodeError) as err:
-            raise UsageError(
-                f"{path} cannot be read ({err}): give a UTF-8 file with texts and labels"
-            ) from err
+        remedy = "give a UTF-8 file with texts and labels"
+        text = read_text(path, lambda why: UsageError(f"{path} cannot be read ({why}): {remedy}"))
+        yield from readers[path.suffix](path, text.removesuffix("\n").split("\n") if text else [])
 
-    def _read_tsv(self, path: Path, lines: Iterator[str]) -> Iterator[Item]:
+    def _read_tsv(self, path: Path, lines: Sequence[str]) -> Iterator[Item]:
         for number, line in enumerate(lines, start=1):
             cells = line.rstrip("\r\n").rsplit("\t", 1)
             if number == 1 and cells[-1] == "label":
@@ -98,14 +95,11 @@ class TextClassification(PromptTaskData):
                 raise UsageError(f"{path}, line {number}: needs a text, a tab and a label")
             yield self._item(path, number, cells[0], cells[1], self.words, first=0)
 
-    def _read_csv(self, path: Path, lines: Iterator[str]) -> Iterator[Item]:
-        rows = csv.reader(lines)
-        for row in rows:
+    def _read_csv(self, path: Path, lines: Sequence[str]) -> Iterator[Item]:
+        for number, row in csv_rows(path, lines):
             if len(row) < 2:
-                raise UsageError(
-                    f"{path}, line {rows.line_num}: needs a label and a text, in quotes, with a comma"
-                )
-            yield self._item(path, rows.line_num, " ".join(row[1:]), row[0], self._csv_words, first=1)
+                raise UsageError(f"{path}, line {number}: needs a label and a text, in quotes, with a comma")
+            yield self._item(path, number, " ".join(row[1:]), row[0], self._csv_words, first=1)
 
     def _item(self, path: Path, number: int, text: str, label: str, words: Sequence[str], first: int) -> Item:
         allowed = {str(first + index): word for index, word in enumerate(words)}

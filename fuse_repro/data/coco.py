@@ -3,9 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from fuse_repro.data.downloaded import DataSource, captions_by_image, image_path
+from fuse_repro.data.downloaded import (
+    MALFORMED,
+    DataSource,
+    captions_by_image,
+    image_number,
+    image_path,
+    text_or_none,
+)
 from fuse_repro.data.images import ImageItem, PhotoData
-from fuse_repro.errors import require
+from fuse_repro.errors import UsageError, require
+from fuse_repro.storage.reading import whole_text
 
 KARPATHY_SPLITS = ("train", "restval", "val", "test")
 ORIGINAL_SPLITS = ("train2014", "val2014", "train2017", "val2017")
@@ -56,9 +64,11 @@ def _karpathy(folder: Path, split: str) -> list[ImageItem]:
 def _karpathy_item(folder: Path, row: Any) -> ImageItem:
     try:
         photo = image_path(folder, f"{row['filepath']}/{row['filename']}", f"images/{row['filename']}")
-        captions = tuple(sentence["raw"].strip() for sentence in row["sentences"])
-        return ImageItem(str(row["cocoid"]), photo, captions)
-    except (KeyError, TypeError, AttributeError) as err:
+        captions = tuple(whole_text(sentence["raw"]).strip() for sentence in row["sentences"])
+        return ImageItem(str(image_number(row["cocoid"])), photo, captions)
+    except UsageError as err:
+        raise SOURCE.wrong(str(err)) from err
+    except MALFORMED as err:
         raise SOURCE.wrong(f"an image of dataset_coco.json has no {err}") from err
 
 
@@ -67,18 +77,20 @@ def _original(folder: Path, split: str) -> list[ImageItem]:
     path = SOURCE.file(folder, f"annotations/{name}", name)
     value = SOURCE.read(path)
     images, annotations = SOURCE.rows(value, path, "images", "annotations")
-    licences = {row.get("id"): row.get("name") for row in value.get("licenses", [])}
     try:
+        licences = {str(row.get("id")): row.get("name") for row in value.get("licenses") or []}
         captions = captions_by_image(annotations)
         return [
             ImageItem(
-                str(row["id"]),
+                str(image_number(row["id"])),
                 image_path(folder, f"{split}/{row['file_name']}", f"images/{row['file_name']}"),
-                tuple(captions[row["id"]]),
-                licences.get(row.get("license")),
-                row.get("flickr_url"),
+                tuple(captions[image_number(row["id"])]),
+                text_or_none(licences.get(str(row.get("license")))),
+                text_or_none(row.get("flickr_url")),
             )
             for row in images
         ]
-    except (KeyError, TypeError, AttributeError) as err:
+    except UsageError as err:
+        raise SOURCE.wrong(str(err)) from err
+    except MALFORMED as err:
         raise SOURCE.wrong(f"an entry of {path.name} has no {err}") from err

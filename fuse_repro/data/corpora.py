@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fuse_repro.errors import UsageError, require
+from fuse_repro.storage.reading import open_text
 
 OUTER_PUNCTUATION = (
     ".,;:!?\"'`()[]{}<>-_*/\\|~=+#@^\u00ab\u00bb\u201c\u201d\u201e\u2018\u2019\u2026\u2013\u2014"
@@ -103,7 +104,7 @@ class TextFileCorpus(WordCorpus):
         counts: Counter[str] = Counter()
         for path in self.paths:
             try:
-                with path.open(encoding="utf-8") as lines:
+                with open_text(path) as lines:
                     _count(counts, lines, self.strip_punctuation)
             except OSError as err:
                 raise UsageError(
@@ -154,7 +155,7 @@ class WikiTextCorpus(WordCorpus):
 
 def _count(counts: Counter[str], lines: Iterable[str], strip_punctuation: bool) -> None:
     for line in lines:
-        words = line.lstrip("\ufeff").split()
+        words = line.split()
         counts.update([word.strip(OUTER_PUNCTUATION) for word in words] if strip_punctuation else words)
     counts.pop("", None)
 

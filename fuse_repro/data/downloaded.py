@@ -1,6 +1,5 @@
 """What the readers of published data sets share: files that the user downloads, and one message where they are not."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fuse_repro.errors import UsageError
+from fuse_repro.storage.reading import below, is_there, parse_json, read_text, whole_text
+
+MALFORMED = (KeyError, TypeError, AttributeError, ValueError)  # what an entry that lacks something raises
+MOST_DIGITS = 20
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class DataSource:
         """
         folder = Path(folder).expanduser()
         for name in names:
-            if (folder / name).is_file():
+            if is_there(folder / name):
                 return folder / name
         raise self.wrong(f"{folder} holds no {' or '.join(names)}")
 
@@ -43,9 +46,10 @@ class DataSource:
         Raises:
             UsageError: the file is damaged or cannot be read.
         """
+        text = read_text(path, lambda why: self.wrong(f"{path} cannot be read ({why})"))
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as err:
+            return parse_json(text)
+        except ValueError as err:
             raise self.wrong(f"{path} cannot be read ({' '.join(str(err).split())})") from err
 
     def rows(self, value: Any, path: Path, *keys: str) -> list[list[Mapping[str, Any]]]:
@@ -67,7 +71,7 @@ class DataSource:
         )
 
 
-def captions_by_image(annotations: Sequence[Mapping[str, Any]]) -> dict[Any, list[str]]:
+def captions_by_image(annotations: Sequence[Mapping[str, Any]]) -> dict[int, list[str]]:
     """Image number -> its captions, in the order of their own numbers (COCO's format).
 
     Raises:
@@ -75,13 +79,35 @@ def captions_by_image(annotations: Sequence[Mapping[str, Any]]) -> dict[Any, lis
         TypeError: an annotation that is not in the format.
         AttributeError: a caption that is no text.
     """
-    captions: dict[Any, list[str]] = defaultdict(list)
-    for row in sorted(annotations, key=lambda row: int(row["id"])):
-        captions[row["image_id"]].append(row["caption"].strip())
+    captions: dict[int, list[str]] = defaultdict(list)
+    for row in sorted(annotations, key=lambda row: image_number(row["id"])):
+        captions[image_number(row["image_id"])].append(whole_text(row["caption"]).strip())
     return captions
 
 
+def image_number(value: object) -> int:
+    """The number that stands for an image or annotation, as a number or as text: 9, "9" and "000000000009" are one.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < MOST_DIGITS:
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"number where it says {str(value)[:40]!r}")
+
+
+def text_or_none(value: object) -> str | None:
+    """A remark such as a licence, which need not be there."""
+    return value if isinstance(value, str) and value else None
+
+
 def image_path(folder: str | Path, *places: str) -> Path:
-    """The first of the places that exists in the folder; where none does the first of all, for messages to name."""
-    paths = [Path(folder).expanduser() / place for place in places]
-    return next((path for path in paths if path.is_file()), paths[0])
+    """The first place that exists in the folder, else the first of all, which is what a message should name.
+
+    Raises:
+        UsageError: a place that leads out of the folder.
+    """
+    paths = [below(Path(folder).expanduser(), place) for place in places]
+    return next((path for path in paths if is_there(path)), paths[0])

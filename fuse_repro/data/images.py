@@ -1,6 +1,5 @@
 """Photos, with reference captions where there are some, one at a time for a predict loop."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,11 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from fuse_repro.data.photo import SUFFIXES, load_image
+from fuse_repro.data.item_ids import item_id
+from fuse_repro.data.photo import SUFFIXES, UNREAD, load_image
 from fuse_repro.errors import UsageError, require
+from fuse_repro.shown import say
+from fuse_repro.storage.reading import below, is_folder, is_there, json_lines, read_text, whole_text
 
 __all__ = ["ImageCaptionData", "ImageItem", "PhotoData", "load_image"]
 
@@ -65,7 +67,8 @@ class PhotoData(LightningDataModule):
 class ImageCaptionData(PhotoData):
     """Photos from a file, a folder, or a .jsonl file.
 
-    A folder gives its image files sorted by name, without those in folders below. Every line of a .jsonl file
+    A folder gives its image files sorted by name, without hidden ones (such as the `._a.jpg` of macOS) and those in
+    folders below; what looks like a photo and is not read is counted on standard error. Every line of a .jsonl file
     is an object with `file` (looked for beside the .jsonl file, then in `images/` beside it) and, if wanted,
     `captions` (a list of texts), `id` (or `image_id`), `license`, `license_url`, `source`, `flickr_url`.
 
@@ -76,21 +79,24 @@ class ImageCaptionData(PhotoData):
         path: the file or folder.
         group: "each" photo is an item of its own, or "all" together are one item, without references.
         limit: only the first so many photos; None for all.
+        allow_outside: whether a .jsonl file may name photos outside its own folder, by absolute paths or `..`.
 
     Raises:
         UsageError: on construction, for a path that does not exist or holds nothing to caption, and for a
             line of a .jsonl file that is not as above. `load_image` finds out photos that cannot be read.
     """
 
-    def __init__(self, path: str | Path, limit: int | None = None, group: str = "each") -> None:
+    def __init__(
+        self, path: str | Path, limit: int | None = None, group: str = "each", allow_outside: bool = False
+    ) -> None:
         super().__init__()
         require(group in GROUPS, "dataset.group", group, f"one of {', '.join(GROUPS)}")
         require(limit is None or limit >= 1, "limit", limit, "a whole number from 1 on, or null for all")
         path = Path(path).expanduser()
-        if path.is_dir():
+        if path.suffix.lower() == ".jsonl":
+            items = _from_jsonl(path, allow_outside)
+        elif is_folder(path):
             items = _from_folder(path)
-        elif path.suffix.lower() == ".jsonl":
-            items = _from_jsonl(path)
         else:
             items = _from_file(path)
         items = items[:limit]
@@ -105,7 +111,7 @@ class ImageCaptionData(PhotoData):
 
 
 def _from_file(path: Path) -> list[ImageItem]:
-    if not path.exists():
+    if not is_there(path):
         raise UsageError(
             f"path={str(path)!r} does not exist: give a photo, a folder of photos or a .jsonl file"
         )
@@ -117,35 +123,51 @@ def _from_file(path: Path) -> list[ImageItem]:
 
 
 def _from_folder(folder: Path) -> list[ImageItem]:
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    try:
+        there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as err:
+        raise UsageError(
+            f"path={str(folder)!r} cannot be read ({err.strerror}): give a folder that you may read"
+        ) from err
+    paths = [path for path in there if path.suffix.lower() in SUFFIXES and path.is_file()]
+    _say_what_is_not_read(folder, [path for path in there if path not in set(paths)])
     if not paths:
         raise UsageError(f"path={str(folder)!r} holds no photo: put {', '.join(SUFFIXES)} files into it")
     ids = _unique_ids(folder, [path.name for path in paths], [None] * len(paths))
     return [ImageItem(*pair) for pair in zip(ids, paths, strict=True)]
 
 
-def _from_jsonl(path: Path) -> list[ImageItem]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as err:
-        reason = getattr(err, "strerror", None) or "not UTF-8 text"
-        raise UsageError(
-            f"path={str(path)!r} cannot be read ({reason}): give a readable .jsonl file"
-        ) from err
-    rows = [_parse_line(f"{path}:{n}", line) for n, line in enumerate(lines, start=1) if line.strip()]
+def _say_what_is_not_read(folder: Path, left: Sequence[Path]) -> None:
+    """Name on standard error, once, how many photographs of kinds that are not read and folders are there."""
+    kinds = Counter(path.suffix.lower() for path in left if UNREAD.fullmatch(path.suffix.lower()))
+    folders = sum(path.is_dir() for path in left)
+    counted = [f"{count} {kind}" for kind, count in sorted(kinds.items())]
+    counted += [f"{folders} folder{'s' * (folders > 1)}"] if folders else []
+    if counted:
+        say(
+            f"not read in {folder}: {', '.join(counted)}; allowed are {', '.join(SUFFIXES)} beside each other"
+        )
+
+
+def _from_jsonl(path: Path, allow_outside: bool) -> list[ImageItem]:
+    content = read_text(
+        path,
+        lambda why: UsageError(f"path={str(path)!r} cannot be read ({why}): give a readable .jsonl file"),
+    )
+    rows = [
+        _checked(f"{path}:{number}", row, path.parent, allow_outside)
+        for number, row in json_lines(
+            content, lambda n, why: UsageError(f"{path}:{n}: not JSON ({why}); write one JSON object a line")
+        )
+    ]
     if not rows:
         raise UsageError(f'path={str(path)!r} holds no item: write lines like {{"file": "cat.jpg"}}')
-    ids = _unique_ids(
-        path, [row["file"] for row in rows], [row.get("id", row.get("image_id")) for row in rows]
-    )
+    ids = _unique_ids(path, [row["file"] for row in rows], [row["id"] for row in rows])
     return [_item(path.parent, name, row) for name, row in zip(ids, rows, strict=True)]
 
 
-def _parse_line(where: str, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as err:
-        raise UsageError(f"{where}: not JSON ({err}); write one JSON object a line") from err
+def _checked(where: str, row: Any, folder: Path, allow_outside: bool) -> dict[str, Any]:
+    """The object of a line, whose `id`, if there is one, is text."""
     if not isinstance(row, dict) or not isinstance(row.get("file"), str) or not row["file"]:
         raise UsageError(
             f'{where}: no "file"; write an object like {{"file": "cat.jpg", "captions": ["A cat."]}}'
@@ -153,24 +175,30 @@ def _parse_line(where: str, line: str) -> dict[str, Any]:
     captions = row.get("captions", [])
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise UsageError(f'{where}: "captions"={captions!r} is not allowed: give a list of texts')
-    return row
+    if not allow_outside:
+        try:
+            below(folder, row["file"])
+        except UsageError as err:
+            raise UsageError(f"{where}: {err}, or set dataset.allow_outside=true") from err
+    given = row.get("id", row.get("image_id"))
+    return {**row, "id": None if given is None else item_id(given, where)}
 
 
 def _item(folder: Path, name: str, row: Mapping[str, Any]) -> ImageItem:
-    beside, below = folder / row["file"], folder / "images" / row["file"]
-    path = below if below.exists() and not beside.exists() else beside
+    beside, in_images = folder / row["file"], folder / "images" / row["file"]
+    path = in_images if is_there(in_images) and not is_there(beside) else beside
     license_name = _joined([row.get("license"), row.get("license_url")])
     return ImageItem(
         id=name,
         path=path,
-        references=tuple(row.get("captions", [])),
+        references=tuple(whole_text(caption) for caption in row.get("captions", [])),
         license=license_name,
         source=_joined([row.get("source"), row.get("flickr_url")]),
     )
 
 
 def _joined(parts: Sequence[Any]) -> str | None:
-    return ", ".join(str(part) for part in parts if part) or None
+    return ", ".join(whole_text(str(part)) for part in parts if part) or None
 
 
 def _unique_ids(path: Path, files: Sequence[str], given: Sequence[Any]) -> list[str]:

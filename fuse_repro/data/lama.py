@@ -1,6 +1,5 @@
 """LAMA-TREx (Petroni et al. 2019) from its folder: facts, manual templates, the common vocabulary."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from fuse_repro.data.facts import FRACTIONS
 from fuse_repro.data.prompt_task import Item, PromptTask, check_template, shuffled, split_by_text
 from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, require
+from fuse_repro.storage.reading import below, is_folder, is_there, json_lines, read_text, whole_text
 
 FACTS = ("LAMA-TREx", "TREx")
 TRAIN = ("lpaqa_train",)
@@ -65,7 +65,7 @@ class LamaFacts(PromptTaskData):
     ) -> None:
         super().__init__()
         root = Path(path)
-        if not root.is_dir():
+        if not is_folder(root):
             raise SOURCE.wrong(f"path={str(path)!r} is no folder: give the folder of LAMA-TREx")
         self.facts = _find(root, facts, FACTS, "the facts of LAMA-TREx")
         self.train = None if train == "" else _find_or_none(root, train, TRAIN)
@@ -78,7 +78,7 @@ class LamaFacts(PromptTaskData):
         """One task for each relation, in the order asked for, else by number."""
         described = {row["relation"]: row for row in _rows(self.templates, ("relation", "template"))}
         words = _vocabulary(self.vocabulary)
-        there = [name for name in described if (self.facts / f"{name}.jsonl").is_file()]
+        there = [name for name in described if is_there(below(self.facts, f"{name}.jsonl"))]
         chosen = self.relations or tuple(sorted(there, key=lambda name: (len(name), name)))
         for name in chosen:
             require(
@@ -94,13 +94,13 @@ class LamaFacts(PromptTaskData):
         test = [item for item in facts if item.answer in known]
         dropped = {"outside the common vocabulary": len(facts) - len(test)}
         file = None if self.train is None else self.train / f"{name}.jsonl"
-        if file is None or not file.is_file():
+        if file is None or not is_there(file):
             splits = split_by_text(test, FRACTIONS, self.seed)
         else:
             splits = self._with_training_facts(test, _items(file), known, dropped)
         splits["test"] = tuple(shuffled(splits["test"], self.seed)[: self.max_test])
         return PromptTask(
-            name, tuple(words), splits, described["template"], described.get("label", ""), dropped
+            name, tuple(words), splits, described["template"], str(described.get("label") or ""), dropped
         )
 
     def _with_training_facts(
@@ -144,20 +144,13 @@ def _rows(path: Path, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
     Raises:
         UsageError: a file that cannot be read, or a line that is not in the format (with its number).
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"{path} cannot be read ({err}): give a UTF-8 file of JSON lines") from err
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as err:
-            raise UsageError(f"{path}, line {number}: not JSON ({err})") from err
+    text = read_text(
+        path, lambda why: UsageError(f"{path} cannot be read ({why}): give a UTF-8 file of JSON lines")
+    )
+    for number, row in json_lines(text, lambda n, why: UsageError(f"{path}, line {n}: not JSON ({why})")):
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) and row[key] for key in keys):
             raise UsageError(f"{path}, line {number}: needs an object with text under {' and '.join(keys)}")
-        yield row
+        yield {key: whole_text(value) if isinstance(value, str) else value for key, value in row.items()}
 
 
 def _vocabulary(path: Path) -> list[str]:
@@ -166,11 +159,10 @@ def _vocabulary(path: Path) -> list[str]:
     Raises:
         UsageError: the file cannot be read.
     """
-    try:
-        words = [word.strip() for word in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"{path} cannot be read ({err}): give a UTF-8 file with one word a line") from err
-    return list(dict.fromkeys(word for word in words if word))
+    text = read_text(
+        path, lambda why: UsageError(f"{path} cannot be read ({why}): give a UTF-8 file with one word a line")
+    )
+    return list(dict.fromkeys(word for line in text.split("\n") if (word := line.strip())))
 
 
 def _find(root: Path, given: str | None, usual: Sequence[str], what: str) -> Path:
@@ -187,7 +179,7 @@ def _find_or_none(root: Path, given: str | None, usual: Sequence[str]) -> Path |
         UsageError: `root / given` does not exist.
     """
     if given is not None:
-        if not (root / given).exists():
+        if not is_there(root / given):
             raise UsageError(f"{root / given} does not exist: name a file or folder inside {root}")
         return root / given
-    return next((root / name for name in usual if (root / name).exists()), None)
+    return next((root / name for name in usual if is_there(root / name)), None)

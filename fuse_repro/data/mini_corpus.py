@@ -8,13 +8,14 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from fuse_repro.data.corpora import WordfreqCorpus
 from fuse_repro.data.facts import RELATIONS, GeographyFacts
 from fuse_repro.data.prompt_task import ANSWER, SUBJECT, PromptTask
 from fuse_repro.errors import UsageError, require
+from fuse_repro.storage.reading import read_text
 
 NAMES = {
     "P36": ("capital", "capital city", "seat of government"),
@@ -121,13 +122,8 @@ class MiniCorpus:
 
     def _running_text(self) -> Iterator[Statement]:
         for path in self.paths:
-            try:
-                lines = path.read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as err:
-                raise UsageError(
-                    f"corpus.text={str(path)!r} cannot be read ({err}): give UTF-8 text"
-                ) from err
-            for line in lines:
+            text = read_text(path, partial(_unreadable, path))
+            for line in text.split("\n"):
                 words = [word for word in line.split() if word != "<unk>"]
                 for begin in range(0, len(words), WORDS_OF_TEXT):
                     yield Statement(" ".join(words[begin : begin + WORDS_OF_TEXT]), "", "")
@@ -143,6 +139,10 @@ def digest(statements: Sequence[Statement]) -> str:
     """sha256 (hex) of all statements in their order."""
     text = "\n".join(f"{one.before}\t{one.answer}\t{one.after}" for one in statements)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _unreadable(path: Path, why: str) -> UsageError:
+    return UsageError(f"corpus.text={str(path)!r} cannot be read ({why}): give UTF-8 text")
 
 
 def _fill(template: str, subject: str, answer: str) -> Statement:

@@ -2,9 +2,16 @@
 
 from pathlib import Path
 
-from fuse_repro.data.downloaded import DataSource, captions_by_image, image_path
+from fuse_repro.data.downloaded import (
+    MALFORMED,
+    DataSource,
+    captions_by_image,
+    image_number,
+    image_path,
+    text_or_none,
+)
 from fuse_repro.data.images import ImageItem, PhotoData
-from fuse_repro.errors import require
+from fuse_repro.errors import UsageError, require
 
 DOMAINS = ("in-domain", "near-domain", "out-domain")
 FILES = {"val": "nocaps_val_4500_captions.json", "test": "nocaps_test_image_info.json"}
@@ -64,14 +71,16 @@ def _read(folder: Path, split: str) -> list[tuple[ImageItem, str | None]]:
         return [
             (
                 ImageItem(
-                    str(row["id"]),
+                    str(image_number(row["id"])),
                     image_path(folder, f"images/{row['file_name']}", f"{split}/{row['file_name']}"),
-                    tuple(captions[row["id"]]),
-                    source=row.get("coco_url"),
+                    tuple(captions[image_number(row["id"])]),
+                    source=text_or_none(row.get("coco_url")),
                 ),
                 row.get("domain"),
             )
             for row in images
         ]
-    except (KeyError, TypeError, AttributeError) as err:
+    except UsageError as err:
+        raise SOURCE.wrong(str(err)) from err
+    except MALFORMED as err:
         raise SOURCE.wrong(f"an entry of {path.name} has no {err}") from err

@@ -1,14 +1,20 @@
 """One photo file -> one RGB image, or one clear line about why not."""
 
+import re
 import warnings
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
 from fuse_repro.errors import UsageError
+from fuse_repro.storage.reading import open_regular
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+# Kinds of photographs and pictures that people have, too.
+UNREAD = re.compile(
+    r"\.(hei[cf]|hif|avif|jxl|jp2|j2k|svg|psd|xcf|tga|ico|eps|raw|dng|cr[23]|nef|arw|orf|rw2|raf|pef)"
+)
 
 
 def load_image(path: str | Path) -> Image.Image:
@@ -25,7 +31,7 @@ def load_image(path: str | Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as file:
+            with open_regular(path) as stream, Image.open(stream, formats=FORMATS) as file:
                 return _rgb(ImageOps.exif_transpose(file))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as err:
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 10**6

@@ -1,13 +1,14 @@
 """SentiCap (Mathews et al. 2016): COCO photographs with captions of positive and of negative sentiment."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from fuse_repro.data.downloaded import DataSource, image_path
+from fuse_repro.data.csv_rows import csv_rows
+from fuse_repro.data.downloaded import MALFORMED, DataSource, image_path
 from fuse_repro.data.images import ImageItem, PhotoData
 from fuse_repro.errors import require
+from fuse_repro.storage.reading import read_text, whole_text
 
 ALL = "all"
 SPLITS = ("train", "val", "test", ALL)
@@ -19,6 +20,7 @@ SOURCE = DataSource(
     "senticap_dataset.json, or senticap_dataset.csv, which has no splits; and the photographs in val2014/ (or images/)",
 )
 
+COLUMNS = ("filename", "is_positive_sentiment", "caption")
 Row = tuple[str, str, str, str]  # file name, split ("" if none is known), 1 or 0, caption
 
 
@@ -74,21 +76,30 @@ def _json_rows(path: Path) -> Iterator[Row]:
     try:
         for image in images:
             for sentence in image["sentences"]:
-                yield image["filename"], image["split"], str(sentence["sentiment"]), sentence["raw"].strip()
-    except (KeyError, TypeError, AttributeError) as err:
+                name, caption = str(image["filename"]), whole_text(sentence["raw"]).strip()
+                yield name, image["split"], str(sentence["sentiment"]), caption
+    except MALFORMED as err:
         raise SOURCE.wrong(f"an image of {path.name} has no {err}") from err
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
-    try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines):
-                yield row["filename"], "", row["is_positive_sentiment"].strip(), row["caption"].strip()
-    except (OSError, UnicodeDecodeError, KeyError, AttributeError, csv.Error) as err:
-        raise SOURCE.wrong(f"{path} cannot be read ({err})") from err
+    text = read_text(path, lambda why: SOURCE.wrong(f"{path} cannot be read ({why})"))
+    rows = csv_rows(path, text.split("\n"))
+    _, heads = next(rows, (0, []))
+    missing = [name for name in COLUMNS if name not in heads]
+    if missing:
+        raise SOURCE.wrong(f"{path} cannot be read (no column {missing[0]})")
+    for number, row in rows:
+        if not row:
+            continue
+        cells = dict(zip(heads, row, strict=False))
+        if not all(name in cells for name in COLUMNS):
+            raise SOURCE.wrong(f"{path}, line {number}: {len(row)} cells, and {len(heads)} columns")
+        name, positive, caption = (cells[column].strip() for column in COLUMNS)
+        yield name, "", positive, caption
 
 
 def _number(name: str) -> str:
     """The COCO number at the end of a file name, or the name's stem."""
     digits = Path(name).stem.rpartition("_")[2]
-    return str(int(digits)) if digits.isdigit() else Path(name).stem
+    return str(int(digits)) if digits.isascii() and digits.isdigit() and len(digits) < 20 else Path(name).stem

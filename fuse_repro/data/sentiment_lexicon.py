@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from fuse_repro.errors import UsageError, require
+from fuse_repro.storage.reading import read_text
 from fuse_repro.weights import fetch_wheel_files
 
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"
@@ -132,15 +133,15 @@ def labelled_file(path: str | Path, limit: int | None = None, seed: int = 0) -> 
         UsageError: a file that cannot be read, or a line that is not in the format.
     """
     path = Path(path).expanduser()
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"examples={str(path)!r} cannot be read ({err}): give a UTF-8 .tsv file") from err
+    content = read_text(
+        path, lambda why: UsageError(f"examples={str(path)!r} cannot be read ({why}): give a UTF-8 .tsv file")
+    )
+    lines = content.removesuffix("\n").split("\n")[1:]
     if limit is not None and limit < len(lines):
         lines = random.Random(seed).sample(lines, limit)
     examples = []
     for line in lines:
-        text, _, label = line.rpartition("\t")
+        text, _, label = line.removesuffix("\r").rpartition("\t")
         if label not in ("0", "1") or not text.strip():
             raise UsageError(f"examples={str(path)!r}: line {line[:60]!r} is no text TAB 0 or 1")
         examples.append((text.strip(), POSITIVE if label == "1" else NEGATIVE))

@@ -1,6 +1,5 @@
 """Texts whose embeddings a prompt is searched for (prompt inversion), one item at a time for a predict loop."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from fuse_repro.data.item_ids import item_id
 from fuse_repro.errors import UsageError, require
+from fuse_repro.storage.reading import json_lines, read_text, whole_text
 
 GROUPS = ("each", "all")
 
@@ -86,23 +87,24 @@ class TextData(LightningDataModule):
 
 def _read(path: Path) -> list[tuple[str, str]]:
     require(path.suffix.lower() in (".txt", ".jsonl"), "dataset.path", str(path), "a .txt or .jsonl file")
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"dataset.path={str(path)!r} cannot be read ({err}): give a UTF-8 file") from err
+    content = read_text(
+        path, lambda why: UsageError(f"dataset.path={str(path)!r} cannot be read ({why}): give a UTF-8 file")
+    )
     if path.suffix.lower() == ".txt":
-        return _numbered([line for line in lines if line.strip()])
-    return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+        return _numbered([line for line in content.split("\n") if line.strip()])
+    return [_row(path, number, row) for number, row in json_lines(content, lambda n, _: _no_object(path, n))]
 
 
-def _row(path: Path, number: int, line: str) -> tuple[str, str]:
-    try:
-        row = json.loads(line)
-        text = row["text"]
-    except (ValueError, KeyError, TypeError) as err:
-        raise UsageError(f'{path}:{number}: write an object like {{"text": "A cat."}} on every line') from err
+def _row(path: Path, number: int, row: Any) -> tuple[str, str]:
+    if not isinstance(row, dict) or "text" not in row:
+        raise _no_object(path, number)
+    text = row["text"]
     require(isinstance(text, str) and bool(text.strip()), f'{path}:{number}: "text"', text, "a text")
-    return str(row.get("id", number)), " ".join(text.split())
+    return item_id(row.get("id", number), f"{path}:{number}"), " ".join(whole_text(text).split())
+
+
+def _no_object(path: Path, number: int) -> UsageError:
+    return UsageError(f'{path}:{number}: write an object like {{"text": "A cat."}} on every line')
 
 
 def _numbered(texts: Sequence[str]) -> list[tuple[str, str]]:
@@ -110,7 +112,7 @@ def _numbered(texts: Sequence[str]) -> list[tuple[str, str]]:
         require(
             isinstance(text, str) and bool(text.strip()), "dataset.texts", text, "texts that are not empty"
         )
-    return [(str(number), " ".join(text.split())) for number, text in enumerate(texts, start=1)]
+    return [(str(number), " ".join(whole_text(text).split())) for number, text in enumerate(texts, start=1)]
 
 
 def _identity(item: TextItem) -> TextItem:

@@ -8,8 +8,10 @@ from typing import Any
 
 from fuse_repro.loggers.flat import Scalar, columns, flat
 from fuse_repro.runs.directory import read_records, write_text
+from fuse_repro.shown import visible
 
 METRICS = "metrics.csv"
+FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # and the first four in their wide forms
 
 
 class CsvLogger:
@@ -64,5 +66,12 @@ class CsvLogger:
 def _lines(names: Sequence[str], rows: Sequence[Mapping[str, Scalar]]) -> str:
     target = io.StringIO()
     writer = csv.DictWriter(target, names, lineterminator="\n")
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return target.getvalue()
+
+
+def _cell(value: Scalar) -> Scalar:
+    """Numbers as they are; text safe to show, and with a quote before what a spreadsheet would execute."""
+    if not isinstance(value, str):
+        return value
+    return visible(f"'{value}" if value.startswith(FORMULA) else value)

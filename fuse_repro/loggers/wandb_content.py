@@ -12,6 +12,7 @@ from fuse_repro.data.photo import load_image
 from fuse_repro.errors import UsageError
 from fuse_repro.loggers.flat import columns, flat
 from fuse_repro.report.plots.loss_curve import best_of_beam
+from fuse_repro.shown import visible_values
 
 STEP, MATCHING_STEP = "search/step", "matching/step"
 THUMBNAIL_PIXELS = 480
@@ -88,7 +89,7 @@ def _captions(records: Sequence[Record], images: int) -> wandb.Table:
 def _table(rows: Sequence[Mapping[str, Any]]) -> wandb.Table:
     names = columns([dict(row) for row in rows])
     values = [_uniform([row.get(name) for row in rows]) for name in names]
-    return wandb.Table(columns=list[str | int](names), data=[list(row) for row in zip(*values, strict=True)])
+    return wandb.Table(columns=visible_values(names), data=visible_values(list(zip(*values, strict=True))))
 
 
 def _uniform(column: list[Any]) -> list[Any]:

@@ -4,7 +4,6 @@ import hashlib
 import os
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from fuse_repro.loggers.flat import flat, numbers
 from fuse_repro.loggers.wandb_content import MATCHING_STEP, STEP, item_curves, mean_curves, tables
 from fuse_repro.loggers.wandb_settings import WandbSettings
 from fuse_repro.runs.directory import read_json, read_records
+from fuse_repro.shown import say, visible, visible_values
 
 SWEEP = "sweep.json"
 ITEM = "item/index"
@@ -70,7 +70,9 @@ class WandbLogger:
         if self._run is not None:
             kind = name.split("/", 1)[0]
             self._define(f"{kind}/*", f"{kind}/step")
-            self._run.log({f"{kind}/step": step} | {f"{name}/{key}": value for key, value in values.items()})
+            self._run.log(
+                visible_values({f"{kind}/step": step} | {f"{name}/{key}": v for key, v in values.items()})
+            )
 
     def finished(self, results: Mapping[str, Any]) -> None:
         self._end(flat(results), exit_code=0)
@@ -91,15 +93,15 @@ class WandbLogger:
         run = wandb.init(
             project=self.settings.project,
             entity=self.settings.entity,
-            group=self.settings.group or sweep,
+            group=self.settings.group or (sweep and visible(sweep)),
             job_type=runner[-2] if len(runner) > 1 else None,
-            name=name,
+            name=visible(name),
             id=self._id(manifest),
             resume="allow",
             reinit="create_new",
             mode=mode,
             dir=self.directory,
-            config={**config, "manifest": origin},
+            config=visible_values({**config, "manifest": origin}),
             settings=wandb.Settings(
                 init_timeout=self.settings.timeout_s,
                 login_timeout=self.settings.timeout_s,
@@ -139,10 +141,10 @@ class WandbLogger:
         if self._run is None:
             return
         own = {key: value for key, value in record.items() if key != "methods"}  # those stand in a table
-        self._run.log({ITEM: index} | {f"item/{key}": value for key, value in numbers(own).items()})
+        self._run.log({ITEM: index} | {f"item/{visible(key)}": value for key, value in numbers(own).items()})
         if index < self.settings.curves:
             for point in item_curves(record):
-                self._run.log(point)
+                self._run.log(visible_values(point))
 
     def _end(self, summary: Mapping[str, Any], exit_code: int) -> None:
         """Show summary and tables, and end the wandb run whatever happens; a failed upload stays on disk."""
@@ -151,7 +153,7 @@ class WandbLogger:
             return
         try:
             try:
-                run.summary.update({key: value for key, value in summary.items() if value is not None})
+                run.summary.update(visible_values({k: v for k, v in summary.items() if v is not None}))
                 self._show_whole(run)
             finally:
                 run.finish(exit_code=exit_code)
@@ -168,7 +170,7 @@ class WandbLogger:
                 run.log({name: table})
 
     def _say(self, text: str) -> None:
-        print(f"wandb: {text}", file=sys.stderr)
+        say(text, "wandb")
 
 
 def _sync(run: wandb.Run) -> str:

@@ -12,6 +12,7 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.prompts.soft_prompt import SoftPrompt
 from fuse_repro.storage import files
+from fuse_repro.storage.reading import open_regular, parse_json, require_regular
 from fuse_repro.storage.tensors import Damaged, open_tensors, write
 
 PEFT_CONFIG, PEFT_WEIGHTS, PEFT_KEY = "adapter_config.json", "adapter_model.safetensors", "prompt_embeddings"
@@ -102,7 +103,8 @@ def _peft_config(folder: Path) -> Mapping[str, Any]:
     """adapter_config.json, which must be of prompt tuning on one transformer."""
     path = folder / PEFT_CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            config = parse_json(file.read().decode())
     except OSError as err:
         raise UsageError(f"{path} cannot be read ({err.strerror}): give a folder saved by peft") from err
     except (ValueError, RecursionError) as err:
@@ -127,6 +129,7 @@ def _peft_tensors(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} does not exist: save the checkpoint as safetensors, peft's default (a .bin file is not read)"
         )
     try:
+        require_regular(path)
         return open_tensors(path)
-    except Damaged as err:
+    except (OSError, Damaged) as err:
         raise UsageError(f"{path} is damaged ({err}): save the checkpoint with peft again") from err

@@ -1,7 +1,6 @@
 """The command `fuse-repro report`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from fuse_repro.report.pages.sweep import build_sweep_report
 from fuse_repro.report.paper import collect, compare, print_comparison
 from fuse_repro.runs.look import look_at
 from fuse_repro.runs.sweep_file import is_sweep, read_sweep
+from fuse_repro.shown import say, shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,14 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         for directory in arguments.directories:
             sweep = is_sweep(directory)
-            print(build_sweep_report(directory) if sweep else build_report(directory))
+            print(shown(build_sweep_report(directory) if sweep else build_report(directory)))
             for line in read_sweep(directory).damage if sweep else look_at(directory).damage:
                 _say(line)
     except UsageError as err:
-        print(f"fuse-repro report: {err}", file=sys.stderr)
+        _say(str(err))
         return 2
     return 0
 
 
 def _say(line: str) -> None:
-    print(f"fuse-repro report: {line}", file=sys.stderr)
+    say(line, "fuse-repro report")

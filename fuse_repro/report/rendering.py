@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fuse_repro.report import formats
+from fuse_repro.shown import visible
 
 REPORT = "report.html"
 
@@ -32,16 +33,8 @@ def environment() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """The page that this template makes of these values.
-
-    Lone surrogates, as in a file name that is no text, become "?": no file can hold them.
-    """
-    return writable(environment().get_template(template).render(**values))
-
-
-def writable(text: str) -> str:
-    """The text with "?" for every lone surrogate."""
-    return text.encode(errors="replace").decode()
+    """The page that this template makes of these values, with what is not safe to show in it as escapes."""
+    return visible(environment().get_template(template).render(**values))
 
 
 def indented_json(value: Any) -> str:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from fuse_repro.report.formats import limits
 from fuse_repro.runs.directory import RESULTS, read_json, read_records
+from fuse_repro.shown import cell
 
 SHOWN, FAILURES_SHOWN = 20, 5
 Record = Mapping[str, Any]
@@ -39,13 +40,13 @@ def outcome(run_dir: Path) -> RenderableType | None:
 
 def _methods(methods: Mapping[str, Mapping[str, Any]], split: str) -> Table:
     tasks = list(dict.fromkeys(task for row in methods.values() for task in row["tasks"]))
-    table = Table("method", title=_plain(f"precision@1 on the {split} split, in %"))
+    table = Table("method", title=cell(f"precision@1 on the {split} split, in %"))
     for heading in ("mean", "95% interval", *tasks):
-        table.add_column(_plain(heading), justify="right")
+        table.add_column(cell(heading), justify="right")
     for name, row in methods.items():
         cells = [_percent(row["tasks"].get(task)) for task in tasks]
         mean, interval = _percent(row["mean_over_relations"]), limits(row, 1, 100) or ""
-        table.add_row(_plain(name), mean, interval, *cells)
+        table.add_row(cell(name), mean, interval, *cells)
     return table
 
 
@@ -54,7 +55,7 @@ def _captions(records: Sequence[Record]) -> Table:
     table = Table("photograph", "caption", caption=f"and {left} more, in the report" if left > 0 else None)
     table.add_column("objective", justify="right")
     for record in records[:SHOWN]:
-        table.add_row(_plain(record["id"]), _plain(record["text"]), f"{record['objective']:.2f}")
+        table.add_row(cell(record["id"]), cell(record["text"]), f"{record['objective']:.2f}")
     return table
 
 
@@ -65,17 +66,9 @@ def _failures(failed: Sequence[Record], total: int) -> list[Text]:
     lines = [Text(f"{len(failed)} of {total} failed:", style="bold red")]
     for record in failed[:FAILURES_SHOWN]:
         error = record.get("error") or "no reason was recorded"
-        lines.append(
-            Text.assemble("  ", (str(_plain(record.get("id", "an item"))), "bold"), ": ", _plain(error))
-        )
+        lines.append(Text.assemble("  ", (str(cell(record.get("id", "an item"))), "bold"), ": ", cell(error)))
     left = len(failed) - FAILURES_SHOWN
     return [*lines, Text(f"  and {left} more, in the report")] if left > 0 else lines
-
-
-def _plain(value: object) -> Text:
-    """Text that is shown as it is: no markup, and "?" for what a terminal would obey or cannot show."""
-    letters = (letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in str(value))
-    return Text("".join(letters))
 
 
 def _percent(share: float | None) -> str:

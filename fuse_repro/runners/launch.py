@@ -1,6 +1,5 @@
 """One run from its config, with its outcome in the terminal and an exit code."""
 
-import sys
 import traceback
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from fuse_repro.runners.local_models import with_models_dir
 from fuse_repro.runs.directory import make_run_folder
 from fuse_repro.runs.signals import told_to_stop
 from fuse_repro.runs.state import failed_records
+from fuse_repro.shown import say
 
 EXIT_DONE, EXIT_FAILED, EXIT_PARTLY = 0, 1, 3
 
@@ -41,7 +41,7 @@ def launch(config: DictConfig, output_dir: Path) -> int:
         directory = open_directory(config, output_dir)
         make_run_folder(output_dir)
     except UsageError as error:
-        print(f"fuse-repro: {error}", file=sys.stderr)
+        say(error)
         return EXIT_FAILED
     try:
         carry_out(config, directory)
@@ -50,7 +50,7 @@ def launch(config: DictConfig, output_dir: Path) -> int:
             raise
         if not isinstance(error, UsageError):
             traceback.print_exc()
-        print(f"fuse-repro: {first_line(error)}", file=sys.stderr)
+        say(first_line(error))
         return EXIT_FAILED
     _show(output_dir)
     return EXIT_PARTLY if failed_records(output_dir) else EXIT_DONE
@@ -64,7 +64,7 @@ def _show(output_dir: Path) -> None:
     except Exception as error:
         if not isinstance(error, UsageError):
             traceback.print_exc()
-        print(f"fuse-repro: no outcome to show: {first_line(error)}", file=sys.stderr)
+        say(f"no outcome to show: {first_line(error)}")
     report = write_report(output_dir)
     if report is not None:
-        print(f"report: {report}", file=sys.stderr)
+        say(report, "report")

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from fuse_repro.runs.files import read_json
 from fuse_repro.runs.provenance import seed_everything
 from fuse_repro.runs.signals import told_to_stop
 from fuse_repro.runs.state import DONE, run_state, wanted
+from fuse_repro.shown import say
 from fuse_repro.weights.verify import CHANGED, verifying
 
 Runner = Callable[[DictConfig, RunDirectory], dict]
@@ -106,7 +106,7 @@ def write_report(path: Path) -> Path | None:
     except Exception as error:
         if not isinstance(error, UsageError):
             traceback.print_exc()
-        print(f"fuse-repro: no report: {first_line(error)}", file=sys.stderr)
+        say(f"no report: {first_line(error)}")
         return None
 
 

@@ -2,7 +2,6 @@
 
 import inspect
 import math
-import sys
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.runners.build import build
+from fuse_repro.shown import say
 
 FIT, TEST, PREDICT = "fit", "test", "predict"
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -171,7 +171,7 @@ def said_left_out(trainer: pl.Trainer) -> dict[str, Any]:
     if not count:
         return {}
     by = "trainer.fast_dev_run" if getattr(trainer, "fast_dev_run", False) else f"trainer.{LIMITS[PREDICT]}"
-    print(f"fuse-repro: items left out by {by}: {count}", file=sys.stderr)
+    say(f"items left out by {by}: {count}")
     return {"left_out": {"items": count, "by": by}}
 
 

@@ -1,12 +1,13 @@
 """Files that are whole or not there: JSON replaced in one step, records that only grow, errors a user can mend."""
 
-import json
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from fuse_repro.errors import UsageError
 from fuse_repro.storage import files
+from fuse_repro.storage.reading import open_regular, parse_json
 
 ELSEWHERE = "an output_dir"
 
@@ -18,7 +19,8 @@ def read_json(path: Path) -> dict[str, Any]:
         UsageError: if the file is missing, unreadable or damaged.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            value = parse_json(file.read().decode())
     except OSError as err:
         raise UsageError(f"cannot read {path}: {err.strerror}; give the directory of a run") from err
     except (ValueError, RecursionError) as err:
@@ -70,7 +72,10 @@ def scan_records(path: Path) -> tuple[list[dict], int, list[int]]:
         UsageError: if the file cannot be read.
     """
     try:
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        lines: list[bytes] = []
+        if os.path.lexists(path):
+            with open_regular(path) as file:
+                lines = file.readlines()
     except OSError as err:
         raise UsageError(f"cannot read {path}: {err.strerror}; check its permissions") from err
     records: list[dict] = []
@@ -89,8 +94,8 @@ def scan_records(path: Path) -> tuple[list[dict], int, list[int]]:
 def _record(line: bytes) -> dict | None:
     """The record in a line; None if it is none."""
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line.decode())
+    except ValueError:
         return None
     named = isinstance(record, dict) and isinstance(record.get("id"), str | int | None)
     return record if named else None

@@ -1,10 +1,10 @@
 """Who is told how a run goes on: dashboards and tables beside the run directory, never instead of it."""
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from fuse_repro.errors import first_line
+from fuse_repro.shown import say
 
 
 class Observer(Protocol):
@@ -65,4 +65,4 @@ class Observers:
             except Exception as error:
                 self._observers.remove(observer)
                 name = type(observer).__name__
-                print(f"fuse-repro: {name} stopped, the run goes on: {first_line(error)}", file=sys.stderr)
+                say(f"{name} stopped, the run goes on: {first_line(error)}")

@@ -1,6 +1,5 @@
 """What the launchers share: points are planned, entered where the policy wants it, and reported to Hydra."""
 
-import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from fuse_repro.progress import track
 from fuse_repro.runners.terms_of_use import unaccepted
 from fuse_repro.runs.directory import resume_policy
 from fuse_repro.runs.state import DONE, wanted
+from fuse_repro.shown import say
 from fuse_repro.sweeps.compose import compose_point, sweep_identity, swept
 from fuse_repro.sweeps.sweep import Point, Sweep, open_sweep
 
@@ -88,7 +88,7 @@ class PointLauncher(Launcher):
         distinct = {point.id: point for point in points}.values()
         chosen = [point for point in distinct if wanted(point.directory, self._resume)]
         if len(chosen) < len(distinct):
-            print(f"fuse-repro: {len(distinct) - len(chosen)} points are left as they are", file=sys.stderr)
+            say(f"{len(distinct) - len(chosen)} points are left as they are")
         self.run_points(chosen)
         pairs = zip(points, job_overrides, strict=True)
         return [_job_return(point, overrides) for point, overrides in pairs]
@@ -110,7 +110,7 @@ def _check_terms(points: Sequence[Point]) -> None:
     if notes and len(notes) == len(points):
         raise UsageError(said)
     if notes:
-        print(f"fuse-repro: {len(notes)} of {len(points)} points will fail: {said}", file=sys.stderr)
+        say(f"{len(notes)} of {len(points)} points will fail: {said}")
 
 
 def _job_return(point: Point, overrides: Sequence[str]) -> JobReturn:

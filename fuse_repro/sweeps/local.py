@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fuse_repro.errors import require
 from fuse_repro.progress import bar
 from fuse_repro.sweeps.launcher import PointLauncher
-from fuse_repro.sweeps.outcome import say
+from fuse_repro.sweeps.outcome import say_ended
 from fuse_repro.sweeps.pool import Slot, run_isolated
 from fuse_repro.sweeps.sweep import Point
 from fuse_repro.sweeps.worker import run_point
@@ -41,7 +41,7 @@ class LocalLauncher(PointLauncher):
         with bar("running the sweep", len(points)) as advance:
 
             def ended(point: Point, seconds: float) -> None:
-                say(point, seconds)
+                say_ended(point, seconds)
                 advance(1)
 
             run_isolated(points, self.slots, self._resume, ended)
@@ -58,4 +58,4 @@ def _slots(workers: int | None, threads: int | None, gpus: Sequence[int | str] |
 def _run_here(point: Point) -> None:
     assert point.config is not None
     run_point(point.config, point.directory)
-    say(point)
+    say_ended(point)

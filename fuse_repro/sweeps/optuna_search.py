@@ -12,6 +12,7 @@ from omegaconf import MISSING
 from fuse_repro.errors import UsageError, require
 from fuse_repro.runs.directory import RESULTS
 from fuse_repro.runs.files import read_json
+from fuse_repro.shown import shown
 from fuse_repro.sweeps.compose import last_overrides
 from fuse_repro.sweeps.grid import PointSweeper
 from fuse_repro.sweeps.outcome import conclude
@@ -78,7 +79,7 @@ class OptunaSweeper(PointSweeper):
         count = self.n_trials
         print(
             f"hydra/sweeper=optuna: {count} trials in all; the search costs {count} times what one trial does, such as "
-            f"{' '.join(point)}:",
+            f"{shown(' '.join(point))}:",
             flush=True,  # before what follows, which another object writes
         )
         self.launcher.print_costs([point])

@@ -1,12 +1,12 @@
 """How a sweep stands, in a few lines."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fuse_repro.errors import SweepIncomplete, UsageError
 from fuse_repro.runs.state import DONE, FAILED, RUNNING, RunState
+from fuse_repro.shown import say
 from fuse_repro.sweeps.sweep import Point, Sweep
 
 
@@ -38,12 +38,12 @@ class Counts:
         return f"{self.done} done, {self.running} running, {self.failed} failed, {self.left} left"
 
 
-def say(point: Point, seconds: float | None = None) -> None:
+def say_ended(point: Point, seconds: float | None = None) -> None:
     """One line on standard error about a point that ended."""
     state = point.state
     took = "" if seconds is None else f" in {seconds:.1f} s"
     error = f": {state.error}" if state.error else ""
-    print(f"fuse-repro: {point.label}: {state.state}{took}{error}", file=sys.stderr)
+    say(f"{point.label}: {state.state}{took}{error}")
 
 
 def conclude(sweep: Sweep) -> None:
@@ -56,10 +56,10 @@ def conclude(sweep: Sweep) -> None:
 
     counts = Counts.of(point.state for point in sweep.points.values())
     try:
-        print(f"report: {build_sweep_report(sweep.directory)}", file=sys.stderr)
+        say(build_sweep_report(sweep.directory), "report")
     except UsageError as error:
-        print(f"fuse-repro: no report: {error}", file=sys.stderr)
-    print(f"fuse-repro: {sweep.directory}: {counts}", file=sys.stderr)
+        say(f"no report: {error}")
+    say(f"{sweep.directory}: {counts}")
     if counts.done < len(sweep.points):
-        print("fuse-repro: the same command tries again what is not done", file=sys.stderr)
+        say("the same command tries again what is not done")
         raise SweepIncomplete

@@ -1,6 +1,5 @@
 """`hydra/launcher=slurm`: every point of a sweep a job of a Slurm array, by submitit."""
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 from fuse_repro.errors import UsageError, require
 from fuse_repro.progress import bar
 from fuse_repro.runs.state import DONE, FAILED, mark_killed
+from fuse_repro.shown import say
 from fuse_repro.sweeps.launcher import PointLauncher
-from fuse_repro.sweeps.outcome import say
+from fuse_repro.sweeps.outcome import say_ended
 from fuse_repro.sweeps.pool import tail
 from fuse_repro.sweeps.slurm_job import SlurmJob
 from fuse_repro.sweeps.slurm_queue import (
@@ -74,15 +74,13 @@ class SlurmLauncher(PointLauncher):
             note_jobs(self.sweep.directory, self._submit(fresh))
         jobs = read_jobs(self.sweep.directory)
         ours = {point.id: jobs[point.id] for point in points}
-        print(f"fuse-repro: {len(fresh)} jobs submitted, {len(alive)} live already", file=sys.stderr)
-        print(f"fuse-repro: watch them with: fuse-repro status {self.sweep.directory}", file=sys.stderr)
+        say(f"{len(fresh)} jobs submitted, {len(alive)} live already")
+        say(f"watch them with: fuse-repro status {self.sweep.directory}")
         if self.wait:
             try:
                 self._wait(points, ours)
             except KeyboardInterrupt:
-                print(
-                    f"fuse-repro: the jobs go on; to end them: {cancel_hint(ours.values())}", file=sys.stderr
-                )
+                say(f"the jobs go on; to end them: {cancel_hint(ours.values())}")
                 raise
 
     def _submit(self, points: Sequence[Point]) -> dict[str, str]:
@@ -121,7 +119,7 @@ class SlurmLauncher(PointLauncher):
                     else:
                         self._settle(point, jobs[key])
                         del left[key]
-                        say(point)
+                        say_ended(point)
                         advance(1)
                 if left:
                     time.sleep(self.poll_s)

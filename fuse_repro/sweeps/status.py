@@ -1,7 +1,6 @@
 """The command `fuse-repro status DIR`: how far a sweep is, as a table that follows it."""
 
 import argparse
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +8,11 @@ from pathlib import Path
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from fuse_repro.errors import UsageError
 from fuse_repro.runs.look import look_at
 from fuse_repro.runs.state import FAILED, INTERRUPTED, NEW, RUNNING, RunState
+from fuse_repro.shown import cell, say
 from fuse_repro.sweeps.outcome import Counts
 from fuse_repro.sweeps.slurm_queue import PENDING, living_points, read_jobs
 from fuse_repro.sweeps.sweep import Sweep, read_sweep
@@ -41,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return _show(arguments.directory, arguments.once)
     except UsageError as error:
-        print(f"fuse-repro status: {error}", file=sys.stderr)
+        say(error, "fuse-repro status")
         return 2
     except KeyboardInterrupt:
         return 0
@@ -95,9 +94,9 @@ def table(sweep: Sweep, states: Mapping[str, RunState]) -> Group:
     rows = Table("point", "state", "items", "note", expand=False)
     for key in keys[:SHOWN]:
         point, state = sweep.points[key], states[key]
-        shown = Text(state.state, style=COLOURS.get(state.state, "dim"))
+        shown = cell(state.state, style=COLOURS.get(state.state, "dim"))
         items = str(len(look_at(point.directory).records) or "")
-        rows.add_row(Text(point.label), shown, items, Text(state.error or ""))
-    more = [Text(f"... and {len(keys) - SHOWN} more")] if len(keys) > SHOWN else []
-    counts = Text(f"{sweep.name}: {Counts.of(states.values())}", style="bold")
-    return Group(counts, *(Text(line, style="red") for line in sweep.damage), rows, *more)
+        rows.add_row(cell(point.label), shown, items, cell(state.error or ""))
+    more = [cell(f"... and {len(keys) - SHOWN} more")] if len(keys) > SHOWN else []
+    counts = cell(f"{sweep.name}: {Counts.of(states.values())}", style="bold")
+    return Group(counts, *(cell(line, style="red") for line in sweep.damage), rows, *more)

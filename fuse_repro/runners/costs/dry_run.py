@@ -15,6 +15,7 @@ from fuse_repro.runners.costs.count import work_of
 from fuse_repro.runners.costs.work import Work
 from fuse_repro.runners.objective import objectives_of, term_roles
 from fuse_repro.runners.terms_of_use import unaccepted
+from fuse_repro.shown import cell
 
 PARTS = ("optimizer", "corpus")
 ASSUMPTIONS = (
@@ -45,18 +46,18 @@ def print_costs(points: Sequence[DictConfig], console: Console | None = None) ->
     if not known:
         target = points[0].runner._target_
         raise UsageError(f"dry_run=true does not know what {target} computes: try it with dataset.limit=1")
-    console.print(f"{points[0].name}: points: {len(points)}; nothing is run", style="bold")
+    console.print(cell(f"{points[0].name}: points: {len(points)}; nothing is run", "bold"))
     for origin in dict.fromkeys(data.origin for _, (data, _) in known):
-        console.print(f"data: {origin}")
-    for cell in dict.fromkeys(point.paper_cell for point in points if point.paper_cell):
-        console.print(f"paper: {cell}", highlight=False)
+        console.print(cell(f"data: {origin}"))
+    for reproduced in dict.fromkeys(point.paper_cell for point in points if point.paper_cell):
+        console.print(cell(f"paper: {reproduced}"))
     rows = _once([(point, work) for point, (_, of_point) in known for work in of_point])
     console.print(_models_table(rows, rate))
     console.print(_total(rows, rate))
     console.print(ASSUMPTIONS, style="dim")
     notes = (unaccepted(cast(dict[str, Any], OmegaConf.to_container(p, resolve=True))) for p in points)
     for note in dict.fromkeys(note for note in notes if note):
-        console.print(f"before it can run: {note}", highlight=False)
+        console.print(cell(f"before it can run: {note}"))
 
 
 def _check(point: DictConfig) -> None:
@@ -103,7 +104,7 @@ def _models_table(rows: Sequence[Row], rate: float) -> Table:
         for what, some in of_model.items():
             passes = sum(work.passes * work.times for _, work in some)
             hours = f"{_hours(some, rate):,.2f}" if size else "unknown"
-            table.add_row(*first, what, f"{passes:,.0f}", hours)
+            table.add_row(*map(cell, (*first, what, f"{passes:,.0f}", hours)))
             first = ["", "", "", ""]
     return table
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.data.images import ImageItem
 from fuse_repro.errors import UsageError, require
+from fuse_repro.storage.reading import read_text
 
 PLACES = ("next", "inside")
 SPLITS = ("dev", "test", "all")
@@ -59,14 +60,14 @@ def caption_sentences(items: Sequence[ImageItem], words: int) -> Iterator[Senten
 
 def text_sentences(path: Path, words: int) -> Iterator[Sentence]:
     """Sentences of a text file of plain words, from `words` to three times as many; each is its own target."""
-    try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(
-            f"runner.texts={str(path)!r} cannot be read: give a UTF-8 text file, or null"
-        ) from err
+    content = read_text(
+        path.expanduser(),
+        lambda why: UsageError(
+            f"runner.texts={str(path)!r} cannot be read ({why}): give a UTF-8 text file, or null"
+        ),
+    )
     number = 0
-    for line in lines:
+    for line in content.split("\n"):
         for text in line.split(" . "):
             sentence = text.replace(" ,", ",").replace(" 's", "'s").strip()
             if words <= len(sentence.split()) <= 3 * words and PLAIN.fullmatch(sentence):

@@ -1,6 +1,5 @@
 """How faithful predicted changes are: the true objective of a large sample of candidates against every prediction."""
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from fuse_repro.runners.objective import PRIMARY, build_objective, term_weights
 from fuse_repro.runners.trainer import PREDICT, build_trainer, predict, said_left_out
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.shown import say
 from fuse_repro.weights import cache_folder
 
 
@@ -115,10 +115,7 @@ def _measurable(config: DictConfig) -> DictConfig:
     if not own:
         return config
     listed = ", ".join(own)
-    print(
-        f"fuse-repro: not measured: {listed} (a term of models.{PRIMARY}, whose gradient no map carries)",
-        file=sys.stderr,
-    )
+    say(f"not measured: {listed} (a term of models.{PRIMARY}, whose gradient no map carries)")
     kept = {name: term for name, term in config.objective.items() if name not in own}
     return cast(DictConfig, OmegaConf.merge(config, {"objective": None}, {"objective": kept}))
 

@@ -84,3 +84,13 @@ def test_columns_keep_their_type_and_mixed_ones_become_text(values: list[Any]) -
 
     assert column(values) == values
     assert column([*values, "text", 2]) == [None if v is None else str(v) for v in [*values, "text", 2]]
+
+
+def test_names_that_no_json_of_wandb_can_hold_are_shown() -> None:
+    """A lone surrogate made the logger stop."""
+    odd = "\udcff\x1b\u202e"
+    found = tables([searched(odd, 4.0), {"id": odd, odd: odd}], images=0)
+    for table in found.values():
+        cells = [cell for row in table.data for cell in row if isinstance(cell, str)]
+        assert r"\udcff\x1b\u202e" in cells
+        assert all(text.isprintable() for text in (*cells, *table.columns))

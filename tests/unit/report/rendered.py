@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from fuse_repro.report.rendering import environment, writable
+from fuse_repro.report.rendering import environment
+from fuse_repro.shown import visible
 
 
 def rendered(template: str, macro: str, *values: Any) -> str:
     """What this macro of a template makes of these values."""
-    return writable(getattr(environment().get_template(template).module, macro)(*values)).strip()
+    return visible(getattr(environment().get_template(template).module, macro)(*values)).strip()

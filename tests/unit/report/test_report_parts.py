@@ -18,7 +18,8 @@ from fuse_repro.report.formats import MISSING, Estimate, estimate, limits, links
 from fuse_repro.report.pages.beam import added, beam_path, shortened, winning_path
 from fuse_repro.report.plots.loss_curve import best_of_beam
 from fuse_repro.report.plots.loss_curve import loss_chart as loss_curve
-from fuse_repro.report.rendering import environment, writable
+from fuse_repro.report.rendering import environment
+from fuse_repro.shown import visible
 
 
 class Reader(HTMLParser):
@@ -62,7 +63,7 @@ def test_any_text_comes_back_and_makes_no_tag(text: str) -> None:
 
 @given(st.text())
 def test_every_text_can_be_written_to_a_file(text: str) -> None:
-    writable(text).encode()
+    visible(text).encode()
 
 
 def test_elements() -> None:

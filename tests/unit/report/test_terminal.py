@@ -71,7 +71,7 @@ def test_every_kind_of_run_ends_with_what_failed_and_why(runner: str, tmp_path: 
 def test_names_and_messages_are_no_markup(tmp_path: Path) -> None:
     """A closing tag without its opening one would stop the run at its end."""
     odd = "a[/x][bold]\x1b[31m\udcff\n.jpg"
-    shown = "a[/x][bold]?[31m? .jpg"
+    shown = r"a[/x][bold]\x1b[31m\udcff .jpg"
     done = {"id": odd, "status": "done", "text": odd, "objective": 7.25}
     failed = {"id": f"not {odd}", "status": "failed", "error": odd}
     text = printed(tmp_path, {"runner": "captions"}, [done, failed])
