@@ -21,6 +21,11 @@ FILES = [
 
 # What stands for something of the reader's own, as a word of a command: what it is filled with.
 WORDS = {
+    "[--older-than": "--older-than",
+    "DAYS": "3",
+    "|": "",
+    "--all]": "",
+    "[--dry-run]": "--dry-run",
     "[DIR": "",  # report DIR [DIR ...]
     "...]": "",
     "DIR": "somewhere",
