@@ -21,9 +21,10 @@ def spearman(predicted: Tensor, true: Tensor) -> float:
     values in 32 bits, which overflow for a vocabulary of 262,144 tokens: -0.28 in place of 0.64 where half of
     them tie.
     """
-    if len(true) < 2 or float(predicted.std()) == 0 or float(true.std()) == 0:
+    ranks = [_mean_ranks(values) for values in (predicted, true)]
+    if any(len(own) < 2 or bool((own == own[0]).all()) for own in ranks):
         return 0.0
-    return float(pearson_corrcoef(_mean_ranks(predicted), _mean_ranks(true)))
+    return float(pearson_corrcoef(*ranks))
 
 
 def _mean_ranks(values: Tensor) -> Tensor:

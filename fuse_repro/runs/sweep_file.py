@@ -29,7 +29,6 @@ FIELDS = {
     "joined": dict,
 }
 EMPTY: Mapping[str, Any] = {"id": "", "name": "", "overrides": [], "created": "", "versions": {}}
-WRITTEN_S = 60.0  # by then another command has written its file, or was killed
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class Sweep:
             "points": rows,
             "versions": self.versions,
         } | ({"joined": self.joined} if self.joined else {})
-        sweep_up(self.directory, WRITTEN_S)
+        sweep_up(self.directory)  # the lock is held: what lies there is nobody's
         text = strict_json(content, indent=2) + "\n"
         write_text(self.directory / SWEEP, text, "another place with sweep_dir=...")
 

@@ -177,7 +177,7 @@ def test_a_table_counts_its_points_and_shared_prompts_once(
 
 
 def test_mistakes_are_found_without_weights_or_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["experiment=fuse/table1_coco", "dry_run=true", "optimizer.candidates=0"]) == 1
@@ -186,7 +186,7 @@ def test_mistakes_are_found_without_weights_or_data(
     assert "keys=['sentiment'] is not allowed: of limit, path, split" in capsys.readouterr().err
     assert main(["experiment=fuse/table1_coco", "dry_run=true", "dry_run_tflops=0"]) == 1
     assert "dry_run_tflops=0" in capsys.readouterr().err
-    assert main(["experiment=transfer/lama", "dataset.path=nowhere", "models_dir=nowhere"]) == 1
+    assert main(["experiment=transfer/lama", "dataset.path=nowhere", f"models_dir={models_dir}"]) == 1
     assert "LAMA-TREx: path='nowhere' is no folder" in capsys.readouterr().err
 
 

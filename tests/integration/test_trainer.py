@@ -135,7 +135,8 @@ def test_every_runner_refuses_several_devices(
 def refused(
     tmp_path: Path, experiment: str, override: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = ["dataset.path=nowhere", "models.lm.source=path", "models.lm.path=nowhere", "trainer=cpu"]
+    places = ["dataset.path=nowhere", "models.lm.source=path", f"models.lm.path={tmp_path}", "trainer=cpu"]
+    places += ["models.other.accept_terms=true"] if experiment == "adapter_fidelity" else []
     directory = tmp_path / "run"
     assert main([f"experiment={experiment}", *places, override, f"output_dir={directory}"]) == 1
     printed = capsys.readouterr().err
@@ -160,7 +161,11 @@ def test_a_share_of_too_few_items_is_one_line(
     ("experiment", "changes", "said"),
     [
         ("caption", ["model@models.lm=bert_base"], "models.lm='bert_base' is not allowed: a causal language"),
-        ("adapter_fidelity", ["model@models.lm=mini_a"], "models.lm='mini_a' is not allowed: a causal"),
+        (
+            "adapter_fidelity",
+            ["model@models.lm=mini_a", "models.other.accept_terms=true"],
+            "models.lm='mini_a' is not allowed: a causal",
+        ),
         ("invert", ["model@models.lm=minilm"], "models.lm='minilm' is not allowed: a causal language"),
         (
             "caption",

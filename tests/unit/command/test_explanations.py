@@ -63,10 +63,10 @@ def test_the_entries_of_an_experiment_and_of_those_that_it_builds_on() -> None:
             ["experiment=caption", "methods.relative.k=3"],
             "methods.relative.k is no key of this run: experiment=caption has no methods, which is part of experiment=",
         ),
-        (["experiment=transfer", "objective.image.weight=3"], "experiment=transfer has no objective"),
+        (["experiment=transfer", "adapter.max_tokens=3"], "experiment=transfer has adapter@methods.relative"),
         (
-            ["experiment=transfer", "objective=caption"],
-            "objective is no key of this run: experiment=transfer",
+            ["experiment=transfer", "adapter=fuse"],
+            "adapter is no key of this run: experiment=transfer",
         ),
         (["-m", "sweep=anchors", "experiment=demo"], "experiment=demo has no methods"),
         (

@@ -46,7 +46,7 @@ def test_no_seed_leaves_the_generators_alone() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "7", True])
 def test_a_seed_out_of_range_is_named(seed: object) -> None:
-    with pytest.raises(UsageError, match=r"seed=.* is not allowed: an integer from 0"):
+    with pytest.raises(UsageError, match=r"seed=.* is not allowed: a whole number from 0"):
         provenance.seed_everything(seed)  # type: ignore[arg-type]
 
 
