@@ -5,9 +5,10 @@ For a text E(p) of n tokens (special tokens included) and a word w the estimate 
     n E(p) + 2 x(w).
 
 What a word brings, x(w), depends on how the encoder pools. With mean pooling it is E(w), the word as a text of its own:
-exact if a word's outputs did not depend on its neighbours. An encoder that reads one token, as CLIP does, gives every
-text much in common, which E(w) would add once more; there x(w) is what the word changes after an article,
-E("a w") - E("a"). Both are measured in docs/fidelity.md ("Encoders that pool at one token").
+exact if a word's outputs did not depend on its neighbours. For an encoder that reads one token, as CLIP does, x(w) is
+what the word changes after an article, E("a w") - E("a"): texts have much in common, which E(w) would add once more.
+Spearman against the truth for a small tower of CLIP's kind: 0.76 after an article, 0.67 with E(w), 0.62 for the word
+alone (docs/fidelity.md, "Encoders that pool at one token").
 """
 
 from collections.abc import Iterator, Sequence
