@@ -13,10 +13,11 @@ import resource
 import shutil
 import sys
 import time
+import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from .attempt import PATIENCE_S, Reader, attempt
+from .attempt import PATIENCE_S, Reader, attempt, signature
 from .campaign import SHRINKING_S, Find, Outcome, campaign, sandbox, warm_up
 from .readers import all_readers
 
@@ -26,11 +27,15 @@ FIND = "find.json"
 
 def main() -> int:
     """Run the job; the exit code is 1 where there is a find."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Damaged files for every reader.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description="Damaged files for every reader."
+    )
     parser.add_argument("--minutes", type=float, default=10.0, help="in all")
     parser.add_argument("--reader", action="append", help="only readers whose name begins so")
     parser.add_argument("--seed", type=int, help="of the inputs; by default another one every time")
-    parser.add_argument("--finds", type=Path, default=Path("outputs/fuzz"), help="where failing inputs are kept")
+    parser.add_argument(
+        "--finds", type=Path, default=Path("outputs/fuzz"), help="where failing inputs are kept"
+    )
     parser.add_argument("--again", type=Path, metavar="FIND", help="read one find again")
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -80,7 +85,12 @@ def _apart(reader: Reader, seconds: float, seed: int) -> Outcome:
 def _child(pipe: Connection, reader: Reader, seconds: float, seed: int, folder: Path) -> None:
     with open("/dev/null", "w") as sink:  # noqa: PTH123
         sys.stderr = sink
-        pipe.send(campaign(reader, seconds=seconds, seed=seed, parent=folder))
+        try:
+            outcome = campaign(reader, seconds=seconds, seed=seed, parent=folder)
+        except BaseException as error:  # the valid files, too, are refused
+            what = f"valid files: {signature(error)}"
+            outcome = Outcome(1, {what: Find(what, "", b"", traceback.format_exc())})
+        pipe.send(outcome)
 
 
 def _death(what: str, folder: Path) -> Outcome:

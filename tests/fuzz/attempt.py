@@ -16,8 +16,24 @@ from typing import Any
 from fuse_repro.errors import UsageError
 
 PATIENCE_S = 30
-FORBIDDEN = ("socket.connect", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "pickle.find_class")
-CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
+FORBIDDEN = (
+    "socket.connect",
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "pickle.find_class",
+)
+CHANGES = (
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.mkdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+)
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 NOWHERE = ("/dev/null", "/dev/tty")
 

@@ -5,7 +5,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from .attempt import Reader, attempt, signature
 from .inputs import attacks
 
 BATCH = 100
-SHRINKING_S = 20.0
+SHRINKING_S = 6.0
 
 
 class Found(Exception):
@@ -116,10 +116,8 @@ def _batch(reader: Reader, folder: Path, outcome: Outcome, count: int, seed: int
             if target == [kind]:
                 raise Found(kind) from None
 
-    try:
+    with suppress(Found, hypothesis.errors.HypothesisException, BaseExceptionGroup):  # noted already
         once()
-    except (Found, hypothesis.errors.HypothesisException, BaseExceptionGroup):
-        pass  # noted already
 
 
 def _note(outcome: Outcome, error: BaseException, attack: tuple[str, bytes]) -> str:

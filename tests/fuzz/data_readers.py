@@ -31,10 +31,16 @@ def data_readers() -> list[Reader]:
     lama = files_of(recipe_data.lama)
     senticap = files_of(recipe_data.senticap)
     return [
-        Reader("photo list", _photo_list(), lambda folder: _photos(ImageCaptionData(folder / "photos.jsonl"))),
+        Reader(
+            "photo list", _photo_list(), lambda folder: _photos(ImageCaptionData(folder / "photos.jsonl"))
+        ),
         *(Reader(f"photo {name}", {name: photo}, _photo_file) for name, photo in _pictures().items()),
         Reader("texts jsonl", {"texts.jsonl": _lines(_texts())}, lambda f: TextData(f / "texts.jsonl").items),
-        Reader("texts txt", {"texts.txt": "\n".join(CAPTIONS).encode()}, lambda f: TextData(f / "texts.txt").items),
+        Reader(
+            "texts txt",
+            {"texts.txt": "\n".join(CAPTIONS).encode()},
+            lambda f: TextData(f / "texts.txt").items,
+        ),
         Reader("classification tsv", _tables("tsv"), lambda folder: _classes(folder, "tsv")),
         Reader("classification csv", _tables("csv"), lambda folder: _classes(folder, "csv")),
         Reader("words", {"words.txt": b"a the cat, a dog\nand the rest"}, _words),
@@ -73,7 +79,13 @@ def _photos(data: ImageCaptionData) -> None:
 
 def _pictures() -> dict[str, bytes]:
     pictures = {}
-    for name, form in (("a.png", "PNG"), ("a.jpg", "JPEG"), ("a.webp", "WEBP"), ("a.bmp", "BMP"), ("a.gif", "GIF")):
+    for name, form in (
+        ("a.png", "PNG"),
+        ("a.jpg", "JPEG"),
+        ("a.webp", "WEBP"),
+        ("a.bmp", "BMP"),
+        ("a.gif", "GIF"),
+    ):
         sink = io.BytesIO()
         Image.effect_mandelbrot((12, 10), (-2, -1.2, 1, 1.2), 8).save(sink, form)
         pictures[name] = sink.getvalue()

@@ -26,7 +26,9 @@ def file_readers() -> list[Reader]:
     prompt = for_model(lm, normal_init(lm, 3, torch.Generator().manual_seed(0)))
     model = files_of(lambda folder: save_model(lm, folder))
     return [
-        Reader("peft prompt", files_of(lambda folder: save_peft(prompt, folder, lm)), lambda f: load_peft(f, lm)),
+        Reader(
+            "peft prompt", files_of(lambda folder: save_peft(prompt, folder, lm)), lambda f: load_peft(f, lm)
+        ),
         Reader("kept tensors", files_of(_keep), lambda folder: store.load(folder / "map.safetensors")),
         Reader("weights entry", files_of(_entry), _entry),
         Reader("weights index", files_of(_indexed), lambda folder: resolve("m", "path", path=folder)),
@@ -43,11 +45,11 @@ def _entry(folder: Path) -> None:
     """A damaged entry is built again, so nothing at all may come out."""
 
     def build(empty: Path) -> None:
-        (empty / "model.safetensors").write_bytes(b"weights")
+        (empty / "vocab.txt").write_bytes(b"words")
         (empty / "config.json").write_text("{}")
 
     entry = cached(folder, "pack", SPEC, "fuzz", build)
-    assert (entry.directory / "model.safetensors").read_bytes() == b"weights"
+    assert (entry.directory / "vocab.txt").read_bytes() == b"words"
 
 
 def _indexed(folder: Path) -> None:

@@ -21,7 +21,14 @@ from .samples import files_of
 
 WEIGHTS = {"tiny": {"model.safetensors": "ab" * 32}}
 CONFIG = {"name": "demo", "seed": 0, "paper_cell": "fuse/coco"}
-SWEEP_FILES = ("sweep.json", "slurm_jobs.json", "a/status.json", "a/manifest.json", "a/records.jsonl", "a/results.json")
+SWEEP_FILES = (
+    "sweep.json",
+    "slurm_jobs.json",
+    "a/status.json",
+    "a/manifest.json",
+    "a/records.jsonl",
+    "a/results.json",
+)
 
 
 def run_readers() -> list[Reader]:

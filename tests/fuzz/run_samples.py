@@ -14,7 +14,13 @@ def _caption(name: str, objective: float) -> dict[str, Any]:
     terms = {"fluency": objective / 3, "image": 2 * objective / 3}
     beam = [
         {"text": "An image of a cat", "parent": 0, "finished": False, "objective": objective, "terms": terms},
-        {"text": "An image of the", "parent": 0, "finished": True, "objective": objective + 1, "terms": terms},
+        {
+            "text": "An image of the",
+            "parent": 0,
+            "finished": True,
+            "objective": objective + 1,
+            "terms": terms,
+        },
     ]
     detailed = {key: {"raw": value / 2, "weight": 2.0, "weighted": value} for key, value in terms.items()}
     return {
@@ -46,9 +52,12 @@ FAILURE = {"id": "broken", "status": "failed", "image": "gone.png", "error": "ca
 METRICS = {"CIDEr": 17.0, "BLEU-1": 30.0, "items": 2}
 _fidelity = {name: {"mean": 0.5, "count": 3} | BOTH for name in ("spearman", "recall@64")}
 _map = {"kind": "map", "status": "done", "metrics_unit": "percent", "objective": {"mean": 0.5} | BOTH}
-_cells = [_cell(task, seed, method) for task in ("P30", "P36") for seed in (0, 1) for method in ("fuse", "relative")]
+_cells = [
+    _cell(task, seed, method) for task in ("P30", "P36") for seed in (0, 1) for method in ("fuse", "relative")
+]
 _sentiments = [
-    _caption(f"a/{name}", 2.0) | {"image_id": "a", "sentiment": name} for name in ("none", "positive", "negative")
+    _caption(f"a/{name}", 2.0) | {"image_id": "a", "sentiment": name}
+    for name in ("none", "positive", "negative")
 ]
 
 KINDS: Mapping[str, tuple[Sequence[Mapping[str, Any]], Mapping[str, Any]]] = {
@@ -79,13 +88,23 @@ KINDS: Mapping[str, tuple[Sequence[Mapping[str, Any]], Mapping[str, Any]]] = {
     "maps": (
         [
             _map | {"id": "fuse", "map": "fuse", "objectives": {"a": 0.5}, "metrics": {"CIDEr": 17.0}},
-            _map | {"id": "random", "map": "random", "objectives": {"a": 0.75}, "precision": {"mean": 0.25} | BOTH},
+            _map
+            | {
+                "id": "random",
+                "map": "random",
+                "objectives": {"a": 0.75},
+                "precision": {"mean": 0.25} | BOTH,
+            },
         ],
         {"runner": "maps"},
     ),
     "inversion": (
         [_caption("one", 6.0) | {"targets": ["a text", "another"], "references": [], "image": None}],
-        {"runner": "invert", "metrics": {"word_F1": 61.25, "exact_match": 0.0}, "metrics_note": "As for SQuAD."},
+        {
+            "runner": "invert",
+            "metrics": {"word_F1": 61.25, "exact_match": 0.0},
+            "metrics_note": "As for SQuAD.",
+        },
     ),
     "sentiment": (_sentiments, {"runner": "captions", "metrics": {"positive METEOR": 9.0, "items": 3}}),
 }
