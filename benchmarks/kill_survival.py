@@ -211,10 +211,7 @@ def _forked(action: Any) -> None:
 def _figures(tallies: Mapping[str, Tally]) -> dict[str, Any]:
     names = [name for name in Tally.__dataclass_fields__ if name not in LISTS]
     total = {name: sum(getattr(tally, name) for tally in tallies.values()) for name in names}
-    lists = {
-        name: [line for t in tallies.values() for line in getattr(t, name)]
-        for name in ("unequal", "failed_starts")
-    }
+    said = {name: [line for t in tallies.values() for line in getattr(t, name)] for name in LISTS}
     return {**total, **said, "kinds": {name: vars(tally) for name, tally in tallies.items()}}
 
 
