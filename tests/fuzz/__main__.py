@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from .attempt import PATIENCE_S, Reader, attempt, signature
-from .campaign import SHRINKING_S, Find, Outcome, campaign, sandbox, warm_up
+from .campaign import FIRST_S, SHRINKING_S, Find, Outcome, campaign, sandbox, warm_up
 from .readers import all_readers
 
 MEMORY = 12 * 2**30
@@ -70,7 +70,7 @@ def _apart(reader: Reader, seconds: float, seed: int) -> Outcome:
         process.start()
         theirs.close()
         try:
-            patience = max(seconds, 0) + 4 * (SHRINKING_S + PATIENCE_S)
+            patience = max(seconds, 0) + FIRST_S + 4 * (SHRINKING_S + PATIENCE_S)
             if ours.poll(patience):
                 return ours.recv()
             return _death("no end, even with SIGALRM", folder)
@@ -116,7 +116,7 @@ def _again(readers: list[Reader], folder: Path) -> int:
     about = json.loads((folder / FIND).read_text())
     (reader,) = (reader for reader in readers if reader.name == about["reader"])
     with sandbox() as inner:
-        attempt(reader, "", b"", inner)
+        attempt(reader, "", b"", inner, FIRST_S)
         attempt(reader, about["file"], (folder / "files" / about["file"]).read_bytes(), inner)
     print("nothing comes out but what may")
     return 0

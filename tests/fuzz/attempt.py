@@ -24,16 +24,17 @@ FORBIDDEN = (
     "os.posix_spawn",
     "pickle.find_class",
 )
-CHANGES = (
-    "os.rename",
-    "os.remove",
-    "os.rmdir",
-    "os.mkdir",
-    "os.link",
-    "os.symlink",
-    "os.truncate",
-    "os.chmod",
-)
+# Audit event -> the places of each path and of its folder's descriptor among its arguments.
+CHANGES: Mapping[str, tuple[tuple[int, int | None], ...]] = {
+    "os.rename": ((0, 2), (1, 3)),
+    "os.link": ((1, 3),),
+    "os.symlink": ((1, 2),),
+    "os.remove": ((0, 1),),
+    "os.rmdir": ((0, 1),),
+    "os.mkdir": ((0, 2),),
+    "os.chmod": ((0, 2),),
+    "os.truncate": ((0, None),),
+}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 NOWHERE = ("/dev/null", "/dev/tty")
 
@@ -87,18 +88,19 @@ class Watch:
             if flags & WRITING or (isinstance(mode, str) and set(mode) & set("wax+")):
                 self._note(event, path)
         elif event in CHANGES:
-            for path in arguments[: 2 if event in ("os.rename", "os.link") else 1]:
-                self._note(event, path)
+            for path, folder in CHANGES[event]:
+                self._note(event, arguments[path], -1 if folder is None else arguments[folder])
 
-    def _note(self, event: str, path: Any) -> None:
+    def _note(self, event: str, path: Any, folder: int = -1) -> None:
         if isinstance(path, int):
             return
-        where = os.path.realpath(os.fsdecode(path))
+        base = Path(f"/proc/self/fd/{folder}").resolve() if folder >= 0 else ""
+        where = os.path.realpath(Path(base, os.fsdecode(path)))
         if where not in NOWHERE and not f"{where}{os.sep}".startswith(self.folder + os.sep):
             self.misdeeds.append(f"{event} {where}")
 
 
-def attempt(reader: Reader, name: str, content: bytes, folder: Path) -> None:
+def attempt(reader: Reader, name: str, content: bytes, folder: Path, patience_s: int = PATIENCE_S) -> None:
     """Have the reader read its files from `folder`, with `content` in the one of this name.
 
     Whatever is no UsageError of one line is raised.
@@ -107,7 +109,7 @@ def attempt(reader: Reader, name: str, content: bytes, folder: Path) -> None:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content if path == name else valid)
     try:
-        with _watching(folder), _limited(), contextlib.redirect_stdout(io.StringIO()):
+        with _watching(folder), _limited(patience_s), contextlib.redirect_stdout(io.StringIO()):
             reader.read(folder)
     except UsageError as error:
         if "\n" in str(error) or "\r" in str(error):
@@ -141,12 +143,12 @@ def _watching(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _limited() -> Iterator[None]:
+def _limited(patience_s: int) -> Iterator[None]:
     def late(number: int, frame: FrameType | None) -> None:
-        raise Hang(f"no end after {PATIENCE_S} s")
+        raise Hang(f"no end after {patience_s} s")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(PATIENCE_S)
+    signal.alarm(patience_s)
     try:
         yield
     finally:

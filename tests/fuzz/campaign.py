@@ -17,6 +17,7 @@ from .inputs import attacks
 
 BATCH = 100
 SHRINKING_S = 6.0
+FIRST_S = 300
 
 
 class Found(Exception):
@@ -73,7 +74,7 @@ def campaign(
     outcome = Outcome()
     until = time.monotonic() + seconds
     with sandbox(parent) as folder:
-        attempt(reader, "", b"", folder)  # the valid files, with which whatever is imported late is
+        attempt(reader, "", b"", folder, FIRST_S)  # the valid files: what is imported late is imported now
         while outcome.inputs < inputs and time.monotonic() < until:
             _batch(reader, folder, outcome, min(BATCH, inputs - outcome.inputs), seed, until)
             seed += 1
