@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types check install clean
+.PHONY: demo test fuzz lint types check install clean
 
 install: $(INSTALLED)
 
@@ -29,6 +29,12 @@ endif
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n auto --dist loadfile
+
+# Damaged and hostile files for every reader, for so many minutes.
+MINUTES ?= 10
+
+fuzz: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
