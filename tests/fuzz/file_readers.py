@@ -29,7 +29,7 @@ def file_readers() -> list[Reader]:
         Reader(
             "peft prompt", files_of(lambda folder: save_peft(prompt, folder, lm)), lambda f: load_peft(f, lm)
         ),
-        Reader("kept tensors", files_of(_keep), lambda folder: store.load(folder / "map.safetensors")),
+        Reader("kept tensors", files_of(_keep), _load_kept),
         Reader("weights entry", files_of(_entry), _entry),
         Reader("weights index", files_of(_indexed), lambda folder: resolve("m", "path", path=folder)),
         Reader("model", model, _load, tuple(name for name in MODEL_FILES if name in model)),
@@ -39,6 +39,11 @@ def file_readers() -> list[Reader]:
 def _keep(folder: Path) -> None:
     tensors = {"matrix": torch.arange(6.0).view(2, 3), "mean": torch.zeros(3)}
     store.save(folder / "map.safetensors", tensors, {"kind": "fuzz", "words": "ab", "seed": 0})
+
+
+def _load_kept(folder: Path) -> None:
+    shapes = {"matrix": store.Expected((2, 3), torch.float32), "mean": store.Expected((3,), torch.float32)}
+    store.load(folder / "map.safetensors", "fuzz", lambda inputs: shapes)
 
 
 def _entry(folder: Path) -> None:
