@@ -78,11 +78,14 @@ class RunDirectory:
             self.observers.record(json.loads(text))
             return
         line = text.encode() + b"\n"
-        with writing(self.path / RECORDS), (self.path / RECORDS).open("ab") as file:
+        with writing(self.path / RECORDS), (self.path / RECORDS).open("ab", buffering=0) as file:
             before = file.tell()
+            left = memoryview(line)
             try:
-                file.write(line)
-                file.flush()
+                while (
+                    left
+                ):  # unbuffered: what a full disk refuses must not be written later, when the file is closed
+                    left = left[file.write(left) :]
                 os.fsync(file.fileno())
             except OSError:
                 os.truncate(file.fileno(), before)
