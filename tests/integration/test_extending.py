@@ -140,6 +140,7 @@ def test_its_mistakes_are_one_line(
     reader: Path, models_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = ["--config-dir", "my_conf", "experiment=caption", "dataset.path=photos", f"models_dir={models_dir}"]
+    own += ["model@models.vision=clip_vit_b32"]
     assert main([*own, "adapter=matching_mean", "adapter.scale=0", "output_dir=run"]) == 1
     assert "adapter.scale=0 is not allowed: above 0" in capsys.readouterr().err
     assert main([*own, "adapter=matching_mean", "+adapter.scales=1", "output_dir=run"]) == 1

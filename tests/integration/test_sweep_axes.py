@@ -21,7 +21,7 @@ GATED = [
     ("axis", "values"),
     [
         ("+optimizer=glob(auto*)", ["autodan", "autodan_laptop", "autodan_paper"]),
-        ("+optimizer=glob(*,exclude=[random*,autodan_*])", ["autodan", "gcg", "pez"]),
+        ("+optimizer=glob(*,exclude=[random*,autodan_*,opti*])", ["autodan", "gcg", "pez"]),
         ("+optimizer=glob([gcg,pez])", ["gcg", "pez"]),
         ("+model@models.lm=glob(gpt2_*)", ["gpt2_large", "gpt2_medium"]),
     ],
