@@ -61,6 +61,12 @@ def test_the_hash_ignores_order_and_output_but_nothing_else() -> None:
     assert provenance.config_hash(config) not in hashes
 
 
+def test_how_weights_are_verified_is_not_part_of_the_hash() -> None:
+    config = {"seed": 0, "models": {"lm": {"weights": "of the model"}}}
+    assert provenance.config_hash(config | {"weights": {"verify": "never"}}) == provenance.config_hash(config)
+    assert provenance.config_hash({"seed": 0, "models": {"lm": {}}}) != provenance.config_hash(config)
+
+
 @given(st.dictionaries(st.text(), json_values, max_size=4))
 def test_the_hash_survives_json(config: dict) -> None:
     again = json.loads(json.dumps(config))
