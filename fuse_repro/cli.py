@@ -140,13 +140,16 @@ def _check_flags(flags: "Namespace") -> None:
     """Refuse flags that do not go together; Hydra's own error is a traceback.
 
     Raises:
-        UsageError: `--cfg` or `--info` with `-m`, or `--resolve` without `--cfg`.
+        UsageError: `--cfg` or `--info` with `-m`, `--resolve` without `--cfg`, or a grid without `-m`.
     """
     from fuse_repro.errors import UsageError
 
     shown = "--cfg" if flags.cfg else "--info" if flags.info is not None else None
     if flags.multirun and shown:
         raise UsageError(f"{shown} shows the config of one run: leave out -m and give every key one value")
+    grids = [override for override in flags.overrides if override.startswith("sweep=")]
+    if grids and not (flags.multirun or shown):
+        raise UsageError(f"{grids[0]} is a grid of runs, and without -m there is one run: give -m {grids[0]}")
     if any(override.lstrip("+").startswith("hydra.run.dir=") for override in flags.overrides):
         raise UsageError("hydra.run.dir is not what says where a run is written: give output_dir=DIR")
     if flags.resolve and not flags.cfg:

@@ -10,7 +10,8 @@ from fuse_repro.adapters.lookup import LookupMap
 from fuse_repro.adapters.projector import ProjectorMap
 from fuse_repro.adapters.random_map import RandomMap
 from fuse_repro.adapters.relative.calibration import CalibrationRow, calibrate
-from fuse_repro.adapters.relative.module import RelativePromptTransfer, TransferResult
+from fuse_repro.adapters.relative.match import TransferResult
+from fuse_repro.adapters.relative.module import RelativePromptTransfer
 from fuse_repro.alignment.pairs import Alignment
 
 __all__ = [

@@ -83,6 +83,28 @@ def weighted_sum(relative: dict[str, Tensor], weights: dict[str, float]) -> Tens
 
 
 @dataclass(frozen=True)
+class TransferResult:
+    """A transferred prompt and how it was found.
+
+    Attributes:
+        prompt: [m, d_t].
+        matching_loss: [m], the weighted sum of the sources' cosine distances, before eq. 6 is applied
+            afterwards.
+        terms: source name -> [m], the distance to that source.
+        curve: mean matching loss before every step of Adam and after the last; empty for the closed form.
+        step: the step of Adam that was chosen, or None.
+        scores: (step, matching loss, score) wherever the caller's score was asked for.
+    """
+
+    prompt: Tensor
+    matching_loss: Tensor
+    terms: dict[str, Tensor]
+    curve: Tensor
+    step: int | None
+    scores: list[tuple[int, float, float]]
+
+
+@dataclass(frozen=True)
 class Solution:
     """What a solver found.
 

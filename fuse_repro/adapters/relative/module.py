@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from fuse_repro.adapters.relative.match import (
     MatchProblem,
     Score,
     Solution,
+    TransferResult,
     match_problem,
     solve_adam,
     solve_closed_form,
@@ -37,28 +38,6 @@ from fuse_repro.models.base import FrozenModel
 
 PARTS = ("directions", "centre", "inward", "outward")
 PAPER: dict[str, Any] = {"k": 8192, "centre": False, "ridge": 0.0, "solver": "adam", "rescale": "after"}
-
-
-@dataclass(frozen=True)
-class TransferResult:
-    """A transferred prompt and how it was found.
-
-    Attributes:
-        prompt: [m, d_t].
-        matching_loss: [m], the weighted sum of the sources' cosine distances, before eq. 6 is applied
-            afterwards.
-        terms: source name -> [m], the distance to that source.
-        curve: mean matching loss before every step of Adam and after the last; empty for the closed form.
-        step: the step of Adam that was chosen, or None.
-        scores: (step, matching loss, score) wherever the caller's score was asked for.
-    """
-
-    prompt: Tensor
-    matching_loss: Tensor
-    terms: dict[str, Tensor]
-    curve: Tensor
-    step: int | None
-    scores: list[tuple[int, float, float]]
 
 
 class RelativePromptTransfer(EmbeddingMap):

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fuse_repro.adapters.relative.module import TransferResult
+from fuse_repro.adapters.relative.match import TransferResult
 from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import for_model

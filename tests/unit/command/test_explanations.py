@@ -76,6 +76,7 @@ def test_the_entries_of_an_experiment_and_of_those_that_it_builds_on() -> None:
         (["-m", "experiment=demo", "--cfg", "job"], "--cfg shows the config of one run: leave out -m"),
         (["--multirun", "experiment=demo", "--info"], "--info shows the config of one run: leave out -m"),
         (["experiment=demo", "--resolve"], "--resolve goes with --cfg only"),
+        (["sweep=seeds", "experiment=demo"], "without -m there is one run: give -m sweep=seeds"),
         (["-m", "sweep=glob(*)", "experiment=demo"], "give the names of grids, as sweep=A or sweep=A,B"),
     ],
 )
