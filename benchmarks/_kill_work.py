@@ -14,10 +14,17 @@ from tiny_models import save_model, tiny_bert_encoder, tiny_clip, tiny_gpt2, tin
 from wheel_index import build_wheel
 
 from fuse_repro.runs.directory import RECORDS, RESULTS
+from fuse_repro.storage.tensors import CHECKSUM
 from fuse_repro.sweeps.sweep import read_sweep
 
 DRILLS = Path(__file__).parents[1] / "tests" / "drill"
-TIMES = ("timing", "seconds", "environment", "pid")  # what may differ between two runs
+TIMES = (
+    "timing",
+    "seconds",
+    "environment",
+    "pid",
+    CHECKSUM,
+)  # what may differ; the checksum covers times, too
 COMMAND = "fuse_repro.cli"
 OWN = "kill_survival"
 
