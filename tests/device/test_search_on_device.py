@@ -1,0 +1,39 @@
+"""Whole searches: the same prompts, and the same values of the objective."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2
+from tiny_tokenizers import SENTENCES
+
+from fuse_repro.adapters import FuseAdapterModule, LookupMap
+from fuse_repro.objectives import FluencyTerm, MultiObjectiveLoss, TextMatchTerm
+from fuse_repro.search import GCG, PEZ, AutoDAN, Linearisation, Optimizer, PromptProblem, RandomSearch
+
+WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
+PAPER: dict[str, Any] = {"linearisation": Linearisation("dummy"), "zeroth": "none", "calibrated": False}
+SEARCHES: dict[str, Optimizer] = {
+    "autodan": AutoDAN(candidates=16, beam=3, max_new_tokens=4, stop="never"),
+    "autodan as in the paper": AutoDAN(candidates=16, beam=3, max_new_tokens=4, stop="never", **PAPER),
+    "gcg": GCG(tokens=4, candidates=12, top_k=20, steps=4),
+    "pez": PEZ(tokens=3, steps=8, restarts=2),
+    "random": RandomSearch(tokens=4, candidates=6, steps=6, replace=2),
+}
+
+
+@pytest.mark.parametrize("fitted", [FuseAdapterModule, LookupMap])
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_finds_the_same_prompts(name: str, fitted: type, device: torch.device) -> None:
+    found = []
+    make = tiny_gemma3 if name == "gcg" else tiny_gpt2
+    for where in ({"device": "cpu", "dtype": torch.float64}, {"device": device}):
+        lm, encoder = make().to(**where), tiny_bert_encoder().to(**where)
+        term = TextMatchTerm("text", encoder, fitted.fit(lm, encoder, WORDS))
+        objective = MultiObjectiveLoss({"fluency": FluencyTerm(lm), "text": term}, {"text": 20.0})
+        targets = {"text": term.target("A cat on a table.")}
+        found.append(SEARCHES[name].search(PromptProblem(lm, objective, "An image of", targets)))
+    expected, got = found
+    assert got.best.text == expected.best.text
+    assert got.best.objective == pytest.approx(expected.best.objective, rel=1e-4)
+    assert [beam[0].text for beam in got.steps] == [beam[0].text for beam in expected.steps]
