@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test fuzz lint types check install clean
+.PHONY: demo test fuzz gpu-bundle lint types check install clean
 
 install: $(INSTALLED)
 
@@ -35,6 +35,16 @@ MINUTES ?= 10
 
 fuzz: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
+# What benchmarks/gpu_check.sh needs on a bare machine with a GPU and no network: small wheels, and two tokenizers.
+BUNDLE := benchmarks/gpu_bundle
+BUNDLED := hydra-core omegaconf antlr4-python3-runtime transformers rich pytest-xdist execnet
+
+gpu-bundle: $(INSTALLED)
+	mkdir -p $(BUNDLE)
+	$(BIN)/python -m pip wheel --disable-pip-version-check -q --no-deps -c constraints.txt -w $(BUNDLE) $(BUNDLED)
+	PYTHONPATH=benchmarks $(BIN)/python -c 'import paper_models; paper_models.bundle_tokenizers()'
+	du -sh $(BUNDLE)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

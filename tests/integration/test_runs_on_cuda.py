@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_tokenizers import SENTENCES
 
 from fuse_repro.cli import main
 from fuse_repro.runs.directory import RECORDS, RESULTS
@@ -22,9 +23,16 @@ def records(folder: Path) -> dict[str, dict]:
     return {row["id"]: row for row in map(json.loads, (folder / RECORDS).read_text().splitlines())}
 
 
+def without_wordfreq(arguments: list[str], folder: Path, *others: str) -> list[str]:
+    """The arguments with words of a file, for machines that lack the package; the `others` are dropped."""
+    (folder / "words.txt").write_text("\n".join(SENTENCES))
+    kept = [argument for argument in arguments if not argument.startswith(("corpus.", *others))]
+    return [*kept, "corpus=text_file", f"corpus.path={folder / 'words.txt'}"]
+
+
 def both(arguments: list[str], tmp_path: Path) -> tuple[dict[str, dict], dict[str, dict]]:
     """The records of a command on the CPU and on CUDA, each with a cache of its own."""
-    rest = [argument for argument in arguments if not argument.startswith(("trainer=", "cache_dir="))]
+    rest = without_wordfreq(arguments, tmp_path, "trainer=", "cache_dir=")
     found = []
     for trainer in ("cpu", "cuda"):
         own = [
@@ -53,7 +61,7 @@ def test_transfer(transfer_overrides: list[str], tmp_path: Path) -> None:
 
 
 def test_a_sweep_over_gpus(tiny_overrides: list[str], photos: Path, tmp_path: Path) -> None:
-    rest = [argument for argument in tiny_overrides if not argument.startswith("trainer=")]
+    rest = without_wordfreq(tiny_overrides, tmp_path, "trainer=")
     command = [
         "-m",
         *rest,
