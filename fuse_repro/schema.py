@@ -44,6 +44,9 @@ class Root:
         methods: the maps that a run compares, by name.
         objective: the terms of the loss and their weights.
         optimizer: the search, or how soft prompts are tuned.
+        prompt: a folder with a soft prompt in PEFT's format; a list of them where several models are the source.
+        text: a written prompt, with [X] for the text and [Y] for the answer.
+        output: the folder that a soft prompt is written to, in PEFT's format; null is inside the run directory.
         runner: the kind of run, with its settings.
         trainer: Lightning's Trainer.
         logger: what a run shows beside its records.
@@ -69,6 +72,9 @@ class Root:
     methods: dict[str, Any] = field(default_factory=dict)
     objective: Any = None
     optimizer: Any = None
+    prompt: Any = None
+    text: str | None = None
+    output: str | None = None
     runner: Any = None
     trainer: Any = None
     logger: Any = None

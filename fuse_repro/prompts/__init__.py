@@ -1,7 +1,14 @@
 """Soft prompts: vectors that a model reads as if they were tokens; their starts, and their files."""
 
 from fuse_repro.prompts.inits import normal_init, template_init, vocabulary_init
-from fuse_repro.prompts.peft_format import PEFT_CONFIG, PEFT_KEY, PEFT_WEIGHTS, load_peft, save_peft
+from fuse_repro.prompts.peft_format import (
+    PEFT_CONFIG,
+    PEFT_KEY,
+    PEFT_WEIGHTS,
+    load_peft,
+    read_peft,
+    save_peft,
+)
 from fuse_repro.prompts.soft_prompt import POSITIONS, SoftPrompt, for_model
 
 __all__ = [
@@ -13,6 +20,7 @@ __all__ = [
     "for_model",
     "load_peft",
     "normal_init",
+    "read_peft",
     "save_peft",
     "template_init",
     "vocabulary_init",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,19 @@ def load_peft(folder: Path, lm: FrozenModel) -> SoftPrompt:
     """Read a PEFT prompt-tuning checkpoint of `lm`; one written by PEFT itself is a `prefix`.
 
     Raises:
-        UsageError: files missing or damaged, another method than prompt tuning (LoRA ...), a prompt for another
-            model or of another size, or values that are not finite.
+        UsageError: what `read_peft` refuses, or a prompt for another model or of another size.
+    """
+    prompt = read_peft(folder)
+    prompt.check_model(lm)
+    return replace(prompt, embeddings=prompt.embeddings.to(lm.device))
+
+
+def read_peft(folder: Path) -> SoftPrompt:
+    """Read a PEFT prompt-tuning checkpoint of whatever model, onto the CPU in float32.
+
+    Raises:
+        UsageError: files missing or damaged, another method than prompt tuning (LoRA ...), or values that are not
+            finite.
     """
     folder = Path(folder)
     config = _peft_config(folder)
@@ -94,9 +106,7 @@ def load_peft(folder: Path, lm: FrozenModel) -> SoftPrompt:
             f"{folder / PEFT_WEIGHTS} holds a prompt of dtype {embeddings.dtype}: vectors of floating-point numbers "
             "are needed; save the checkpoint with peft again"
         )
-    prompt = SoftPrompt(embeddings.float().to(lm.device), position, name, fingerprint)
-    prompt.check_model(lm)
-    return prompt
+    return SoftPrompt(embeddings.float(), position, name, fingerprint)
 
 
 def _peft_config(folder: Path) -> Mapping[str, Any]:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from omegaconf import DictConfig
 
 from fuse_repro.adapters import EmbeddingMap, RelativePromptTransfer
 from fuse_repro.data.prompt_task import PromptTask
-from fuse_repro.errors import UsageError, require
+from fuse_repro.errors import UsageError
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init
@@ -129,44 +128,41 @@ class Moved:
         if self._fitted is None:
             setting = self._setting
             sources = list(setting.sources.values())
-            owner = map_class(self._fit)
-            if getattr(owner, "takes_several", False):
-                self._fitted = self._fit(
-                    sources, setting.target, setting.words, cache_dir=setting.cache, weights=self._weights
-                )
-                return self._fitted
-            if len(sources) > 1:
-                raise UsageError(
-                    f"{owner.__name__} moves prompts from one source only, and runner.sources has {len(sources)}: "
-                    "use a relative method, or one source"
-                )
-            self._fitted = self._fit(sources[0], setting.target, setting.words, cache_dir=setting.cache)
+            self._fitted = fit_map(
+                self._fit, sources, setting.target, setting.words, setting.cache, self._weights
+            )
         return self._fitted
 
 
-def check_objective(name: str, fit: Any, terms: Mapping[str, DictConfig]) -> None:
-    """Raise UsageError where a method minimises an objective that its solver cannot take.
+def fit_map(
+    fit: Fit,
+    sources: Sequence[FrozenModel],
+    target: FrozenModel,
+    words: Sequence[str],
+    cache: Path,
+    weights: Sequence[float],
+    **more: Any,
+) -> EmbeddingMap:
+    """A map from one source, or from several where it takes several.
 
     Args:
-        name: of the method.
-        fit: what makes its map, as a partial.
-        terms: name -> config of the terms that count.
+        fit: of conf/adapter.
+        sources: one model or more.
+        target: where prompts go.
+        words: what it is fitted on.
+        cache: where fits are kept.
+        weights: of the sources' matches.
+        more: further arguments of the fit.
+
+    Raises:
+        UsageError: several sources where the map takes one.
     """
     owner = map_class(fit)
-    if isinstance(owner, type) and issubclass(owner, RelativePromptTransfer):
-        said = fit.keywords.get("weights")
-        require(
-            said is None, f"methods.{name}.weights", said, "null: objective.match.weight weighs the sources"
+    if getattr(owner, "takes_several", False):
+        return fit(sources, target, words, cache_dir=cache, weights=weights, **more)
+    if len(sources) > 1:
+        raise UsageError(
+            f"{owner.__name__} moves prompts from one source only, and runner.sources has {len(sources)}: "
+            "use a relative method, or one source"
         )
-        others = [term for term, node in terms.items() if not is_match(node)]
-        solver = fit.keywords.get("solver", "closed_form")
-        if others and solver == "closed_form":
-            raise UsageError(
-                f"methods.{name}.solver=closed_form cannot minimise the objective's {', '.join(others)}: it solves "
-                f"relative matches alone; set methods.{name}.solver=adam, or drop the term"
-            )
-
-
-def is_match(node: DictConfig) -> bool:
-    """Whether a term's config is that of a relative match."""
-    return str(node["_target_"]).endswith(".RelativeMatchTerm")
+    return fit(sources[0], target, words, cache_dir=cache, **more)

@@ -16,18 +16,11 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.runners.build import build, build_fit
 from fuse_repro.runners.objective import build_objective, expanded_terms, term_weights
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
-from fuse_repro.runners.transfer.methods import (
-    BASELINES,
-    Baseline,
-    Method,
-    Moved,
-    Setting,
-    check_objective,
-    is_match,
-)
+from fuse_repro.runners.transfer.methods import BASELINES, Baseline, Method, Moved, Setting
 from fuse_repro.runners.transfer.module import PromptTransferModule
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.settings import PromptTuning
+from fuse_repro.runners.transfer.terms import check_objective, match_weights, objective_terms
 from fuse_repro.runners.transfer.trainer import check_lengths
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
@@ -69,7 +62,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     methods: dict[str, Method] = {name: Baseline(name, setting) for name in config.runner.baselines}
     for name, fit in fits.items():
         methods[name] = Moved(
-            fit, lambda fitted: _objective(config, models, fitted), _match_weights(config), setting
+            fit, lambda fitted: _objective(config, models, fitted), match_weights(config), setting
         )
     runner = config.runner
     module = PromptTransferModule(models, methods, setting, list(runner.seeds), runner.split, directory)
@@ -118,15 +111,6 @@ def _objective(
         return build_objective(config.objective, models, adapters, primary=target)
 
 
-def _match_weights(config: DictConfig) -> list[float]:
-    """The weight of every source's match, in the sources' order. Raises UsageError for a source without one."""
-    weights, nodes = term_weights(config.objective), expanded_terms(config.objective)
-    of_role = {nodes[n].model: w for n, w in weights.items() if is_match(nodes[n])}
-    lacking = [role for role in config.runner.sources if role not in of_role]
-    require(not lacking, "objective", list(weights), f"one with a match of {', '.join(lacking)}, a source")
-    return [float(of_role[role]) for role in config.runner.sources]
-
-
 def _check(config: DictConfig, fits: Mapping[str, Any]) -> None:
     """Everything that can be checked before a model is loaded."""
     runner = config.runner
@@ -141,13 +125,12 @@ def _check(config: DictConfig, fits: Mapping[str, Any]) -> None:
     clash = sorted(set(runner.baselines) & set(fits))
     require(not clash, "methods", clash, "names that are no baselines")
     require(bool(fits or runner.baselines), "methods", {}, "at least one method or baseline")
-    weights, nodes = term_weights(config.objective), expanded_terms(config.objective)
-    terms = {name: nodes[name] for name in weights}
+    terms = objective_terms(config)
     missing = sorted({term.model for term in terms.values()} - set(config.models))
     require(not missing, "objective model", missing, f"roles in models: {', '.join(config.models)}")
-    _match_weights(config)
+    match_weights(config)
     for name, fit in fits.items():
-        check_objective(name, fit, terms)
+        check_objective(f"methods.{name}", fit, terms)
 
 
 def _comparable(

@@ -1,0 +1,139 @@
+"""`experiment=move`: the user's own soft prompt, moved to another model, with what to expect of it there."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from fuse_repro.adapters import EmbeddingMap, RelativePromptTransfer
+from fuse_repro.data.prompt_task import SPLITS
+from fuse_repro.errors import require
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.prompts import SoftPrompt, for_model, save_peft
+from fuse_repro.prompts.nearest import NearRow, lonely, near_rows
+from fuse_repro.runners.build import build, build_fit
+from fuse_repro.runners.objective import build_objective
+from fuse_repro.runners.trainer import TEST, build_trainer
+from fuse_repro.runners.transfer.arrival import words_arrive
+from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
+from fuse_repro.runners.transfer.given import fitting, read_prompts
+from fuse_repro.runners.transfer.methods import fit_map
+from fuse_repro.runners.transfer.results import summary
+from fuse_repro.runners.transfer.terms import check_objective, match_weights, objective_terms
+from fuse_repro.runners.values import check_settings
+from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.weights import cache_folder
+
+ROW = "moved row"
+
+
+class MoveSettings:
+    """What conf/runner/move.yaml holds."""
+
+    sources: Sequence[str]
+    target: str
+    force: bool
+    expect: bool
+    base_model: str | None
+    split: str
+
+
+def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
+    """Read the prompts, move them, write the moved one, and say what became of every row.
+
+    Raises:
+        UsageError: a prompt, a model, a map or data that cannot be used.
+    """
+    runner = config.runner
+    check_settings("runner", runner, MoveSettings)
+    require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
+    fit = build_fit(config.adapter)
+    check_objective("adapter", fit, objective_terms(config))
+    weights = match_weights(config)
+    read = read_prompts(config.prompt, runner.sources)
+    data = None if config.dataset is None else build(config.dataset)
+    tasks = () if data is None else data.tasks()
+    trainer = build_trainer(config.trainer, TEST, root=directory.path)
+    device = trainer.strategy.root_device
+    roles = dict.fromkeys([*runner.sources, runner.target])
+    models = {role: build(config.models[role]).to(device) for role in roles}
+    files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
+    directory.open(device=str(device), weights=files)
+    sources, target = [models[role] for role in runner.sources], models[runner.target]
+    prompts = [fitting(prompt, lm, runner.force) for prompt, lm in zip(read, sources, strict=True)]
+    words, cache = build(config.corpus).words(), cache_folder(config.cache_dir)
+    with torch.no_grad():
+        fitted = fit_map(fit, sources, target, words, cache, weights)
+        vectors, losses = moved(config, fitted, models, [prompt.embeddings for prompt in prompts])
+    prompt = for_model(target, vectors, prompts[0].position)
+    folder = Path(config.output) if config.output else directory.path / "prompt"
+    save_peft(prompt, folder, target, runner.base_model)
+    expected = (
+        words_arrive(fit, sources, target, words, cache, weights, config.seed) if runner.expect else None
+    )
+    _record_rows(directory, sources[0], prompts[0], target, prompt, losses)
+    found: dict[str, Any] = {
+        "runner": "move",
+        "output": str(folder),
+        "sources": [model.name for model in sources],
+        "target": target.name,
+        "position": prompt.position,
+        "arrival": None if expected is None else asdict(expected),
+        "lonely": lonely(target),
+    }
+    if tasks:
+        asked: dict[str, Asked] = {"before": (sources[0], prompts[0]), "after": (target, prompt)}
+        module = PromptExamModule(lambda task: asked, [*sources, target], runner.split, directory)
+        trainer.test(module, datamodule=data, verbose=False)
+        told = [record for record in directory.records() if "method" in record]
+        found["accuracy"] = summary(told, runner.split)["methods"]
+    return found
+
+
+def moved(
+    config: DictConfig, fitted: EmbeddingMap, models: dict[str, FrozenModel], own: Sequence[Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """The moved prompt [m, d_t], and the matching loss of every row [m] where the map matches."""
+    if not isinstance(fitted, RelativePromptTransfer):
+        return fitted.transfer(own[0]), None
+    adapters: dict[str, EmbeddingMap] = dict.fromkeys(config.runner.sources, fitted)
+    objective = build_objective(config.objective, models, adapters, primary=config.runner.target)
+    result = fitted.solve(own, objective=objective)
+    return result.prompt, result.matching_loss
+
+
+def _record_rows(
+    directory: RunDirectory,
+    source: FrozenModel,
+    before: SoftPrompt,
+    target: FrozenModel,
+    after: SoftPrompt,
+    losses: Tensor | None,
+) -> None:
+    """One record per row: the words that it lies near, in both models, and its length."""
+    known, least = directory.known(), lonely(target)
+    told, arrived = near_rows(source, before.embeddings), near_rows(target, after.embeddings)
+    for place, (one, other) in enumerate(zip(told, arrived, strict=True)):
+        key = f"row/{place}"
+        if key in known:
+            continue
+        directory.append(
+            {
+                "id": key,
+                "kind": ROW,
+                "status": "done",
+                "row": place,
+                "before": _row(one),
+                "after": _row(other),
+                "far": other.words[0][1] < least,
+                "matching_loss": None if losses is None else float(losses[place]),
+            }
+        )
+
+
+def _row(row: NearRow) -> dict[str, Any]:
+    return {"words": [[text, round(cosine, 4)] for text, cosine in row.words], "length": round(row.length, 4)}

@@ -1,0 +1,56 @@
+"""The terms of a transfer's objective, as its config has them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fuse_repro.adapters import RelativePromptTransfer
+from fuse_repro.errors import UsageError, require
+from fuse_repro.runners.build import map_class
+from fuse_repro.runners.objective import expanded_terms, term_weights
+
+
+def objective_terms(config: DictConfig) -> dict[str, DictConfig]:
+    """Name -> config of the terms that count."""
+    nodes = expanded_terms(config.objective)
+    return {name: nodes[name] for name in term_weights(config.objective)}
+
+
+def match_weights(config: DictConfig) -> list[float]:
+    """The weight of every source's match, in the order of runner.sources.
+
+    Raises:
+        UsageError: a source without a match.
+    """
+    weights, nodes = term_weights(config.objective), expanded_terms(config.objective)
+    of_role = {nodes[n].model: w for n, w in weights.items() if is_match(nodes[n])}
+    lacking = [role for role in config.runner.sources if role not in of_role]
+    require(not lacking, "objective", list(weights), f"one with a match of {', '.join(lacking)}, a source")
+    return [float(of_role[role]) for role in config.runner.sources]
+
+
+def check_objective(name: str, fit: Any, terms: Mapping[str, DictConfig]) -> None:
+    """Raise UsageError where a map minimises an objective that its solver cannot take.
+
+    Args:
+        name: the key of the map in the config.
+        fit: what makes its map, as a partial.
+        terms: name -> config of the terms that count.
+    """
+    owner = map_class(fit)
+    if isinstance(owner, type) and issubclass(owner, RelativePromptTransfer):
+        said = fit.keywords.get("weights")
+        require(said is None, f"{name}.weights", said, "null: objective.match.weight weighs the sources")
+        others = [term for term, node in terms.items() if not is_match(node)]
+        solver = fit.keywords.get("solver", "closed_form")
+        if others and solver == "closed_form":
+            raise UsageError(
+                f"{name}.solver=closed_form cannot minimise the objective's {', '.join(others)}: it solves "
+                f"relative matches alone; set {name}.solver=adam, or drop the term"
+            )
+
+
+def is_match(node: DictConfig) -> bool:
+    """Whether a term's config is that of a relative match."""
+    return str(node["_target_"]).endswith(".RelativeMatchTerm")
