@@ -20,7 +20,11 @@ def test_every_test_that_the_page_names_is_there() -> None:
 
 
 def test_every_row_has_a_test_or_says_what_is_open() -> None:
-    rows = [line for line in (TESTS / "reports.md").read_text(encoding="utf-8").splitlines() if line.startswith("| [")]
+    rows = [
+        line
+        for line in (TESTS / "reports.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| [")
+    ]
     assert len(rows) > 10
     for row in rows:
         here = row.rsplit(" | ", 1)[1]
