@@ -125,6 +125,12 @@ def _run(arguments: Sequence[str]) -> int:
     except UsageError as error:
         say(error)
         return EXIT_USAGE
+    except ValueError as error:
+        if "integer string conversion" not in str(error):
+            raise
+        key = max(flags.overrides, key=len).partition("=")[0]
+        say(f"{key} is a number of more digits than can be read: give a shorter one")
+        return EXIT_USAGE
     except (KeyboardInterrupt, SystemExit) as error:
         if not told_to_stop(error):
             raise

@@ -1,5 +1,7 @@
 """Errors that a user can mend, which the command prints as a single line; and how a sweep says it is not done."""
 
+LONGEST = 200  # characters of a value in a message
+
 
 class UsageError(ValueError):
     """A value, file or combination that cannot be used.
@@ -25,7 +27,20 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
         UsageError: `condition` does not hold; names `name`, `value` and what is `allowed`.
     """
     if not condition:
-        raise UsageError(f"{name}={value!r} is not allowed: {allowed}")
+        raise UsageError(f"{name}={quoted(value)} is not allowed: {allowed}")
+
+
+def quoted(value: object) -> str:
+    """The value as messages show it, cut where it is long.
+
+    >>> quoted("a" * 1000).endswith("aaa... (1002 characters)")
+    True
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of very many digits"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
 
 
 def first_line(error: BaseException) -> str:

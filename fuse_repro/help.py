@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
 from fuse_repro.defaults_lists import entries
-from fuse_repro.errors import UsageError
+from fuse_repro.errors import LONGEST, UsageError
 from fuse_repro.schema import Root, config_folder
 
 INTRODUCTION = """\
@@ -32,6 +35,7 @@ finds its own directory again.
 Exit code: 0 done, 3 some items failed, 1 all of them or the run did, 2 a wrong command, 130 or 143 interrupted.
 """
 
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
 RENAMED = {"task": "dataset", "tuning": "optimizer"}  # old group -> what it is called now
 
 
@@ -75,8 +79,21 @@ def explain(error: Exception, folder: Path, overrides: Sequence[str] = ()) -> st
     if match := re.search(r"Could not (?:override|append to config)[^']*'([^'=]+)", message):
         return _unknown_key(match[1], error.__cause__, folder, _experiment(overrides))
     if match := re.search(r"Error merging override ([^=]+)=.*\n(.*)", message):
-        return f"{match[1]}: {match[2]}"
+        return f"{match[1]}: {_shortened(match[2])}; {_allowed(match[1])}"
     return " ".join(str(error).split())
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text)} characters)"
+
+
+def _allowed(key: str) -> str:
+    """What a key of every run takes."""
+    hint: Any = Root
+    for name in key.split("."):
+        hint = get_type_hints(hint).get(name) if is_dataclass(hint) else None
+    options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    return f"give {' or '.join(KINDS.get(option, 'values by name') for option in options)}"
 
 
 def renamed(overrides: Sequence[str], folder: Path) -> str | None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from fuse_repro.data.csv_rows import csv_rows
 from fuse_repro.data.downloaded import DataSource
-from fuse_repro.data.prompt_task import SPLITS, Item, PromptTask, shuffled
+from fuse_repro.data.prompt_task import SPLITS, Item, PromptTask, check_template, shuffled
 from fuse_repro.data.task_data import PromptTaskData
-from fuse_repro.errors import UsageError, require
+from fuse_repro.errors import UsageError, quoted, require
 from fuse_repro.storage.reading import is_folder, read_text
 
 
@@ -49,16 +49,24 @@ class TextClassification(PromptTaskData):
         super().__init__()
         require(
             set(files) == set(SPLITS),
-            f"{name}.files",
+            "dataset.files",
             sorted(files),
             f"a file for each of {', '.join(SPLITS)}",
         )
         if not is_folder(path):
             source = DataSource(name, site, ", ".join(files.values()))
-            raise source.wrong(f"{name}.path={str(path)!r} is not allowed: a folder that exists")
+            raise source.wrong(f"dataset.path={quoted(str(path))} is not allowed: a folder that exists")
+        for split, file in files.items():
+            key = f"dataset.files.{split}"
+            require(Path(file).suffix in (".tsv", ".csv"), key, file, "a .tsv or .csv file")
+        require(bool(words), "dataset.words", list(words), "a label word for each class")
+        check_template("dataset", template)
+        for split, limit in (limits or {}).items():
+            require(split in SPLITS, "dataset.limits", split, f"limits of {', '.join(SPLITS)}")
+            require(limit >= 1, f"dataset.limits.{split}", limit, "at least 1, or left out for all")
         order = list(range(len(words))) if csv_order is None else list(csv_order)
         require(
-            sorted(order) == list(range(len(words))), f"{name}.csv_order", order, "each class number once"
+            sorted(order) == list(range(len(words))), "dataset.csv_order", order, "each class number once"
         )
         self.title, self.path, self.files = name, Path(path), dict(files)
         self.words, self.template = tuple(words), template
@@ -81,9 +89,11 @@ class TextClassification(PromptTaskData):
 
     def _read(self, path: Path) -> Iterator[Item]:
         readers = {".tsv": self._read_tsv, ".csv": self._read_csv}
-        require(path.suffix in readers, f"{self.title}: file", str(path), "a .tsv or .csv file")
         remedy = "give a UTF-8 file with texts and labels"
-        text = read_text(path, lambda why: UsageError(f"{path} cannot be read ({why}): {remedy}"))
+        text = read_text(
+            path,
+            lambda why: UsageError(f"dataset.files: {path} cannot be read ({why}): {remedy}"),
+        )
         yield from readers[path.suffix](path, text.removesuffix("\n").split("\n") if text else [])
 
     def _read_tsv(self, path: Path, lines: Sequence[str]) -> Iterator[Item]:

@@ -43,7 +43,9 @@ class CocoData(PhotoData):
         super().__init__()
         known = (*KARPATHY_SPLITS, *ORIGINAL_SPLITS)
         require(split in known, "dataset.split", split, f"one of {', '.join(known)}")
-        require(limit is None or limit >= 1, "limit", limit, "a whole number from 1 on, or null for all")
+        require(
+            limit is None or limit >= 1, "dataset.limit", limit, "a whole number from 1 on, or null for all"
+        )
         reader = _karpathy if split in KARPATHY_SPLITS else _original
         items = sorted(reader(Path(path).expanduser(), split), key=lambda item: int(item.id))
         require(bool(items), "dataset.split", split, "a split that the file has photographs of")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from fuse_repro.errors import UsageError, require
+from fuse_repro.errors import UsageError, quoted, require
 from fuse_repro.storage.reading import open_text
 
 OUTER_PUNCTUATION = (
@@ -61,16 +61,14 @@ class WordfreqCorpus(WordCorpus):
         import wordfreq
 
         if self.language not in (known := wordfreq.available_languages("best")):
-            raise UsageError(
-                f"language={self.language!r} is not known to wordfreq: use {', '.join(sorted(known))}"
-            )
+            require(False, "corpus.language", self.language, f"wordfreq knows {', '.join(sorted(known))}")
         listed = wordfreq.top_n_list(self.language, 2 * self.size + 1000)
         real = (word for word in listed if "00" not in word)
         forms = (form for word in real for form in ((word, word.capitalize()) if self.cased else (word,)))
         words = list(dict.fromkeys(forms))
         require(
             len(words) >= self.size,
-            "size",
+            "corpus.size",
             self.size,
             f"wordfreq has {len(words)} words of {self.language!r}",
         )
@@ -97,7 +95,7 @@ class TextFileCorpus(WordCorpus):
     ) -> None:
         _require_size(size)
         self.paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
-        require(bool(self.paths), "path", path, "at least one text file")
+        require(bool(self.paths), "corpus.path", path, "at least one text file")
         self.size, self.strip_punctuation = size, strip_punctuation
 
     def _collect(self) -> Sequence[str]:
@@ -108,10 +106,12 @@ class TextFileCorpus(WordCorpus):
                     _count(counts, lines, self.strip_punctuation)
             except OSError as err:
                 raise UsageError(
-                    f"path={str(path)!r} cannot be read ({err.strerror}): give a text file"
+                    f"corpus.path={quoted(str(path))} cannot be read ({err.strerror}): give a text file"
                 ) from err
             except UnicodeDecodeError as err:
-                raise UsageError(f"path={str(path)!r} is not UTF-8 text ({err.reason}): convert it") from err
+                raise UsageError(
+                    f"corpus.path={quoted(str(path))} is not UTF-8 text ({err.reason}): convert it"
+                ) from err
         return _ranked(counts, self.size, ", ".join(map(str, self.paths)))
 
 
@@ -168,9 +168,14 @@ def _ranked(counts: Counter[str], size: int | None, origin: str) -> list[str]:
     """
     if not counts:
         raise UsageError(f"{origin} holds no words: give text with words in it")
-    require(size is None or size <= len(counts), "size", size, f"{origin} has {len(counts)} different words")
+    require(
+        size is None or size <= len(counts),
+        "corpus.size",
+        size,
+        f"{origin} has {len(counts)} different words",
+    )
     return sorted(counts, key=lambda word: (-counts[word], word))[:size]
 
 
 def _require_size(size: int | None) -> None:
-    require(size is None or size >= 1, "size", size, "a whole number from 1 on")
+    require(size is None or size >= 1, "corpus.size", size, "a whole number from 1 on")

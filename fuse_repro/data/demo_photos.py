@@ -68,7 +68,9 @@ class DemoPhotoData(PhotoData):
 
     def __init__(self, cache_dir: str | Path | None = None, limit: int | None = None) -> None:
         super().__init__()
-        require(limit is None or limit >= 1, "limit", limit, "a whole number from 1 on, or null for all")
+        require(
+            limit is None or limit >= 1, "dataset.limit", limit, "a whole number from 1 on, or null for all"
+        )
         self.cache_dir, self.limit = cache_dir, limit
 
     def setup(self, stage: str) -> None:

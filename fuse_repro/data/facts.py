@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fuse_repro.data.prompt_task import Item, PromptTask, split_by_text
+from fuse_repro.data.prompt_task import Item, PromptTask, check_fractions, split_by_text
 from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, require
 
@@ -112,11 +112,17 @@ class GeographyFacts(PromptTaskData):
     ) -> None:
         super().__init__()
         for relation in relations:
-            require(relation in RELATIONS, "relation", relation, f"one of {', '.join(RELATIONS)}")
-        require(len(relations) > 0, "relations", list(relations), f"at least one of {', '.join(RELATIONS)}")
-        require(cities >= 1, "cities", cities, "at least 1")
+            require(relation in RELATIONS, "dataset.relations", relation, f"one of {', '.join(RELATIONS)}")
+        require(
+            len(relations) > 0,
+            "dataset.relations",
+            list(relations),
+            f"at least one of {', '.join(RELATIONS)}",
+        )
+        require(cities >= 1, "dataset.cities", cities, "at least 1")
         self.relations, self.seed, self.cities = tuple(relations), seed, cities
-        self.fractions = dict(fractions or FRACTIONS)
+        self.fractions = dict(FRACTIONS if fractions is None else fractions)
+        check_fractions(self.fractions)
 
     def tasks(self) -> tuple[PromptTask, ...]:
         """One task for each relation.

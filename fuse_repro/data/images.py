@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from fuse_repro.data.item_ids import item_id
 from fuse_repro.data.photo import SUFFIXES, UNREAD, load_image
-from fuse_repro.errors import UsageError, require
+from fuse_repro.errors import UsageError, quoted, require
 from fuse_repro.shown import say
 from fuse_repro.storage.reading import below, is_folder, is_there, json_lines, read_text, whole_text
 
@@ -91,7 +91,9 @@ class ImageCaptionData(PhotoData):
     ) -> None:
         super().__init__()
         require(group in GROUPS, "dataset.group", group, f"one of {', '.join(GROUPS)}")
-        require(limit is None or limit >= 1, "limit", limit, "a whole number from 1 on, or null for all")
+        require(
+            limit is None or limit >= 1, "dataset.limit", limit, "a whole number from 1 on, or null for all"
+        )
         path = Path(path).expanduser()
         if path.suffix.lower() == ".jsonl":
             items = _from_jsonl(path, allow_outside)
@@ -113,11 +115,11 @@ class ImageCaptionData(PhotoData):
 def _from_file(path: Path) -> list[ImageItem]:
     if not is_there(path):
         raise UsageError(
-            f"path={str(path)!r} does not exist: give a photo, a folder of photos or a .jsonl file"
+            f"dataset.path={quoted(str(path))} does not exist: give a photo, a folder of photos or a .jsonl file"
         )
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
-            f"path={str(path)!r} is no photo: allowed are {', '.join(SUFFIXES)}, .jsonl and folders"
+            f"dataset.path={quoted(str(path))} is no photo: allowed are {', '.join(SUFFIXES)}, .jsonl and folders"
         )
     return [ImageItem(path.stem, path)]
 
@@ -127,12 +129,14 @@ def _from_folder(folder: Path) -> list[ImageItem]:
         there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as err:
         raise UsageError(
-            f"path={str(folder)!r} cannot be read ({err.strerror}): give a folder that you may read"
+            f"dataset.path={quoted(str(folder))} cannot be read ({err.strerror}): give a folder that you may read"
         ) from err
     paths = [path for path in there if path.suffix.lower() in SUFFIXES and path.is_file()]
     _say_what_is_not_read(folder, [path for path in there if path not in set(paths)])
     if not paths:
-        raise UsageError(f"path={str(folder)!r} holds no photo: put {', '.join(SUFFIXES)} files into it")
+        raise UsageError(
+            f"dataset.path={quoted(str(folder))} holds no photo: put {', '.join(SUFFIXES)} files into it"
+        )
     ids = _unique_ids(folder, [path.name for path in paths], [None] * len(paths))
     return [ImageItem(*pair) for pair in zip(ids, paths, strict=True)]
 
@@ -152,7 +156,9 @@ def _say_what_is_not_read(folder: Path, left: Sequence[Path]) -> None:
 def _from_jsonl(path: Path, allow_outside: bool) -> list[ImageItem]:
     content = read_text(
         path,
-        lambda why: UsageError(f"path={str(path)!r} cannot be read ({why}): give a readable .jsonl file"),
+        lambda why: UsageError(
+            f"dataset.path={quoted(str(path))} cannot be read ({why}): give a readable .jsonl file"
+        ),
     )
     rows = [
         _checked(f"{path}:{number}", row, path.parent, allow_outside)
@@ -161,7 +167,9 @@ def _from_jsonl(path: Path, allow_outside: bool) -> list[ImageItem]:
         )
     ]
     if not rows:
-        raise UsageError(f'path={str(path)!r} holds no item: write lines like {{"file": "cat.jpg"}}')
+        raise UsageError(
+            f'dataset.path={quoted(str(path))} holds no item: write lines like {{"file": "cat.jpg"}}'
+        )
     ids = _unique_ids(path, [row["file"] for row in rows], [row["id"] for row in rows])
     return [_item(path.parent, name, row) for name, row in zip(ids, rows, strict=True)]
 

@@ -9,7 +9,7 @@ from fuse_repro.data.downloaded import DataSource
 from fuse_repro.data.facts import FRACTIONS
 from fuse_repro.data.prompt_task import Item, PromptTask, check_template, shuffled, split_by_text
 from fuse_repro.data.task_data import PromptTaskData
-from fuse_repro.errors import UsageError, require
+from fuse_repro.errors import UsageError, quoted, require
 from fuse_repro.storage.reading import below, is_folder, is_there, json_lines, read_text, whole_text
 
 FACTS = ("LAMA-TREx", "TREx")
@@ -64,9 +64,12 @@ class LamaFacts(PromptTaskData):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        for name, limit, least in (("max_train", max_train, 0), ("max_test", max_test, 1)):
+            allowed = f"at least {least}, or null for all"
+            require(limit is None or limit >= least, f"dataset.{name}", limit, allowed)
         root = Path(path)
         if not is_folder(root):
-            raise SOURCE.wrong(f"path={str(path)!r} is no folder: give the folder of LAMA-TREx")
+            raise SOURCE.wrong(f"dataset.path={quoted(str(path))} is no folder: give the folder of LAMA-TREx")
         self.facts = _find(root, facts, FACTS, "the facts of LAMA-TREx")
         self.train = None if train == "" else _find_or_none(root, train, TRAIN)
         self.templates = _find(root, templates, TEMPLATES, "the relations' templates")
@@ -82,7 +85,10 @@ class LamaFacts(PromptTaskData):
         chosen = self.relations or tuple(sorted(there, key=lambda name: (len(name), name)))
         for name in chosen:
             require(
-                name in there, "relation", name, f"one with facts and a template: {', '.join(sorted(there))}"
+                name in there,
+                "dataset.relations",
+                name,
+                f"one with facts and a template: {', '.join(sorted(there))}",
             )
         return tuple(self._task(described[name], words) for name in chosen)
 

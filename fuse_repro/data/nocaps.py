@@ -46,7 +46,9 @@ class NoCapsData(PhotoData):
             domain,
             f"null or one of {', '.join(DOMAINS)}",
         )
-        require(limit is None or limit >= 1, "limit", limit, "a whole number from 1 on, or null for all")
+        require(
+            limit is None or limit >= 1, "dataset.limit", limit, "a whole number from 1 on, or null for all"
+        )
         found = [
             (item, place) for item, place in _read(Path(path).expanduser(), split) if domain in (None, place)
         ]

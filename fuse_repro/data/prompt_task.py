@@ -113,9 +113,7 @@ def split_by_text(
     Raises:
         UsageError: fractions that are negative or do not sum to one.
     """
-    shares = [fractions.get(split, 0.0) for split in SPLITS]
-    valid = min(shares) >= 0 and abs(sum(shares) - 1) < 1e-9
-    require(valid, "fractions", dict(fractions), "train, dev and test, none negative, sum 1")
+    shares = check_fractions(fractions)
     result: dict[str, list[Item]] = {split: [] for split in SPLITS}
     for item in items:
         place = _place(item.text, seed)
@@ -127,6 +125,18 @@ def split_by_text(
 def shuffled(items: Sequence[Item], seed: int) -> list[Item]:
     """The items in an order that depends on the seed and on each item alone."""
     return sorted(items, key=lambda item: (_place(item.text, seed), item.text, item.answer))
+
+
+def check_fractions(fractions: Mapping[str, float]) -> list[float]:
+    """The shares of train, dev and test.
+
+    Raises:
+        UsageError: fractions that are negative or do not sum to one.
+    """
+    shares = [fractions.get(split, 0.0) for split in SPLITS]
+    valid = set(fractions) <= set(SPLITS) and min(shares) >= 0 and abs(sum(shares) - 1) < 1e-9
+    require(valid, "dataset.fractions", dict(fractions), "train, dev and test, none negative, sum 1")
+    return shares
 
 
 def _place(text: str, seed: int) -> float:

@@ -44,7 +44,9 @@ class SentiCapData(PhotoData):
         super().__init__()
         require(sentiment in SENTIMENTS, "dataset.sentiment", sentiment, f"one of {', '.join(SENTIMENTS)}")
         require(split in SPLITS, "dataset.split", split, f"one of {', '.join(SPLITS)}")
-        require(limit is None or limit >= 1, "limit", limit, "a whole number from 1 on, or null for all")
+        require(
+            limit is None or limit >= 1, "dataset.limit", limit, "a whole number from 1 on, or null for all"
+        )
         folder = Path(path).expanduser()
         captions: dict[str, list[str]] = defaultdict(list)
         source = SOURCE.file(folder, *FILES)

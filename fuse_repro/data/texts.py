@@ -11,7 +11,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from fuse_repro.data.item_ids import item_id
-from fuse_repro.errors import UsageError, require
+from fuse_repro.errors import UsageError, quoted, require
 from fuse_repro.storage.reading import json_lines, read_text, whole_text
 
 GROUPS = ("each", "all")
@@ -56,7 +56,9 @@ class TextData(LightningDataModule):
     ) -> None:
         super().__init__()
         require(group in GROUPS, "dataset.group", group, f"one of {', '.join(GROUPS)}")
-        require(limit is None or limit >= 1, "limit", limit, "a whole number from 1 on, or null for all")
+        require(
+            limit is None or limit >= 1, "dataset.limit", limit, "a whole number from 1 on, or null for all"
+        )
         one = (path is None) != (texts is None)
         require(
             one, "dataset.path", None if path is None else str(path), "either a file or dataset.texts=[...]"
@@ -88,7 +90,8 @@ class TextData(LightningDataModule):
 def _read(path: Path) -> list[tuple[str, str]]:
     require(path.suffix.lower() in (".txt", ".jsonl"), "dataset.path", str(path), "a .txt or .jsonl file")
     content = read_text(
-        path, lambda why: UsageError(f"dataset.path={str(path)!r} cannot be read ({why}): give a UTF-8 file")
+        path,
+        lambda why: UsageError(f"dataset.path={quoted(str(path))} cannot be read ({why}): give a UTF-8 file"),
     )
     if path.suffix.lower() == ".txt":
         return _numbered([line for line in content.split("\n") if line.strip()])

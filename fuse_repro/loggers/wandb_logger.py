@@ -4,21 +4,21 @@ import hashlib
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import wandb
 
-from fuse_repro.errors import first_line
+from fuse_repro.errors import UsageError, first_line
 from fuse_repro.loggers.flat import flat, numbers
 from fuse_repro.loggers.wandb_content import MATCHING_STEP, STEP, item_curves, mean_curves, tables
-from fuse_repro.loggers.wandb_settings import WandbSettings
-from fuse_repro.runs.directory import read_json, read_records
-from fuse_repro.shown import say, visible, visible_values
+from fuse_repro.loggers.wandb_settings import LONGEST_NAME, WandbSettings
+from fuse_repro.runs.directory import read_records
+from fuse_repro.runs.sweep_file import Point, is_sweep, read_sweep
+from fuse_repro.shown import say, shown, visible, visible_values
 
-SWEEP = "sweep.json"
 ITEM = "item/index"
 FOLDER = "wandb"
 DATA_DIR = "WANDB_DATA_DIR"
@@ -37,29 +37,38 @@ class WandbLogger:
 
     def __init__(self, directory: Path, settings: WandbSettings) -> None:
         self.directory = directory.absolute()
+        self.place = Path(str(self.directory).encode(errors="backslashreplace").decode())
         self.settings = settings
         self._run: wandb.Run | None = None
         self._count = 0
 
     def opened(self, manifest: Mapping[str, Any]) -> None:
-        """Start or continue the wandb run; say in one line where it is."""
+        """Start or continue the wandb run; say in one line where it is.
+
+        Wandb takes no path that is not UTF-8: its files then lie below the path with escapes, which is said.
+        """
+        if self.place != self.directory:
+            self.place.mkdir(parents=True, exist_ok=True)
+            self._say(
+                f"takes no path that is not UTF-8: its files are in the folder that is really called {self.place}"
+            )
         if self.settings.mode == "online":
-            before = set((self.directory / FOLDER).glob("*"))
+            there = set((self.place / FOLDER).glob("*"))
             try:
                 self._run = self._start(manifest, "online")
                 self._say(self._run.url or "online")
             except (wandb.errors.Error, TimeoutError, OSError) as error:
                 wandb.teardown()  # the id stays in use otherwise, and could not be taken offline
-                for left in set((self.directory / FOLDER).glob("run-*")) - before:
+                for left in set((self.place / FOLDER).glob("run-*")) - there:
                     shutil.rmtree(left, ignore_errors=True)
                 self._say(f"goes on offline, since the server cannot be used: {first_line(error)}")
         if self._run is None:
             self._run = self._start(manifest, "offline")
             self._say(f"upload it with: {_sync(self._run)}")
-        shown = int(self._run.summary.get(ITEM, -1)) + 1 if self._run.resumed else 0
+        before = int(self._run.summary.get(ITEM, -1)) + 1 if self._run.resumed else 0
         for index, record in enumerate(read_records(self.directory)):
             self._count = index + 1
-            if index >= shown:
+            if index >= before:
                 self._show(index, record)
 
     def record(self, row: Mapping[str, Any]) -> None:
@@ -93,14 +102,14 @@ class WandbLogger:
         run = wandb.init(
             project=self.settings.project,
             entity=self.settings.entity,
-            group=self.settings.group or (sweep and visible(sweep)),
+            group=self.settings.group or (sweep and shown(sweep)[:LONGEST_NAME]),
             job_type=runner[-2] if len(runner) > 1 else None,
-            name=visible(name),
+            name=shown(name)[:LONGEST_NAME],
             id=self._id(manifest),
             resume="allow",
             reinit="create_new",
             mode=mode,
-            dir=self.directory,
+            dir=self.place,
             config=visible_values({**config, "manifest": origin}),
             settings=wandb.Settings(
                 init_timeout=self.settings.timeout_s,
@@ -120,16 +129,22 @@ class WandbLogger:
 
     def _id(self, manifest: Mapping[str, Any]) -> str:
         """The same for the same config in the same place, so that a resumed run is continued."""
-        return hashlib.sha256(f"{manifest.get('config_hash')} {self.directory}".encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            f"{manifest.get('config_hash')} {self.directory}".encode(errors="surrogateescape")
+        ).hexdigest()[:16]
 
     def _sweep(self) -> tuple[str | None, Mapping[str, Any]]:
         """Name of the sweep that this directory is a point of, and the point's overrides."""
-        path = self.directory.parent / SWEEP
-        if not path.exists():
+        folder = self.directory.parent
+        if not is_sweep(folder):
             return None, {}
-        sweep = read_json(path)
-        points = [point for point in sweep.get("points", []) if point["directory"] == self.directory.name]
-        return self.directory.parent.name, points[0]["overrides"] if points else {}
+        try:
+            points: Iterable[Point] = read_sweep(folder).points.values()
+        except UsageError as error:  # the run itself does without
+            self._say(f"the point's values are not shown: {error}")
+            points = ()
+        own = [point.overrides for point in points if point.directory.name == self.directory.name]
+        return folder.name, own[0] if own else {}
 
     def _define(self, metrics: str, step: str) -> None:
         if self._run is not None and metrics not in self._defined:
@@ -165,7 +180,7 @@ class WandbLogger:
         records = read_records(self.directory)
         for point in mean_curves(records):
             run.log(point)
-        with _staging(self.directory / FOLDER / "staging"):
+        with _staging(self.place / FOLDER / "staging"):
             for name, table in tables(records, self.settings.images).items():
                 run.log({name: table})
 

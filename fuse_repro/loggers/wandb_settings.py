@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from fuse_repro.errors import require
+from fuse_repro.shown import shown
 
+LONGEST_NAME, NO_NAME = 128, "/\\#?%:"  # as wandb has them
 MODES = ("online", "offline", "disabled")
 
 
@@ -36,7 +38,14 @@ class WandbSettings:
 
     def __post_init__(self) -> None:
         require(self.mode in MODES, "logger.mode", self.mode, f"one of {', '.join(MODES)}")
-        require(bool(self.project), "logger.project", self.project, "a name")
+        good = 0 < len(self.project) <= LONGEST_NAME and self.project == shown(self.project)
+        allowed = f"a printable name of at most {LONGEST_NAME} characters without any of {NO_NAME}"
+        require(good and not set(self.project) & set(NO_NAME), "logger.project", self.project, allowed)
+        for name in ("entity", "group"):
+            given = getattr(self, name)
+            good = given is None or (0 < len(given) <= LONGEST_NAME and given == shown(given))
+            allowed = f"null, or a printable name of at most {LONGEST_NAME} characters"
+            require(good, f"logger.{name}", given, allowed)
         for name in ("timeout_s", "upload_timeout_s"):
             require(getattr(self, name) > 0, f"logger.{name}", getattr(self, name), "seconds, above 0")
         for name in ("curves", "images"):

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fuse_repro.errors import UsageError, first_line
+from fuse_repro.storage.reading import require_regular
 from fuse_repro.weights.convert import quiet_transformers
 
 PANIC = "PanicException"  # what Rust libraries raise; it is no Exception, and cannot be imported
@@ -66,4 +67,5 @@ def without_panic_messages() -> Iterator[None]:
 def read_tensors(file: Path, what: str) -> dict[str, Tensor]:
     """The tensors of a safetensors file, on the CPU. Raises UsageError, which begins with `what`, for a broken one."""
     with reading(what):
+        require_regular(file)
         return load_file(file)

@@ -16,6 +16,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.mini_tokenizer import KINDS
 
 EMBEDDINGS = ("own", "start", "kept")
 
@@ -54,6 +55,7 @@ class MiniLMSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require(self.tokenizer in KINDS, "tokenizer", self.tokenizer, f"one of {', '.join(KINDS)}")
         known = f"one of {', '.join(EMBEDDINGS)}"
         require(self.embeddings in EMBEDDINGS, "embeddings", self.embeddings, known)
         for name in ("words", "width", "layers", "heads", "steps", "batch_size"):

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from fuse_repro import dtypes
 from fuse_repro.errors import UsageError, first_line
+from fuse_repro.storage.reading import require_regular
 
 BYTES = {name: dtypes.BYTES[name] for name in dtypes.WEIGHTS}
 IMAGE_TOKENS = 50  # patches of an image, as CLIP ViT-B/32 has them
@@ -65,6 +66,7 @@ def _tensor_sizes(folder: Path) -> Iterator[int]:
     """Elements of every tensor; only the headers are read. Raises UsageError for a file that is not safetensors."""
     for path in sorted(folder.glob("*.safetensors")):
         try:
+            require_regular(path)
             with safe_open(path, framework="pt") as file:
                 yield from (math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
         except (OSError, SafetensorError) as err:

@@ -1,5 +1,7 @@
 """How surprised a language model is by the right answers, given a soft prompt (OptiPrompt; PTfer, eq. 2)."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -8,7 +10,8 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts.batch import SoftPromptBatch
 
-CANDIDATES = ("vocabulary", "answers")
+Candidates = Literal["vocabulary", "answers"]
+CANDIDATES = get_args(Candidates)
 
 
 class AnswerCrossEntropyTerm(nn.Module):
@@ -23,7 +26,7 @@ class AnswerCrossEntropyTerm(nn.Module):
         UsageError: other candidates.
     """
 
-    def __init__(self, lm: FrozenModel, candidates: str = "vocabulary") -> None:
+    def __init__(self, lm: FrozenModel, candidates: Candidates = "vocabulary") -> None:
         super().__init__()
         known = f"one of {', '.join(CANDIDATES)}"
         require(candidates in CANDIDATES, "objective.answer.candidates", candidates, known)

@@ -11,6 +11,7 @@ from fuse_repro.report.pages.fidelity import fidelity_content, is_fidelity
 from fuse_repro.report.pages.header import banner, header
 from fuse_repro.report.pages.inversion import inversion_content, is_inversion
 from fuse_repro.report.pages.maps import is_maps, maps_content
+from fuse_repro.report.pages.move import is_move, move_content
 from fuse_repro.report.pages.paper import paper_table
 from fuse_repro.report.pages.parts import Record
 from fuse_repro.report.pages.sentiment import is_sentiment, sentiment_content
@@ -25,6 +26,7 @@ Content = Callable[[Sequence[Record], Mapping[str, Any]], dict[str, Any]]
 KINDS: Sequence[tuple[Callable[[Sequence[Record], Mapping[str, Any]], bool], str, Content]] = (
     (is_fidelity, "fidelity.html.j2", fidelity_content),
     (is_maps, "maps.html.j2", maps_content),
+    (is_move, "move.html.j2", move_content),
     (is_transfer, "transfer.html.j2", transfer_content),
     (is_sentiment, "sentiment.html.j2", sentiment_content),
     (is_inversion, "captions.html.j2", inversion_content),

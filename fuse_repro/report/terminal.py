@@ -32,6 +32,8 @@ def outcome(run_dir: Path) -> RenderableType | None:
     parts: list[RenderableType] = []
     if results.get("runner") == "transfer":
         parts.append(_methods(results["methods"], results.get("split", "test")))
+    if results.get("runner") == "move":
+        parts.append(_moved(results))
     if results.get("runner") == "captions":
         parts.append(_captions([record for record in records if record["status"] == "done"]))
     parts += _failures([record for record in records if record.get("status") == "failed"], len(records))
@@ -47,6 +49,18 @@ def _methods(methods: Mapping[str, Mapping[str, Any]], split: str) -> Table:
         cells = [_percent(row["tasks"].get(task)) for task in tasks]
         mean, interval = _percent(row["mean_over_relations"]), limits(row, 1, 100) or ""
         table.add_row(cell(name), mean, interval, *cells)
+    return table
+
+
+def _moved(results: Mapping[str, Any]) -> Table:
+    table = Table("soft prompt", title=cell(f"{' + '.join(results['sources'])} to {results['target']}"))
+    table.add_column("", justify="right")
+    table.add_row("written to", cell(results["output"]))
+    arrival = results.get("arrival")
+    if arrival:
+        table.add_row("held-out words that arrive at themselves, in %", _percent(arrival["recall"]))
+    for name, found in (results.get("accuracy") or {}).items():
+        table.add_row(cell(f"right {name}, in %"), _percent(found["mean_over_relations"]))
     return table
 
 

@@ -14,6 +14,8 @@ from fuse_repro.adapters import EmbeddingMap
 from fuse_repro.errors import UsageError
 
 Fit = partial[EmbeddingMap]
+NAME = re.compile(r"[\w.]+")  # of a value in a message
+SHARED = ("cache_dir",)  # parts have it from the top of the config
 
 
 def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
@@ -25,11 +27,12 @@ def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
     except InstantiationException as error:
         if str(error).startswith(("Error locating target", "Expected a callable target")):
             raise UsageError(_no_target(error)) from error
+        at = _full_key(error) or _key_of(node)
         if isinstance(error.__cause__, UsageError):
-            raise error.__cause__ from error
+            raise blamed(error.__cause__, at) from error
         if isinstance(error.__cause__, TypeError):
             raise UsageError(
-                f"{node.get('_target_')} cannot be made from these values: {error.__cause__}"
+                f"{at}: {node.get('_target_')} cannot be made from these values: {error.__cause__}"
             ) from error
         raise
 
@@ -43,11 +46,36 @@ def located(target: str, key: str) -> Any:
     return build(DictConfig({"_target_": target, "_partial_": True}, key=key)).func
 
 
+def blamed(error: UsageError, key: str) -> UsageError:
+    """The error with the whole key of the value that it names.
+
+    A part calls its values `limit` or `dataset.limit`, wherever in the config its node stands.
+
+    Args:
+        error: begins with the name of a value and an equals sign; any other is given back as it is.
+        key: where the part's node stands, as "dataset.parts.facts"; empty where nobody knows.
+    """
+    name, equals, rest = str(error).partition("=")
+    if not (equals and key and NAME.fullmatch(name)) or name in SHARED or name.startswith(f"{key}."):
+        return error
+    return UsageError(f"{key}.{name.rpartition('.')[2]}={rest}")
+
+
+def _full_key(error: InstantiationException) -> str | None:
+    """Where the node stands that Hydra could not make; None where it does not say."""
+    found = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
+    return None if found is None else found[1]
+
+
+def _key_of(node: Any) -> str:
+    return str(node._get_full_key(None)) if isinstance(node, DictConfig) else ""
+
+
 def _no_target(error: InstantiationException) -> str:
     """One line about a `_target_` that is no class or function: its key, where Hydra knows it, and the reason."""
-    key = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
+    key = _full_key(error)
     named = re.search(r"'([^']*)'", str(error))
-    target = f"{key[1]}._target_" if key else "_target_"
+    target = f"{key}._target_" if key else "_target_"
     reason = " ".join(str(error.__cause__ or "it cannot be called").split())
     return (
         f"{target}={named[1] if named else None} cannot be used ({reason}): give the full name of a class or function; "
@@ -74,7 +102,11 @@ def build_fit(node: DictConfig) -> Fit:
             check(**fit.keywords)
         inspect.signature(fit.func).bind("source", "target", "words", cache_dir=None, **fit.keywords)
     except TypeError as error:
-        raise UsageError(f"{node.get('_target_')} cannot fit a map with these values: {error}") from error
+        raise UsageError(
+            f"{_key_of(node)}: {node.get('_target_')} cannot fit a map with these values: {error}"
+        ) from error
+    except UsageError as error:
+        raise blamed(error, _key_of(node)) from error
     return fit
 
 

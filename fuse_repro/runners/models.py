@@ -1,11 +1,15 @@
 """Settings of models that are wrong whatever the weights, found before the first model is loaded."""
 
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
+from hydra.utils import get_object
+
 from fuse_repro.dtypes import WEIGHTS
-from fuse_repro.errors import require
+from fuse_repro.errors import UsageError, require
 from fuse_repro.models.text_encoder import TextEncoder
+from fuse_repro.runners.build import blamed
 from fuse_repro.runners.terms_of_use import nodes_of, used_roles
 from fuse_repro.weights.sources import check_source
 
@@ -28,6 +32,23 @@ def check_models(config: Mapping[str, Any]) -> None:
             _check_model(key, node)
 
 
+def _check_settings(key: str, node: Mapping[str, Any]) -> None:
+    """Make a node that is nothing but settings, which checks them."""
+    if "_target_" not in node:
+        return
+    try:
+        made = get_object(node["_target_"])
+    except Exception:  # making the model says what is wrong with it
+        return
+    if isinstance(made, type) and is_dataclass(made):
+        try:
+            made(**{name: value for name, value in node.items() if not name.startswith("_")})
+        except UsageError as error:
+            raise blamed(error, key) from error
+        except TypeError as error:
+            raise UsageError(f"{key} cannot be used: {error}") from error
+
+
 def _check_model(key: str, node: Mapping[str, Any]) -> None:
     dtype = node.get("dtype", WEIGHTS[0])
     require(dtype in WEIGHTS, f"{key}.dtype", dtype, f"one of {', '.join(WEIGHTS)}")
@@ -43,5 +64,6 @@ def _check_model(key: str, node: Mapping[str, Any]) -> None:
         pooling,
         f"one of {', '.join(TextEncoder.poolings)}",
     )
+    _check_settings(key, node)
     if "source" in node:
         check_source(key, node["source"], **{name: node.get(name) for name in SOURCE})

@@ -57,7 +57,8 @@ def term_weights(objective: DictConfig) -> dict[str, float]:
         check_value(f"objective.{name}.weight", weight, float)
         require(weight >= 0, f"objective.{name}.weight", weight, "at least 0 (0 drops the term)")
     used = {name: weight for name, weight in weights.items() if weight > 0}
-    require(bool(used), "objective weights", weights, "at least one must be above 0")
+    keys = ", ".join(f"objective.{name}.weight" for name in weights) or "objective"
+    require(bool(used), keys, list(weights.values()), "at least one must be above 0")
     return used
 
 

@@ -5,11 +5,11 @@ text, true or false, a list. Which of these values make sense, the part itself s
 """
 
 import inspect
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -28,7 +28,7 @@ NAMES = {
     Path: "a path",
     NoneType: "null",
 }
-LISTS, TABLES = (list, tuple, Sequence), (dict, Mapping)
+LISTS, TABLES = (list, tuple, Sequence, Collection), (dict, Mapping)
 
 
 def check_values(config: DictConfig) -> None:
@@ -72,10 +72,14 @@ def check_value(key: str, value: Any, hint: Any) -> None:
     options = _options(hint)
     if value == MISSING or any(_takes(value, option) for option in options):
         return
+    for option in options:
+        inner = get_args(option)[1:2] if get_origin(option) in TABLES else ()
+        for name, one in value.items() if isinstance(value, dict) and inner else ():
+            check_value(f"{key}.{name}", one, inner[0])
     allowed = " or ".join(dict.fromkeys(map(_name, options)))
     if isinstance(value, float) and int in options and value.is_integer() and abs(value) <= LARGEST_WHOLE:
         allowed += f", such as {int(value)}"
-    if isinstance(value, int | float) and str in options:
+    if isinstance(value, int | float) and str in options and abs(value) <= LARGEST:
         allowed += f", such as \"'{value}'\" in quotes"
     require(False, key, value, allowed)
 
@@ -92,7 +96,9 @@ def _takes(value: Any, hint: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_WHOLE
     if origin is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and math.isfinite(value) and abs(value) <= LARGEST
+        return number and abs(value) <= LARGEST
+    if origin is Literal:
+        return value in inner
     if origin is Path:
         return isinstance(value, str)
     if origin in (str, bool, NoneType):
@@ -112,6 +118,8 @@ def _take_all(values: Sequence[Any], hints: Sequence[Any]) -> bool:
 def _name(hint: Any) -> str:
     """What an annotation is called in messages."""
     origin, inner = get_origin(hint) or hint, get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
     if origin in LISTS or origin in TABLES:
         of = [_name(option) for one in inner[:1] if origin in LISTS for option in _options(one)]
         kind = "a list" if origin in LISTS else "values by name"
@@ -131,6 +139,7 @@ def _targets(node: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from _targets(value, f"{key}.{name}" if key else str(name))
 
 
+@cache
 def _hints(target: str) -> Mapping[str, Any]:
     """Argument -> annotation of what a `_target_` names; empty where it cannot be found, which making it says."""
     try:

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from fuse_repro.errors import UsageError, first_line
+from fuse_repro.shown import say, shown
 from fuse_repro.weights.cache import cache_folder
 from fuse_repro.weights.housekeeping import Entry, discard, entries, leaving
 from fuse_repro.weights.verify import ALWAYS, NEVER
 
+BY = "fuse-repro cache"  # who says a line on standard error
 WIDE = 200  # columns where nobody looks at a terminal
 EXIT_DAMAGED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -37,21 +38,21 @@ def main(argv: Sequence[str]) -> int:
         if arguments.cache_dir is not None and not cache.is_dir():
             raise UsageError(f"--cache-dir={str(cache)!r} is not a folder: name that of downloaded weights")
         if not cache.is_dir():
-            print(f"{cache}: nothing is cached yet")
+            print(shown(f"{cache}: nothing is cached yet"))
             return 0
         if arguments.action == "prune":
             return _prune(cache, arguments.older_than, arguments.all, arguments.dry_run)
         return _show(cache, ALWAYS if arguments.action == "verify" else NEVER)
     except UsageError as error:
-        print(f"fuse-repro cache: {error}", file=sys.stderr)
+        say(error, BY)
         return EXIT_USAGE
     except BrokenPipeError:
         raise
     except OSError as error:
-        print(f"fuse-repro cache: {first_line(error)}: check the folder and its permissions", file=sys.stderr)
+        say(f"{first_line(error)}: check the folder and its permissions", BY)
         return EXIT_USAGE
     except KeyboardInterrupt:
-        print("fuse-repro cache: interrupted; the same command goes on", file=sys.stderr)
+        say("interrupted; the same command goes on", BY)
         return EXIT_INTERRUPTED
 
 
@@ -61,20 +62,20 @@ def _show(cache: Path, mode: str) -> int:
     rows = Table("entry", "size", "made", "source", "state", expand=False)
     for entry in found:
         state = (entry.damage and f"damaged: {entry.damage}") or ("intact" if mode == ALWAYS else "complete")
-        row = (entry.path.name, decimal(entry.size), _day(entry), _plain(entry.source), state)
-        rows.add_row(*(Text(cell, overflow="fold") for cell in row))
+        row = (entry.path.name, decimal(entry.size), _day(entry), entry.source, state)
+        rows.add_row(*(Text(shown(value), overflow="fold") for value in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
     if found:
         console.print(rows)
     total = decimal(sum(entry.size for entry in found))
-    console.print(Text(f"{cache}: {len(found)} entries, {total}", overflow="fold"))
+    console.print(Text(shown(f"{cache}: {len(found)} entries, {total}"), overflow="fold"))
     if mode != ALWAYS:
         return 0
     damaged = [entry for entry in found if entry.damage is not None]
     for entry in damaged:
-        print(f"fuse-repro cache: {entry.path} is damaged: {entry.damage}", file=sys.stderr)
+        say(f"{entry.path} is damaged: {entry.damage}", BY)
     return EXIT_DAMAGED if damaged else 0
 
 
@@ -86,26 +87,22 @@ def _prune(cache: Path, older_than: float | None, everything: bool, dry_run: boo
         try:
             gone = discard(item, dry_run)
         except OSError as error:
-            print(f"fuse-repro cache: cannot remove {name}: {first_line(error)}", file=sys.stderr)
+            say(f"cannot remove {name}: {first_line(error)}", BY)
             failed += 1
             continue
         if gone:
-            print(f"{'would remove' if dry_run else 'removed'} {name} ({item.size:,} bytes, {item.reason})")
+            verb = "would remove" if dry_run else "removed"
+            print(shown(f"{verb} {name} ({item.size:,} bytes, {item.reason})"))
             freed, count = freed + item.size, count + 1
         else:
-            print(f"left {name}: another process is at work on it")
+            print(shown(f"left {name}: another process is at work on it"))
     verb = "would remove" if dry_run else "removed"
-    print(f"{cache}: {verb} {count} in all, {freed:,} bytes")
+    print(shown(f"{cache}: {verb} {count} in all, {freed:,} bytes"))
     return EXIT_DAMAGED if failed else 0
 
 
 def _day(entry: Entry) -> str:
     return "?" if entry.made is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.made))
-
-
-def _plain(text: str) -> str:
-    """Text from a file, without what a terminal would act on."""
-    return text if text.isprintable() else ascii(text)
 
 
 def _days(text: str) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from fuse_repro.storage.reading import open_regular
+
 LISTING = "entry.json"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 READ_BY_LIBRARIES = (".safetensors", ".json", ".txt", ".model", ".jinja")
@@ -53,7 +55,8 @@ def read_listing(folder: Path) -> Listing:
         Damaged: there is none, it cannot be read, or it is not of the form that `Listing.text` writes.
     """
     try:
-        value = json.loads((folder / LISTING).read_bytes())
+        with open_regular(folder / LISTING) as file:
+            value = json.loads(file.read())
     except (OSError, ValueError, RecursionError) as err:
         raise Damaged(f"its {LISTING} is missing or cannot be read") from err
     files = value.get("files") if isinstance(value, dict) else None

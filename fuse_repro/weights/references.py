@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fuse_repro.errors import UsageError
+from fuse_repro.storage.reading import open_regular, require_regular
 from fuse_repro.weights.listing import is_inside
 
 CONFIG = "config.json"
@@ -23,7 +24,8 @@ def read_object(path: Path) -> dict[str, Any]:
         UsageError: the file cannot be read, or holds anything else.
     """
     try:
-        value = json.loads(path.read_bytes())
+        with open_regular(path) as file:
+            value = json.loads(file.read())
     except RecursionError as err:
         raise UsageError(f"{path} is nested too deeply to be read: {AGAIN}") from err
     except (OSError, ValueError) as err:
@@ -40,8 +42,10 @@ def check_references(folder: Path) -> list[str]:
 
     Raises:
         UsageError: an index or config.json names a file outside the folder or one that is not safetensors, is no JSON
-            object, or the folder holds an adapter, which transformers would put on the model without a word.
+            object, or the folder holds an adapter, which transformers would put on the model without a word; or a named
+            pipe, device or socket, which a library would wait for.
     """
+    _refuse_special_files(folder)
     if (folder / ADAPTER).is_file():
         raise UsageError(
             f"{folder} holds an adapter ({ADAPTER}), which belongs to a model elsewhere: merge it into its model "
@@ -62,6 +66,15 @@ def check_references(folder: Path) -> list[str]:
                     raise UsageError(_refusal(index, "weight_map", name))
             names |= set(weights.values())
     return sorted(names)
+
+
+def _refuse_special_files(folder: Path) -> None:
+    for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):  # libraries look no deeper
+        if path.exists() and not path.is_dir():
+            try:
+                require_regular(path)
+            except OSError as err:
+                raise UsageError(f"{path} cannot be read ({err.strerror}): remove it, or {AGAIN}") from err
 
 
 def _refusal(file: Path, key: str, named: object) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.progress import bar
+from fuse_repro.storage.reading import require_regular
 from fuse_repro.weights.listing import LISTING, Damaged, Listing, check_files, read_listing
 
 ALWAYS, CHANGED, NEVER = "always", "changed", "never"
@@ -133,6 +134,7 @@ def hash_files(directory: Path, names: Sequence[str], label: str) -> dict[str, s
         with bar(f"hashing {label}", total=sum(state[1] for state in states.values())) as advance:
             for name, state in states.items():
                 if hashed is None or state not in hashed:
+                    require_regular(directory / name)
                     with (directory / name).open("rb") as stream:
                         digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
                 else:

@@ -15,6 +15,7 @@ from PIL import Image
 from vanishing_server import VanishingServer
 
 from fuse_repro.cli import main
+from fuse_repro.errors import UsageError
 from fuse_repro.loggers import wandb_loggers
 from fuse_repro.runs.directory import RunDirectory, read_json, read_records
 
@@ -247,3 +248,53 @@ def test_transfer_shows_tuning_and_matching(transfer_overrides: list[str], tmp_p
     page = (directory / "report.html").read_text()
     assert "matching loss over the search" in page
     assert "precision@1 on dev" in page
+
+
+def test_a_directory_whose_name_is_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It ended the run: wandb encodes every path and name."""
+    directory = tmp_path / "sweep\udcff" / "one\udcfe"
+    directory.mkdir(parents=True)
+    points = [{"id": "x", "directory": directory.name, "overrides": {"dataset.path": "a\udcff\u202eb"}}]
+    (directory.parent / "sweep.json").write_text(json.dumps({"format": 1, "points": points}))
+    (_, logger) = wandb_loggers(directory, mode="offline")
+    logger.opened({"config_hash": "x", "config": {"a\udcff": "b\udcff"}})
+    logger.record({"id": "c\udcff", "status": "done", "objective": 2.0})
+    logger.series("tuning/c\udcff", 1, {"loss": 1.0})
+    logger.finished({"d\udcff": "e\udcff"})
+    kept = tmp_path / r"sweep\udcff" / r"one\udcfe"
+    said, _ = capsys.readouterr().err.splitlines()
+    assert (
+        said
+        == f"wandb: takes no path that is not UTF-8: its files are in the folder that is really called {kept}"
+    )
+    (folder,) = offline_folders(kept)
+    shown = Shown(folder)
+    assert shown.run["run_group"] == r"sweep\udcff"
+    assert shown.run["display_name"] == r"dataset.path=a\udcff\u202eb"
+    assert shown.config[r"a\udcff"] == r"b\udcff"
+    assert shown.curve("item/index", "item/objective") == [(0, 2.0)]
+    assert shown.summary()[r"d\udcff"] == r"e\udcff"
+
+
+@pytest.mark.parametrize("content", ["{", '{"format": 1, "points": [3, {"directory": 1}]}', "[" * 100_000])
+def test_a_damaged_sweep_does_not_end_its_points(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "sweep" / "one"
+    directory.mkdir(parents=True)
+    (directory.parent / "sweep.json").write_text(content)
+    (_, logger) = wandb_loggers(directory, mode="offline")
+    logger.opened({"config_hash": "x", "config": {}})
+    logger.finished({})
+    assert "wandb: the point's values are not shown: " in capsys.readouterr().err
+    (folder,) = offline_folders(directory)
+    assert Shown(folder).run["display_name"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("project", "a\udcff"), ("project", "a/b"), ("project", "x" * 129), ("group", ""), ("entity", "a\x1b")],
+)
+def test_names_that_wandb_does_not_take(name: str, value: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"^logger\.{name}=.* is not allowed: .*printable name"):
+        wandb_loggers(tmp_path, mode="offline", **{name: value})

@@ -21,6 +21,7 @@ from fuse_repro.report.plots.style import (
     marker,
     placeholder,
 )
+from fuse_repro.shown import shown
 
 SIZE_INCHES = (4.8, 2.8)
 LOG_FROM = 8  # an axis whose values span at least this factor is logarithmic
@@ -63,8 +64,8 @@ def line_plot(title: str, axis: str, lines: Lines, dots: bool = True) -> Plot:
             axes.set_xscale("log")
             axes.xaxis.minorticks_off()
         if dots:
-            shown = values[:: math.ceil(len(values) / MOST_TICKS)]
-            axes.set_xticks([places[value] for value in shown], [_tick(value) for value in shown])
+            ticked = values[:: math.ceil(len(values) / MOST_TICKS)]
+            axes.set_xticks([places[value] for value in ticked], [_tick(value) for value in ticked])
         said = _said(lines if dots else {name: _ends(line) for name, line in lines.items()})
         drawing = _finish(figure, axes, axis, "y", f"{title}. {said}")
     return Plot(title, drawing, legend(list(moving), "line" if dots else "curve"))
@@ -132,7 +133,7 @@ def _places(values: Sequence[Number | None]) -> tuple[dict[Any, float], bool]:
 
 
 def _tick(value: object) -> str:
-    return "all" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "all" if value is None else f"{value:g}" if isinstance(value, float) else shown(value)
 
 
 def _said(lines: Lines) -> str:
@@ -164,7 +165,7 @@ def _draw_levels(axes: Any, level: Lines) -> None:
     places = spread([height for height, _ in heights], LABEL_SHARE * (top - bottom))
     for (height, name), place in zip(heights, places, strict=True):
         axes.annotate(
-            name,
+            shown(name),
             xy=(1, height),
             xytext=(1.05, place),
             xycoords=("axes fraction", "data"),
@@ -195,6 +196,6 @@ def spread(heights: Sequence[float], apart: float) -> list[float]:
 
 
 def _finish(figure: Any, axes: Any, axis: str, grid: str, label: str) -> Drawing:
-    axes.set_xlabel(axis, color=MUTED)
+    axes.set_xlabel(shown(axis), color=MUTED)
     axes.ticklabel_format(axis="y", useOffset=False)
     return finished(figure, axes, grid, label)

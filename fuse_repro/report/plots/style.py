@@ -12,6 +12,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from fuse_repro.shown import visible
+
 DASHES = ("", "5 2", "1.5 1.8", "6 2 1.5 2", "3 3", "8 3")
 PLACEHOLDERS = len(DASHES)
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
@@ -133,11 +135,19 @@ def _series(name: str, index: int, kind: str) -> Series:
 
 @contextmanager
 def canvas(name: str, size_inches: tuple[float, float]) -> Iterator[tuple[Any, Any]]:
-    """A figure and its axes; `name` makes the ids inside the drawing unique on the page."""
+    """A figure and its axes; `name` makes the ids inside the drawing unique on the page.
+
+    Text from outside is drawn as `shown` has it: matplotlib takes no lone surrogates, and XML no control characters.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
-    style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8.5, "text.parse_math": False}
+    style: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": visible(name),
+        "font.size": 8.5,
+        "text.parse_math": False,
+    }
     with matplotlib.rc_context(style):
         figure = Figure(figsize=size_inches, layout="constrained")
         yield figure, figure.subplots()

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.runners.assemble import part_values
 from fuse_repro.runners.costs.search import caption_work, fidelity_work, inversion_work
-from fuse_repro.runners.costs.transfer import transfer_work
+from fuse_repro.runners.costs.transfer import evaluation_work, move_work, transfer_work, tuning_work
 from fuse_repro.runners.costs.work import Counted
 
 
@@ -22,7 +22,10 @@ def work_of(config: DictConfig) -> Counted | None:
         "fuse_repro.runners.search.sentiment.run": caption_work,
         "fuse_repro.runners.search.inversion.run": inversion_work,
         "fuse_repro.runners.maps_table.run": _both_tasks,
+        "fuse_repro.runners.transfer.evaluate.run": evaluation_work,
+        "fuse_repro.runners.transfer.move.run": move_work,
         "fuse_repro.runners.transfer.runner.run": transfer_work,
+        "fuse_repro.runners.transfer.tune.run": tuning_work,
     }
     count = counters.get(config.runner._target_)
     return None if count is None else count(config)

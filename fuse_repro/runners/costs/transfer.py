@@ -1,6 +1,6 @@
 """What a run of prompt transfer computes, counted from its config alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -37,6 +37,42 @@ def _cells(config: DictConfig, data: DataSize) -> Iterator[Work]:
         yield Work(runner.target, "test items", prompts * task.tasks * task.test, tokens)
         if runner.trace_accuracy:
             yield Work(runner.target, "dev along the search", looks * task.tasks * task.dev, tokens)
+
+
+def tuning_work(config: DictConfig) -> Counted:
+    """Prompts tuned for one model, and what is asked with them and with the written templates."""
+    data = sizes.tasks(config.dataset)
+    optimizer, role = config.optimizer, config.runner.target
+    works = []
+    for task in data.tasks:
+        tokens = task.tokens + optimizer.m
+        passes = task.tasks * optimizer.max_steps
+        works.append(Work(role, "tuning", passes * optimizer.batch_size, tokens, AND_BACK))
+        works.append(Work(role, "looks at dev", passes * task.dev / optimizer.evaluate_every, tokens))
+        works.append(Work(role, "test items", 2 * task.tasks * task.test, tokens))
+    return data, works
+
+
+def evaluation_work(config: DictConfig) -> Counted:
+    """What is asked with every prompt that the command gives."""
+    data, runner = sizes.tasks(config.dataset), config.runner
+    prompts = (config.prompt is not None) + (config.text is not None) + bool(runner.template)
+    return data, list(_asked([runner.target], data, prompts))
+
+
+def move_work(config: DictConfig) -> Counted:
+    """What is asked before and after a move, where there are data; the map itself needs no forward pass."""
+    if config.dataset is None:
+        return DataSize("no data"), []
+    data = sizes.tasks(config.dataset)
+    return data, list(_asked([config.runner.sources[0], config.runner.target], data, 1))
+
+
+def _asked(roles: Sequence[str], data: DataSize, prompts: int) -> Iterator[Work]:
+    """The test items of every task, asked of these models."""
+    for role in roles:
+        for task in data.tasks:
+            yield Work(role, "test items", prompts * task.tasks * task.test, task.tokens)
 
 
 def _searched(config: DictConfig) -> list[DictConfig]:

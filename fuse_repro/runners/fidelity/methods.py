@@ -31,6 +31,8 @@ class Combination:
 
     def __post_init__(self) -> None:
         require(self.zeroth in ZEROTH, "zeroth", self.zeroth, f"one of {', '.join(ZEROTH)}")
+        good = len(self.zeroth_weight) == 2 and min(self.zeroth_weight) >= 0
+        require(good, "zeroth_weight", list(self.zeroth_weight), "two numbers of at least 0")
 
 
 @dataclass(frozen=True)

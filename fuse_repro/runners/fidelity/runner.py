@@ -10,17 +10,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.adapters import EmbeddingMap
 from fuse_repro.alignment.token_pieces import token_texts
-from fuse_repro.errors import require
+from fuse_repro.errors import UsageError, require
 from fuse_repro.metrics.fidelity import sample_k
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.progress import bar
 from fuse_repro.runners.assemble import CAUSAL, check_kind, load_models
-from fuse_repro.runners.build import Fit, build, build_fit
+from fuse_repro.runners.build import Fit, blamed, build, build_fit
 from fuse_repro.runners.fidelity.instrument import Candidates, Instrument
 from fuse_repro.runners.fidelity.methods import Combination, check_methods
 from fuse_repro.runners.fidelity.module import AdapterFidelityModule
 from fuse_repro.runners.fidelity.prompts import (
+    PLACES,
+    SPLITS,
     FidelityPrompt,
     Sentence,
     caption_sentences,
@@ -34,6 +36,8 @@ from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.shown import say
 from fuse_repro.weights import cache_folder
+
+LEAST = {"lengths": 0, "prompts": 1, "texts_stride": 1, "candidates": 1, "ks": 1}
 
 
 class FidelitySettings:
@@ -59,10 +63,11 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     Raises UsageError for settings, models or data that cannot be used together.
     """
     check_settings("runner", config.runner, FidelitySettings)
+    check_config(config)
     fits = {name: build_fit(node) for name, node in config.methods.items()}
     require(bool(fits), "methods", {}, "at least one map, as +adapter@methods.lookup=lookup")
     points = {name: build(node) for name, node in config.runner.points.items()}
-    combined = {name: Combination(**node) for name, node in (config.runner.combinations or {}).items()}
+    combined = combinations(config.runner.combinations or {})
     check_methods(list(fits), list(points), combined, config.runner.baselines)
     corpus = build(config.corpus)
     config = _measurable(config)
@@ -99,6 +104,47 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     return module.results() | said_left_out(trainer) | {"timing": {"fit_seconds": seconds}}
 
 
+def check_config(config: DictConfig) -> None:
+    """What can be told of the runner's values before anything is made.
+
+    Raises:
+        UsageError: a number out of range, or a split or place that there is not.
+    """
+    runner = config.runner
+    for name, least in LEAST.items():
+        given = runner[name] if isinstance(runner[name], int) else list(runner[name])
+        smallest = given if isinstance(given, int) else min(given, default=-1)
+        require(smallest >= least, f"runner.{name}", given, f"at least {least}, and at least one number")
+    require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
+    unknown = sorted(set(runner.places) - set(PLACES))
+    require(
+        not unknown and bool(runner.places),
+        "runner.places",
+        list(runner.places),
+        f"any of {', '.join(PLACES)}",
+    )
+
+
+def combinations(nodes: Mapping[str, Any]) -> dict[str, Combination]:
+    """The combinations of the runner, by name.
+
+    Raises:
+        UsageError: a value of another kind or out of range, a key that there is not, or one that is missing.
+    """
+    made = {}
+    for name, node in nodes.items():
+        key = f"runner.combinations.{name}"
+        require(isinstance(node, DictConfig), key, node, "map, points, zeroth, zeroth_weight and calibrated")
+        check_settings(key, node, Combination)
+        try:
+            made[name] = Combination(**node)
+        except UsageError as error:
+            raise blamed(error, key) from error
+        except TypeError as error:
+            raise UsageError(f"{key} cannot be used: {error}") from error
+    return made
+
+
 def _measurable(config: DictConfig) -> DictConfig:
     """The config without the primary model's own terms: no map carries their gradients. Says once which those are.
 
@@ -123,10 +169,6 @@ def _measurable(config: DictConfig) -> DictConfig:
 def _sentences(config: DictConfig) -> list[Sentence]:
     """What prompts are cut from, as many of every corpus as asked for."""
     runner = config.runner
-    require(
-        bool(runner.lengths) and min(runner.lengths) >= 0, "runner.lengths", list(runner.lengths), "0 or more"
-    )
-    require(runner.prompts >= 1, "runner.prompts", runner.prompts, "at least 1 of every corpus and length")
     words = max(*runner.lengths, 1)
     data = build(config.dataset)
     data.setup("predict")
@@ -151,7 +193,6 @@ def _prompts(config: DictConfig, sentences: Sequence[Sentence], lm: CausalLM) ->
 
 def _candidates(lm: CausalLM, count: int, seed: int) -> Candidates:
     """A random sample of the tokens that are printable ASCII, in random order."""
-    require(count >= 1, "runner.candidates", count, "at least 1")
     ids = [token for token in range(lm.tokenizer.vocab_size) if token not in lm.tokenizer.special_ids]
     texts = token_texts(lm.tokenizer, ids)
     kept = [token for token, text in zip(ids, texts, strict=True) if text.strip() and _plain(text)]

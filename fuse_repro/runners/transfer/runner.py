@@ -24,6 +24,7 @@ from fuse_repro.runners.transfer.terms import check_objective, match_weights, ob
 from fuse_repro.runners.transfer.trainer import check_lengths
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.runs.provenance import check_seed
 from fuse_repro.tasks import answerable
 from fuse_repro.weights import cache_folder
 
@@ -47,7 +48,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     check_settings("runner", config.runner, TransferSettings)
     fits = {name: build_fit(node) for name, node in config.methods.items()}
     settings: PromptTuning = build(config.optimizer)
-    _check(config, fits)
+    check_config(config, fits)
     check_lengths(config.trainer)
     trainer = build_trainer(config.trainer, FIT, TEST, root=directory.path)
     data: PromptTaskData = build(config.dataset)
@@ -111,13 +112,23 @@ def _objective(
         return build_objective(config.objective, models, adapters, primary=target)
 
 
-def _check(config: DictConfig, fits: Mapping[str, Any]) -> None:
-    """Everything that can be checked before a model is loaded."""
+def check_config(config: DictConfig, fits: Mapping[str, Any]) -> None:
+    """Everything that can be checked of the runner and the objective before a model is loaded.
+
+    Args:
+        config: of the run.
+        fits: name -> fit, of its methods.
+
+    Raises:
+        UsageError: a value that cannot be used.
+    """
     runner = config.runner
     unknown = sorted(set(runner.baselines) - set(BASELINES))
     require(not unknown, "runner.baselines", unknown, f"any of {', '.join(BASELINES)}")
     require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
     require(bool(runner.seeds), "runner.seeds", list(runner.seeds), "at least one seed")
+    for seed in runner.seeds:
+        check_seed("runner.seeds", seed)
     require(bool(runner.sources), "runner.sources", [], "at least one role of models")
     for key, roles in (("sources", runner.sources), ("target", [runner.target])):
         missing = sorted(set(roles) - set(config.models))

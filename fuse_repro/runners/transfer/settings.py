@@ -1,6 +1,5 @@
 """How a soft prompt is tuned: the `optimizer` of a prompt transfer."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from inspect import signature
@@ -16,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.prompts import POSITIONS
+from fuse_repro.runners.values import check_value
 
 INITS = ("normal", "vocabulary", "template")
 Node = Mapping[str, Any]
@@ -81,8 +81,20 @@ class PromptTuning:
         known = f"one of {', '.join(POSITIONS)}"
         require(self.position in POSITIONS, "optimizer.position", self.position, known)
         require(self.init in INITS, "optimizer.init", self.init, f"one of {', '.join(INITS)}")
+        longest = self.max_text_tokens
+        require(
+            longest is None or longest >= 1,
+            "optimizer.max_text_tokens",
+            longest,
+            "at least 1, or null for all",
+        )
         if (rate := self.torch_optimizer.get("lr")) is not None:
-            require(0 < rate < math.inf, "optimizer.torch_optimizer.lr", rate, "a number above 0")
+            check_value("optimizer.torch_optimizer.lr", rate, float)
+            require(rate > 0, "optimizer.torch_optimizer.lr", rate, "a number above 0")
+        for name, term in self.objective.items():
+            weight, key = term.get("weight", 1.0), f"optimizer.objective.{name}.weight"
+            check_value(key, weight, float)
+            require(weight >= 0, key, weight, "at least 0 (0 drops the term)")
         self.steps_of([torch.nn.Parameter(torch.zeros(1))], 1)
 
     def steps_of(self, parameters: list[Tensor], total_steps: int) -> tuple[Optimizer, LRScheduler | None]:

@@ -46,7 +46,7 @@ def test_wordfreq_is_a_prefix_of_its_larger_self() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"language": "xx"}, r"language='xx' is not known to wordfreq: use ar, bg"),
+        ({"language": "xx"}, r"corpus.language='xx' is not allowed: wordfreq knows ar, bg"),
         ({"size": 0}, r"size=0 is not allowed: a whole number from 1 on"),
         ({"size": 10**7}, r"size=10000000 is not allowed: wordfreq has \d+ words of 'en'"),
     ],

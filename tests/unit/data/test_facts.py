@@ -119,7 +119,10 @@ def test_a_split_keeps_every_item_once_and_subjects_together(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"relations": ("P36", "P99")}, "relation='P99' is not allowed: one of P36, P30, P38, P37, P17"),
+        (
+            {"relations": ("P36", "P99")},
+            "dataset.relations='P99' is not allowed: one of P36, P30, P38, P37, P17",
+        ),
         ({"relations": ()}, r"relations=\[\] is not allowed: at least one of P36"),
         ({"cities": 0}, "cities=0 is not allowed"),
     ],

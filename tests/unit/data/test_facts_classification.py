@@ -70,13 +70,15 @@ def test_missing_files_and_odd_settings_are_refused(folder: Path) -> None:
     (folder / "dev.tsv").unlink()
     with pytest.raises(UsageError, match=r"dev.tsv cannot be read"):
         make(folder).tasks()
-    with pytest.raises(UsageError, match=r"demo.path=.* is not allowed: a folder that exists"):
+    with pytest.raises(UsageError, match=r"dataset.path=.* is not allowed: a folder that exists"):
         make(folder / "missing")
-    with pytest.raises(UsageError, match=r"demo.files=\['test'\] is not allowed"):
+    with pytest.raises(UsageError, match=r"dataset.files=\['test'\] is not allowed"):
         make(folder, files={"test": "test.csv"})
-    with pytest.raises(UsageError, match=r"demo.csv_order=\[0, 0\] is not allowed: each class number once"):
+    with pytest.raises(
+        UsageError, match=r"dataset.csv_order=\[0, 0\] is not allowed: each class number once"
+    ):
         make(folder, csv_order=[0, 0])
-    with pytest.raises(UsageError, match=r"demo: file=.*a .tsv or .csv file"):
+    with pytest.raises(UsageError, match=r"dataset.files.test=.*a .tsv or .csv file"):
         make(folder, files={**FILES, "test": "test.txt"}).tasks()
 
 

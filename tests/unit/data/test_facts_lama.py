@@ -118,7 +118,9 @@ def test_a_wrong_folder_is_one_clear_line(change: Callable, message: str, origin
 
 
 def test_what_is_asked_for_must_be_there(original: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="relation='P30' is not allowed: one with facts and a template: P36"):
+    with pytest.raises(
+        UsageError, match=r"dataset.relations='P30' is not allowed: one with facts and a template: P36"
+    ):
         LamaFacts(original, ["P30"]).tasks()
     with pytest.raises(UsageError, match="is no folder: give the folder of LAMA-TREx"):
         LamaFacts(tmp_path / "missing")

@@ -1,17 +1,23 @@
 """Loading models from a folder of safetensors."""
 
 import base64
+import contextlib
 import json
 import os
+import signal
 
 import pytest
 import torch
 from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2, tiny_llama, tiny_opt
 
 from fuse_repro.errors import UsageError
-from fuse_repro.models.broken_files import reading, without_panic_messages
+from fuse_repro.models.broken_files import read_tensors, reading, without_panic_messages
 from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.models.sizes import model_size
 from fuse_repro.models.text_encoder import TextEncoder
+from fuse_repro.weights.listing import Damaged, read_listing
+from fuse_repro.weights.references import check_references
+from fuse_repro.weights.verify import hash_files
 
 
 def save(model, folder):
@@ -171,3 +177,60 @@ def test_what_is_written_beside_a_panic_is_not_lost(capfd):
     with without_panic_messages():
         os.write(2, b"a warning\n")
     assert capfd.readouterr().err == "a warning\n"
+
+
+OPENED = {
+    "path": lambda folder: CausalLM.load("lm", "path", path=folder),
+    "cache": lambda folder: (read_listing(folder), check_references(folder)),
+}
+SPECIAL = (
+    "config.json",
+    "tokenizer.json",
+    "model.safetensors",
+    "entry.json",
+    "generation_config.json",
+    "x.jinja",
+)
+
+
+@pytest.mark.parametrize("file", SPECIAL)
+@pytest.mark.parametrize("source", OPENED)
+def test_a_named_pipe_in_a_model_is_refused_and_not_waited_for(tmp_path, file, source):
+    """Opening it for reading waits for a writer, for ever."""
+    folder = save(tiny_gpt2(), tmp_path / "lm")
+    (folder / file).unlink(missing_ok=True)
+    os.mkfifo(folder / file)
+    with in_seconds(30), pytest.raises((UsageError, Damaged)) as caught:
+        OPENED[source](folder)
+    assert "\n" not in str(caught.value)
+    if source == "path":
+        assert str(caught.value).startswith(
+            f"{folder / file} cannot be read (a named pipe, not a file): remove it"
+        )
+
+
+def test_a_named_pipe_is_no_size_and_no_head(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    with in_seconds(30):
+        with pytest.raises(UsageError, match=r"cannot read .*a named pipe"):
+            model_size({"source": "path", "path": str(tmp_path)})
+        with pytest.raises(UsageError, match=r"head .*a named pipe"):
+            read_tensors(tmp_path / "model.safetensors", "head")
+        with pytest.raises(UsageError, match=r"cannot read .*a named pipe"):
+            hash_files(tmp_path, ["model.safetensors"], "lm")
+
+
+@contextlib.contextmanager
+def in_seconds(seconds):
+    """A failure, and no test that never ends, where something waits."""
+
+    def ring(*_):
+        raise TimeoutError("something waited")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

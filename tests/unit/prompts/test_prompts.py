@@ -1,6 +1,7 @@
 """Soft prompts: what is a valid one, where tuning starts, and PEFT checkpoints in both directions."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,22 @@ def test_a_checkpoint_with_nan_is_refused(tmp_path: Path) -> None:
             "adapter_config.json is not JSON",
         ),
         (lambda folder: _set(folder, num_transformer_submodules=2), "is a prompt for 2 transformers"),
+        (
+            lambda folder: _set(folder, num_virtual_tokens="3"),
+            r"says \('3', 32\): take both files from the same",
+        ),
+        (lambda folder: _set(folder, peft_type=["PROMPT_TUNING"]), "only PROMPT_TUNING is a soft prompt"),
+        (lambda folder: (folder / PEFT_CONFIG).write_text("NaN"), "only PROMPT_TUNING is a soft prompt"),
+        (lambda folder: (folder / PEFT_CONFIG).write_bytes(b"\xff\xfe"), "adapter_config.json is not JSON"),
+        (lambda folder: _cut(folder / PEFT_WEIGHTS), "adapter_model.safetensors is damaged"),
+        (
+            lambda folder: save_file(
+                {PEFT_KEY: torch.ones(3, 32)}, folder / PEFT_WEIGHTS, {"position": "middle", "model": "x"}
+            ),
+            "position='middle' is not allowed: one of prefix, postfix",
+        ),
+        (lambda folder: _pipe(folder / PEFT_CONFIG), "cannot be read .a named pipe, not a file"),
+        (lambda folder: _pipe(folder / PEFT_WEIGHTS), "is damaged .*a named pipe, not a file"),
     ],
 )
 def test_a_damaged_checkpoint_is_one_clear_line(change: object, message: str, tmp_path: Path) -> None:
@@ -175,6 +192,26 @@ def test_a_damaged_checkpoint_is_one_clear_line(change: object, message: str, tm
     with pytest.raises(UsageError, match=message) as raised:
         load_peft(tmp_path, lm)
     assert "\n" not in str(raised.value)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def test_half_precision_is_read_as_the_prompt_that_it_is(tmp_path: Path) -> None:
+    lm = tiny_lm("llama")
+    save_peft(for_model(lm, normal_init(lm, 3, generator())), tmp_path, lm)
+    values = torch.arange(96.0).reshape(3, 32)
+    save_file({PEFT_KEY: values.bfloat16()}, tmp_path / PEFT_WEIGHTS)
+    _set(tmp_path, base_model_name_or_path=None)
+    read = load_peft(tmp_path, lm)
+    assert read.embeddings.dtype == torch.float32
+    assert torch.equal(read.embeddings, values)
 
 
 def _set(folder: Path, **values: object) -> None:

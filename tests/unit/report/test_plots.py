@@ -14,6 +14,8 @@ from rendered import rendered
 
 from fuse_repro.metrics.statistics import Interval, bootstrap_interval
 from fuse_repro.report.plots import metric_plots
+from fuse_repro.report.plots.loss_curve import loss_chart
+from fuse_repro.report.plots.methods import methods_chart
 from fuse_repro.report.plots.metric_plots import spread
 from fuse_repro.report.plots.style import dash, legend, marker
 
@@ -162,3 +164,24 @@ def test_intervals_agree_with_the_normal_approximation() -> None:
     found = bootstrap_interval(list(values))
     half = 1.96 * values.std(ddof=1) / math.sqrt(400)
     assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05)
+
+
+def test_names_that_no_drawing_can_hold_are_drawn_as_escapes() -> None:
+    """A file name that is not UTF-8 ended the page in matplotlib's own error."""
+    name, drawn = "a\udcff\x1b[31m\u202eb", r"a\udcff\x1b[31m\u202eb"
+    steps = [{"beam": [{"objective": value, "terms": {name: value}}]} for value in (1.0, 0.5)]
+    curve = loss_chart(name, steps, [name])
+    assert curve is not None
+    row = {"low": 0.5, "high": 0.7, "mean_over_relations": 0.6}
+    drawings = [
+        curve,
+        methods_chart([(name, row)]),
+        metric_plots.line_plot(
+            name, name, {name: {1: at(1.0), 2: at(1.0)}, "c": {1: at(1.0), 2: at(2.0)}}
+        ).drawing,
+        metric_plots.bar_plot(name, name, {name: {name: at(1.0), "c": at(2.0)}}).drawing,
+        metric_plots.scatter_plot(name, name, {name: [(1.0, 2.0)]}).drawing,
+    ]
+    for number, plot in enumerate(drawings):
+        said = [node.text or "" for node in ElementTree.fromstring(plot.svg.encode()).iter(f"{SVG}text")]
+        assert (drawn in said) == (number > 0), "the loss curve has its names in the legend"
