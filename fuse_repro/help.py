@@ -18,6 +18,7 @@ fuse-repro: gradients and soft prompts between language models that share no tok
   fuse-repro experiment=demo                                      caption four demo photographs
   fuse-repro experiment=caption dataset.path=PHOTOS               ... your own: a file, a folder or a .jsonl
   fuse-repro experiment=caption dataset.path=PHOTOS adapter=fuse adapter.max_tokens=2    change any value
+  fuse-repro experiment=move prompt=FOLDER output=OTHER           your own soft prompt (PEFT's format) for another model
   fuse-repro -m experiment=demo adapter=fuse,random               a sweep: one run per value
   fuse-repro -m sweep=max_tokens experiment=demo                  ... over a named grid
   fuse-repro -m ... hydra/launcher=slurm                          ... as jobs of a cluster

@@ -37,7 +37,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     written = None if config.text is None else written_prompt(config.text)
     if soft is None and written is None and not runner.template:
         raise UsageError(
-            "no prompt is given: prompt=FOLDER for a soft one, text='[X] is [Y] .' for a written one, or "
+            "no prompt is given: prompt=FOLDER for a soft one, \"text='[X] is [Y] .'\" for a written one, or "
             "runner.template=true for the data set's own"
         )
     trainer = build_trainer(config.trainer, TEST, root=directory.path)
