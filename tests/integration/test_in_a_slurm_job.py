@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import slurm_cluster
 from omegaconf import OmegaConf
 
 from fuse_repro.errors import UsageError
@@ -99,3 +100,22 @@ def test_an_environment_of_the_config_is_taken_unless_it_requeues() -> None:
         UsageError, match=r"trainer\.plugins=.* is not allowed: auto_requeue: false, or leave"
     ):
         build_trainer(requeuing, PREDICT)
+
+
+def test_a_run_in_a_real_allocation_of_four_tasks(
+    tiny_overrides: list[str], photos: Path, tmp_path: Path
+) -> None:
+    if reason := slurm_cluster.missing(accounting=False):
+        pytest.skip(reason)
+    extra = [f"dataset.path={photos}", "dataset.limit=1", f"output_dir={tmp_path / 'run'}"]
+    with slurm_cluster.running(tmp_path / "slurm", accounting=False) as environment:
+        done = subprocess.run(
+            ["salloc", "-n", "4", "-J", "captions", sys.executable, "-c", RUN, *tiny_overrides, *extra],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "done"
