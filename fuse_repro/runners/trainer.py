@@ -189,6 +189,13 @@ def predict(trainer: pl.Trainer, module: pl.LightningModule, **data: Any) -> Non
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
 
 
+def looked_at(trainer: pl.Trainer, items: Sequence[Any]) -> Sequence[Any]:
+    """Those of the items that the predict loop will look at, as far as the trainer's limits say."""
+    limit = trainer.limit_predict_batches
+    count = limit if isinstance(limit, int) else int(len(items) * limit)
+    return items[:count]
+
+
 def said_left_out(trainer: pl.Trainer) -> dict[str, Any]:
     """For results.json: how many items the predict loop left out by the trainer's limits. Says so on standard error."""
     count = left_out(trainer)

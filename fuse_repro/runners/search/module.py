@@ -1,7 +1,7 @@
 """Discrete prompt search over a data set, as Lightning's predict loop."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -15,7 +15,7 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import EmbeddingMatchTerm, ImageMatchTerm, MultiObjectiveLoss
 from fuse_repro.progress import bar
-from fuse_repro.runners.trainer import said_left_out
+from fuse_repro.runners.trainer import looked_at, predict, said_left_out
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import Hypothesis, Optimizer, PromptProblem, SearchResult
 
@@ -50,8 +50,22 @@ class PromptSearchModule(pl.LightningModule):
         self.prefix = prefix
         self.directory = directory
         self.seconds: list[float] = []
+        self.advance: Callable[[float], None] = lambda items: None
         self._known = directory.known()
         self._results: dict[str, Any] = {}
+
+    def search_all(self, trainer: pl.Trainer, data: Any) -> None:
+        """Search for every item of `data` that has no record yet.
+
+        Raises UsageError as `predict` and `on_predict_end` do.
+        """
+        ids = [name for item in looked_at(trainer, data.items) for name in self.record_ids(item)]
+        with bar("searching", sum(name not in self._known for name in ids)) as self.advance:
+            predict(trainer, self, datamodule=data)
+
+    def record_ids(self, item: Any) -> list[str]:
+        """The ids of an item's records."""
+        return [item.id]
 
     def predict_step(self, item: ImageItem, batch_idx: int) -> None:
         """Caption one photograph."""
@@ -65,6 +79,7 @@ class PromptSearchModule(pl.LightningModule):
         self.directory.append({"id": item.id, **self._sought(item)} | record)
         self._known.add(item.id)
         self.seconds.append(time.perf_counter() - begun)
+        self.advance(1)
 
     def on_predict_end(self) -> None:
         """Measure the run's records. Raises UsageError where every item failed."""

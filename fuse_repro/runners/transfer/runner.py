@@ -13,6 +13,7 @@ from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.progress import bar
 from fuse_repro.runners.build import build, build_fit
 from fuse_repro.runners.objective import build_objective, expanded_terms, term_weights
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
@@ -77,7 +78,8 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     if tasks:
         data.ask_only(tasks)
         module.tune(tasks)
-        trainer.test(module, datamodule=data, verbose=False)
+        with bar("evaluating prompts", module.open_cells(tasks)) as module.advance:
+            trainer.test(module, datamodule=data, verbose=False)
     return module.results() | {"timing": {"seconds": time.perf_counter() - begun}}
 
 
