@@ -10,6 +10,7 @@ from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.metrics.precision import RelationPrecision
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.metering import metering
 from fuse_repro.progress import bar
 from fuse_repro.runners.transfer.methods import Method, Setting
 from fuse_repro.runners.transfer.results import summary
@@ -71,7 +72,10 @@ class PromptTransferModule(pl.LightningModule):
             for seed, name in cells:
                 key = _key(task, seed, name)
                 cell = {"id": key, "task": task.name, "label": task.label, "seed": seed, "method": name}
-                self.directory.append(cell | self._cell(name, task, seed))
+                with metering() as spent:
+                    found = self._cell(name, task, seed)
+                cost = {"cost": spent.cost()} if found["status"] == "done" else {}
+                self.directory.append(cell | found | cost, spent.seconds)
                 self._known.add(key)
                 advance(1)
                 self.advance(1)

@@ -74,6 +74,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         )
     runner = config.runner
     module = PromptTransferModule(models, methods, setting, list(runner.seeds), runner.split, directory)
+    directory.expect(len(given) - len(tasks) + len(tasks) * len(methods) * len(runner.seeds))
     begun = time.perf_counter()
     if tasks:
         data.ask_only(tasks)
