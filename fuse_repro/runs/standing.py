@@ -8,7 +8,7 @@ from statistics import fmean
 
 from fuse_repro.runs.directory import RECORDS, STATUS
 from fuse_repro.runs.look import look_at
-from fuse_repro.runs.times import TIMES, item_seconds
+from fuse_repro.runs.times import MOST, TIMES, item_seconds
 
 LATEST = 50  # items whose mean time says how long the next ones will take
 
@@ -68,7 +68,8 @@ def _standing(path: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Standin
     found = look_at(path)
     failed = sum(record.get("status") == "failed" for record in found.records)
     seconds = item_seconds(path)[-LATEST:]
-    total = (found.status or {}).get("items")
+    said = (found.status or {}).get("items")
+    total = said if said is not None and 0 <= said < MOST else None
     return Standing(len(found.records) - failed, failed, total, fmean(seconds) if seconds else None)
 
 

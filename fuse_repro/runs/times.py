@@ -12,6 +12,7 @@ from fuse_repro.runs.files import last_of_each, scan_records, writing
 from fuse_repro.runs.provenance import strict_json
 
 TIMES = "times.jsonl"
+MOST = 1e12  # seconds or items that a file may speak of; more is damage
 
 
 def note_time(directory: Path, name: str, seconds: float) -> None:
@@ -52,4 +53,4 @@ def total_time(directory: Path) -> dict[str, float]:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MOST

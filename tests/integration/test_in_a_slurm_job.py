@@ -48,7 +48,8 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (commands / name).write_text(f'#!/bin/sh\necho "$0 $@" >> {folder}/called\n')
         (commands / name).chmod(0o755)
     (folder / "here").mkdir(exist_ok=True)
-    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    here = Path(__file__)
+    paths = [str(here.parent), str(here.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     own = ALLOCATION | {"PYTHONPATH": ":".join([str(Path(__file__).parents[2]), *paths])}
     own |= {"WARNED": str(folder / "warned")}
     own["PATH"] = f"{commands}:{os.environ['PATH']}"

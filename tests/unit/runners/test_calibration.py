@@ -126,6 +126,17 @@ def test_a_device_that_is_not_there(
         checked_device("cuda:2")
 
 
+@pytest.mark.gpu
+def test_a_gpu_is_measured_and_named(tmp_path: Path) -> None:
+    device = checked_device("cuda")
+    rate = measure(device, "bfloat16")
+    assert rate.device == torch.cuda.get_device_name(device)
+    assert rate.threads == 0
+    assert 0 < rate.model < 2 * rate.products
+    keep(rate, tmp_path)
+    assert known_rate(tmp_path, device, "bfloat16") == rate
+
+
 def test_a_dry_run_counts_with_what_was_measured(
     small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

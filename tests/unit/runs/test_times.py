@@ -40,6 +40,7 @@ def test_what_a_kill_or_an_editor_left_is_passed_over(tmp_path: Path) -> None:
     note_time(tmp_path, "c", 2.0)
     with (tmp_path / TIMES).open("ab") as file:
         file.write(b'{"id": "d", "seconds": "long"}\n{"id": "e", "seconds": -1}\n[]\n{"id": "f"}\n')
+        file.write(b'{"id": "g", "seconds": 1' + b"0" * 400 + b"}\n")
     assert item_seconds(tmp_path) == [1.0, 2.0]
 
 

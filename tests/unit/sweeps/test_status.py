@@ -78,6 +78,14 @@ def test_a_total_that_was_edited_is_damage_and_no_crash(tmp_path: Path) -> None:
     assert "items is 'many'" in shown(run_view(tmp_path).shown)
 
 
+@pytest.mark.parametrize("items", [-1, 10**400, 10**15])
+def test_a_total_that_cannot_be_is_none(items: int, tmp_path: Path) -> None:
+    begun(tmp_path, 5, 1)
+    status = json.loads((tmp_path / "status.json").read_text())
+    (tmp_path / "status.json").write_text(json.dumps(status | {"items": items}))
+    assert standing(tmp_path).total is None
+
+
 def test_a_sweep_has_totals_and_a_time_left_shared_among_its_workers(tmp_path: Path) -> None:
     begun(tmp_path / "a", 10, 10).finish({})
     begun(tmp_path / "b", 10, 4)
