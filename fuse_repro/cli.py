@@ -1,4 +1,4 @@
-"""The command `fuse-repro`: a run or a sweep from Hydra overrides, a report, how far a sweep is, or the cache."""
+"""The command `fuse-repro`: a run or a sweep from Hydra overrides, how far it is, reports, the cache, the machine."""
 
 import io
 import os
@@ -77,6 +77,10 @@ def _command(arguments: Sequence[str]) -> int:
         from fuse_repro.weights.command import main as cache_main
 
         return cache_main(arguments[1:])
+    if arguments[0] == "calibrate":
+        from fuse_repro.runners.costs.command import main as calibrate_main
+
+        return calibrate_main(arguments[1:])
     return _run(arguments)
 
 

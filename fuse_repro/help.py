@@ -22,8 +22,9 @@ fuse-repro: gradients and soft prompts between language models that share no tok
   fuse-repro -m experiment=demo adapter=fuse,random               a sweep: one run per value
   fuse-repro -m sweep=max_tokens experiment=demo                  ... over a named grid
   fuse-repro -m ... hydra/launcher=slurm                          ... as jobs of a cluster
-  fuse-repro status SWEEP_DIR                                     how far a sweep is
+  fuse-repro status DIR                                           how far a run or a sweep is
   fuse-repro -m experiment=transfer/table3 dataset.path=LAMA      a paper's table; with dry_run=true its costs
+  fuse-repro calibrate                                            measure this machine, for dry_run=true
   fuse-repro experiment=caption --cfg job                         show the whole config, run nothing
   fuse-repro report DIR                                           make DIR/report.html again
   fuse-repro cache list                                           downloaded weights: their size and source

@@ -36,7 +36,8 @@ class Root:
         models_dir: a folder that holds a folder of weights for every model, by its name; null reads each
             model from where its config says.
         dry_run: say what the run would cost, and run nothing.
-        dry_run_tflops: what the device is taken to compute, in 10^12 operations per second.
+        dry_run_tflops: what the device is taken to compute, in 10^12 operations per second; null is what
+            `fuse-repro calibrate` measured of it, or 10 where it was not measured.
         models: the models by role.
         dataset: what the run reads.
         corpus: the words that maps are fitted on.
@@ -64,7 +65,7 @@ class Root:
     dtype: str = "float32"
     models_dir: str | None = None
     dry_run: bool = False
-    dry_run_tflops: float = 10.0
+    dry_run_tflops: float | None = None
     models: dict[str, Any] = field(default_factory=dict)
     dataset: Any = None
     corpus: Any = None

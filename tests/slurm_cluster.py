@@ -29,7 +29,7 @@ def missing(accounting: bool) -> str | None:
 
 
 @contextmanager
-def running(folder: Path, accounting: bool) -> Iterator[dict[str, str]]:
+def running(folder: Path, accounting: bool, max_array_size: int = 1001) -> Iterator[dict[str, str]]:
     """Start the daemons in `folder` and end them afterwards; yields the environment that commands need."""
     for name in ("run", "log", "state", "spool", "etc"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def running(folder: Path, accounting: bool) -> Iterator[dict[str, str]]:
     (folder / "log").chmod(0o700)
     folder.chmod(0o755)
     environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": _path()}
-    _configure(folder, accounting)
+    _configure(folder, accounting, max_array_size)
     try:
         _start(folder, accounting, dict(os.environ) | environment)
         yield environment
@@ -46,13 +46,14 @@ def running(folder: Path, accounting: bool) -> Iterator[dict[str, str]]:
         _stop(folder)
 
 
-def _configure(folder: Path, accounting: bool) -> None:
+def _configure(folder: Path, accounting: bool, max_array_size: int) -> None:
     ports = dict(zip(("ctld_port", "d_port", "dbd_port"), _free_ports(3), strict=True))
     values = {
         "folder": str(folder),
         "host": socket.gethostname().partition(".")[0],
         "user": getpass.getuser(),
         "accounting": "slurmdbd" if accounting else "none",
+        "max_array_size": str(max_array_size),
         **{name: str(port) for name, port in ports.items()},
     }
     for name in ("slurm.conf", "slurmdbd.conf"):

@@ -149,6 +149,8 @@ def test_the_glossary_is_in_order_and_plain() -> None:
     assert keys == sorted(set(keys))
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "status.json", "records.jsonl", "results.json"])
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "status.json", "records.jsonl", "times.jsonl", "results.json"]
+)
 def test_the_page_of_outputs_names_the_files_of_a_run(name: str) -> None:
     assert f"`{name}`" in (REPOSITORY / "outputs" / "README.md").read_text(encoding="utf-8")

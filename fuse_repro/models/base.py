@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
+from fuse_repro.models.metering import Watch
 from fuse_repro.weights import WeightsEntry
 
 
@@ -44,6 +45,24 @@ class FrozenModel(nn.Module):
                 f"{name}: the tokenizer has {tokenizer.vocab_size} tokens but the embedding table has {rows} "
                 "rows; give the tokenizer that belongs to these weights"
             )
+        self.watch = Watch(name, self.body, self.model, self._head, self._body_config)
+
+    @property
+    def body(self) -> nn.Module:
+        """The transformer that reads tokens, below a head if there is one: what is counted of the model."""
+        base = getattr(self.model, "base_model", self.model)
+        return getattr(base, "decoder", base)  # OPT goes round the module in between
+
+    @property
+    def _head(self) -> nn.Module | None:
+        """The layer that makes an output for every token of the vocabulary, if there is one."""
+        find = getattr(self.model, "get_output_embeddings", None)
+        return None if find is None else find()
+
+    @property
+    def _body_config(self) -> Any:
+        """The sizes of `body`."""
+        return getattr(self.model, "config", None)
 
     @property
     def _embedding(self) -> nn.Embedding:

@@ -67,6 +67,14 @@ class ClipDualEncoder(DualEncoder):
         return self.model.text_model.embeddings.token_embedding
 
     @property
+    def body(self) -> nn.Module:
+        return self.model.text_model.encoder
+
+    @property
+    def _body_config(self) -> Any:
+        return self.model.config.text_config
+
+    @property
     def output_size(self) -> int:
         """e, the size of the space that texts and images share."""
         return self.model.config.projection_dim

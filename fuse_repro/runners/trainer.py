@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
-from lightning_fabric.plugins import CheckpointIO
+from lightning_fabric.plugins import CheckpointIO, ClusterEnvironment
+from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -97,14 +98,37 @@ def build_trainer(
                 makes, "trainer.callbacks", callback, "a list of {_target_: A CALLBACK OF LIGHTNING, ...}"
             )
         given = make.keywords.get("plugins") or []
-        joined = [*(given if isinstance(given, list) else [given]), *plugins]
-        trainer: Trainer = make(**own | {"callbacks": listed, "plugins": joined or None})
+        joined = alone([*(given if isinstance(given, list) else [given]), *plugins])
+        trainer: Trainer = make(**own | {"callbacks": listed, "plugins": joined})
     except UsageError:
         raise
     except (InstantiationException, MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(f"trainer: {' '.join(str(error.__cause__ or error).split())}") from error
     check_one_process(trainer, values)
     return trainer
+
+
+def alone(plugins: Sequence[Any] = ()) -> list[Any]:
+    """A trainer's plugins, with one that says that no cluster is to be asked for processes, signals or restarts.
+
+    Without it Lightning looks at the environment. In a Slurm job it then wants a device for every task of the
+    allocation. At SIGUSR1 it writes a checkpoint of its own and requeues the job. A run is one process, and its
+    records are what it goes on from.
+
+    Args:
+        plugins: further ones; an environment among them is taken instead.
+
+    Raises:
+        UsageError: an environment that requeues jobs.
+    """
+    environments = [plugin for plugin in plugins if isinstance(plugin, ClusterEnvironment)]
+    for one in environments:
+        requeues = isinstance(one, SLURMEnvironment) and one.auto_requeue
+        allowed = (
+            "auto_requeue: false, or leave it out: a run goes on from its records when it is started again"
+        )
+        require(not requeues, "trainer.plugins", "SLURMEnvironment with auto_requeue", allowed)
+    return [*plugins] if environments else [*plugins, LightningEnvironment()]
 
 
 def check_trainer(values: Mapping[str, Any], loops: Sequence[str], own: Sequence[str] = ()) -> None:
@@ -163,6 +187,13 @@ def predict(trainer: pl.Trainer, module: pl.LightningModule, **data: Any) -> Non
         trainer.predict(module, return_predictions=False, **data)
     except MisconfigurationException as error:
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def looked_at(trainer: pl.Trainer, items: Sequence[Any]) -> Sequence[Any]:
+    """Those of the items that the predict loop will look at, as far as the trainer's limits say."""
+    limit = trainer.limit_predict_batches
+    count = limit if isinstance(limit, int) else int(len(items) * limit)
+    return items[:count]
 
 
 def said_left_out(trainer: pl.Trainer) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Reports, resume, sweeps and tests read these files and nothing else. Every file but records.jsonl is replaced
 whole; records.jsonl only grows, so a killed run keeps what it had. Where an item was tried again, its last
-record counts. Records hold no times: two runs with one seed write the same bytes.
+record counts. Records hold no times: two runs with one seed write the same bytes. What items took is in times.jsonl.
 """
 
 import json
@@ -19,6 +19,7 @@ from fuse_repro.runs import lock as run_lock
 from fuse_repro.runs.files import ELSEWHERE, last_of_each, parse_records, read_json, write_text, writing
 from fuse_repro.runs.observers import Observers
 from fuse_repro.runs.provenance import config_hash, git_commit, library_versions, machine, plain, strict_json
+from fuse_repro.runs.times import note_time, total_time
 from fuse_repro.storage import files
 from fuse_repro.storage.locks import Held
 
@@ -40,6 +41,7 @@ class RunDirectory:
         self.config_hash = config_hash(config)
         self.observers = Observers()
         self._opened = False
+        self._items: int | None = None
         self._failed: dict[Any, str] = {}
 
     def open(self, *, device: str, weights: Mapping[str, Mapping[str, str]]) -> None:
@@ -67,12 +69,23 @@ class RunDirectory:
         write_status(self.path, "running")
         self.observers.opened(read_json(self.path / MANIFEST))
 
-    def append(self, record: Mapping) -> None:
+    def expect(self, items: int) -> None:
+        """Say how many items the run has in all, for those who look how far it is."""
+        self._items = items
+        write_status(self.path, "running", items=items)
+
+    def append(self, record: Mapping, seconds: float | None = None) -> None:
         """Add one record as one line of strict JSON (NaN and infinities become null), on disk when this returns.
 
         An item that failed again just as it did before is not written again. Observers are given what was
         written.
+
+        Args:
+            record: with the id of its item.
+            seconds: what the item took; it is noted beside the records, which hold no times.
         """
+        if seconds is not None:
+            note_time(self.path, str(record.get("id")), seconds)
         text = strict_json(record)
         if text == self._failed.get(record.get("id")):
             self.observers.record(json.loads(text))
@@ -118,6 +131,8 @@ class RunDirectory:
 
     def finish(self, results: Mapping) -> None:
         """Write results.json, then the status "done"."""
+        if times := total_time(self.path):
+            results = {**results, "timing": {**results.get("timing", {}), **times}}
         self._write(RESULTS, results)
         self._end("done")
         self.observers.finished(results)
@@ -186,7 +201,7 @@ class RunDirectory:
 
     def _end(self, state: str, error: str | None = None, trace: str | None = None) -> None:
         try:
-            write_status(self.path, state, error, trace)
+            write_status(self.path, state, error, trace, self._items)
         finally:
             run_lock.release(self.path / RECORDS)
 
@@ -215,13 +230,23 @@ def read_records(path: Path) -> list[dict]:
     return last_of_each(parse_records(path / RECORDS)[0])
 
 
-def write_status(path: Path, state: str, error: str | None = None, trace: str | None = None) -> None:
+def write_status(
+    path: Path, state: str, error: str | None = None, trace: str | None = None, items: int | None = None
+) -> None:
     """Replace the status of the run in `path`, which is made if it is not there.
+
+    Args:
+        path: the run directory.
+        state: running, interrupted, failed or done.
+        error: one line, or None.
+        trace: the traceback, or None.
+        items: how many items the run has in all; None where that is not known.
 
     Raises:
         UsageError: if it cannot be written.
     """
-    status = {"state": state, "error": error, "traceback": trace, "updated": _now()}
+    status: dict[str, Any] = {"state": state, "error": error, "traceback": trace, "updated": _now()}
+    status |= {} if items is None else {"items": items}
     where = {"pid": os.getpid(), "host": socket.gethostname()}
     write_text(path / STATUS, strict_json(status | where, indent=2) + "\n")
 

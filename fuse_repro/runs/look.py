@@ -22,7 +22,11 @@ SHAPES: Mapping[str, Mapping[str, Types]] = {
         **dict.fromkeys(("created", "device", "git_commit", "config_hash"), TEXT),
         "seed": (int, NoneType),
     },
-    STATUS: {"state": str, **dict.fromkeys(("error", "traceback", "updated"), TEXT)},
+    STATUS: {
+        "state": str,
+        **dict.fromkeys(("error", "traceback", "updated"), TEXT),
+        "items": (int, NoneType),
+    },
     RESULTS: {},
 }
 

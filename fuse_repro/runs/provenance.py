@@ -29,6 +29,7 @@ UNHASHED_KEYS = (
     "weights",  # how they are verified, not what they are
 )
 UNHASHED_ANYWHERE = ("cache_dir",)
+UNHASHED_AS_NULL = ("max_flops",)  # came later, and null is what there was before: earlier directories go on
 DISTRIBUTIONS = {
     "torch": "torch",
     "transformers": "transformers",
@@ -104,7 +105,8 @@ def _finite(value: Any) -> Any:
 def config_hash(config: Mapping) -> str:
     """sha256 (hex) of the canonical JSON of a resolved config, leaving out what does not change results.
 
-    Left out are the top-level keys of UNHASHED_KEYS and every "cache_dir"; the order of keys does not matter.
+    Left out are the top-level keys of UNHASHED_KEYS, every "cache_dir", and keys of UNHASHED_AS_NULL that are null; the
+    order of keys does not matter.
     """
     hashed = {key: value for key, value in config.items() if key not in UNHASHED_KEYS}
     text = json.dumps(_without_caches(plain(hashed)), sort_keys=True, separators=(",", ":"))
@@ -113,10 +115,14 @@ def config_hash(config: Mapping) -> str:
 
 def _without_caches(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_caches(item) for key, item in value.items() if key not in UNHASHED_ANYWHERE}
+        return {key: _without_caches(item) for key, item in value.items() if not _unhashed(key, item)}
     if isinstance(value, list):
         return [_without_caches(item) for item in value]
     return value
+
+
+def _unhashed(key: str, value: Any) -> bool:
+    return key in UNHASHED_ANYWHERE or (key in UNHASHED_AS_NULL and value is None)
 
 
 def library_versions() -> dict[str, str | None]:

@@ -10,8 +10,12 @@ EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 _asked = threading.Event()
 
 
+# SIGTERM, and what clusters send as a warning before a job's time is over (sbatch --signal=USR1@120).
+STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
 class Terminated(SystemExit):
-    """SIGTERM, raised where the program stands."""
+    """SIGTERM or a cluster's warning, raised where the program stands."""
 
     def __init__(self) -> None:
         super().__init__(EXIT_TERMINATED)
@@ -19,16 +23,21 @@ class Terminated(SystemExit):
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Within, SIGTERM raises Terminated in the main thread. A handler that somebody else installed stays."""
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    """Within, SIGTERM and a cluster's warnings raise Terminated in the main thread.
+
+    A handler that somebody else installed stays, as submitit's that requeues a job.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGTERM, _terminate)
+    ours = [number for number in STOPPING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def ask_to_stop() -> None:

@@ -86,10 +86,11 @@ def mark_killed(path: Path, reason: str, trace: str | None = None, interrupted: 
         trace: the traceback, where there is one.
         interrupted: whether to mark a run that said it was interrupted, too.
     """
-    said = _status(path).get("state", NEW)
+    status = _status(path)
+    said = status.get("state", NEW)
     silent = said in (NEW, RUNNING) or (interrupted and said == INTERRUPTED)
     if silent and not run_lock.is_held(path / RECORDS):
-        write_status(path, FAILED, reason, trace)
+        write_status(path, FAILED, reason, trace, status.get("items"))
 
 
 def _status(path: Path) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from fuse_repro.errors import require
 from fuse_repro.objectives import PromptBatch, prompt_nll
 from fuse_repro.search.candidates import Candidate, closings, evenly, propose
 from fuse_repro.search.frontier import best_first, make_frontier
-from fuse_repro.search.metering import Counts, counting
+from fuse_repro.search.metering import Counts, check_max_flops, counting
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
 from fuse_repro.search.proposal import Proposal
 from fuse_repro.search.unread import State
@@ -37,6 +37,8 @@ class AutoDAN(Proposal):
         frontier: "beam" extends all prompts kept, "greedy" keeps one, "uniform_cost" extends the best one
             only, whatever its length (see fuse_repro.search.frontier).
         max_evaluations: how often the objective may be computed; None: no bound.
+        max_flops: the search ends with the step in which the models have computed so many floating-point operations;
+            None: no bound.
 
     Raises:
         UsageError: a setting out of range.
@@ -49,12 +51,14 @@ class AutoDAN(Proposal):
     patience: int = 4
     frontier: str = "beam"
     max_evaluations: int | None = None
+    max_flops: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         make_frontier(self.frontier, self.beam)
         good = self.max_evaluations is None or self.max_evaluations >= 1
         require(good, "optimizer.max_evaluations", self.max_evaluations, "at least 1, or null for no bound")
+        check_max_flops(self.max_flops)
         for name in ("candidates", "max_new_tokens"):
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
         require(self.patience >= 0, "optimizer.patience", self.patience, "at least 0")
@@ -99,7 +103,7 @@ class AutoDAN(Proposal):
             steps.append(tuple(beam))
             if on_step is not None:
                 on_step(beam)
-            spent = counts.evaluations == self.max_evaluations
+            spent = counts.evaluations == self.max_evaluations or counts.reach(self.max_flops)
             if not prompts or len(steps) == limit or spent or 0 < self.patience <= unchanged:
                 return SearchResult((finished or beam)[0], tuple(steps))
             if all(h.parent in owners for h in prompts):  # from those just extended, as a beam's always are

@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 
 from fuse_repro.errors import require
-from fuse_repro.search.metering import counting
+from fuse_repro.search.metering import check_max_flops, counting
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
 from fuse_repro.search.projection import STARTS, starting_prompts
 from fuse_repro.search.trials import Prompt, Trials
@@ -23,6 +23,8 @@ class FixedLengthSearch(ABC):
         start: what they are at first: "likely" (drawn from the language model) or "random".
         steps: how many steps are taken at the most.
         max_evaluations: how often the objective may be computed; None: no bound.
+        max_flops: the search ends with the step in which the models have computed so many floating-point operations;
+            None: no bound.
         seed: of every random choice.
 
     Raises:
@@ -33,6 +35,7 @@ class FixedLengthSearch(ABC):
     start: str = "likely"
     steps: int = 100
     max_evaluations: int | None = None
+    max_flops: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -40,6 +43,7 @@ class FixedLengthSearch(ABC):
         require(self.start in STARTS, "optimizer.start", self.start, f"one of {', '.join(STARTS)}")
         good = self.max_evaluations is None or self.max_evaluations >= 1
         require(good, "optimizer.max_evaluations", self.max_evaluations, "at least 1, or null for no bound")
+        check_max_flops(self.max_flops)
 
     @abstractmethod
     def walk(
@@ -72,6 +76,8 @@ class FixedLengthSearch(ABC):
                     steps.append((current,))
                 if on_step is not None:
                     on_step([current])
+                if counts.reach(self.max_flops):
+                    break
         return SearchResult(trials.best, tuple(steps), counts.evaluations, counts.gradients)
 
     def _start(self, problem: PromptProblem, count: int, generator: torch.Generator) -> list[Prompt]:

@@ -14,6 +14,7 @@ from fuse_repro.alignment.token_pieces import starts_word, token_texts
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.metering import unmetered
 from fuse_repro.objectives import FluencyTerm, PromptBatch
 from fuse_repro.search.gradient import OpenPrompt, carried_terms, slot_gradients
 from fuse_repro.search.linearisation import Linearisation
@@ -167,5 +168,6 @@ def _table(term: Any, source: FrozenModel, folder: Path | None) -> Any:
     """A term's table of the source's vocabulary, made once per term and source."""
     known = _tables.setdefault(term, WeakKeyDictionary())
     if source not in known:
-        known[source] = term.word_table(source, folder)
+        with unmetered():  # kept for all searches
+            known[source] = term.word_table(source, folder)
     return known[source]

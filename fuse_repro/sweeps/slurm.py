@@ -11,10 +11,12 @@ from fuse_repro.shown import say
 from fuse_repro.sweeps.launcher import PointLauncher
 from fuse_repro.sweeps.outcome import say_ended
 from fuse_repro.sweeps.pool import tail
+from fuse_repro.sweeps.slurm_arrays import cut
 from fuse_repro.sweeps.slurm_job import SlurmJob
 from fuse_repro.sweeps.slurm_queue import (
     cancel_hint,
     cause_of_death,
+    largest_array,
     living,
     living_points,
     need_slurm,
@@ -29,6 +31,7 @@ FOLDER = "slurm"  # in the sweep directory: scripts, pickled jobs and output of 
 class SlurmLauncher(PointLauncher):
     """Submits points as an array and, unless `wait` is false, waits for them.
 
+    Points that are more than the cluster takes in one array (its MaxArraySize) become several arrays.
     A job that ended without a result is marked as failed with the state that Slurm gives it. Points whose job
     still lives from an earlier start are not submitted again.
     """
@@ -43,13 +46,16 @@ class SlurmLauncher(PointLauncher):
         mem_gb: float | None,
         setup: Sequence[str],
         poll_s: float,
+        array_parallelism: int = 256,
         **options: Any,
     ) -> None:
         require(timeout_min >= 1, "hydra.launcher.timeout_min", timeout_min, "at least 1")
         require(cpus_per_task >= 1, "hydra.launcher.cpus_per_task", cpus_per_task, "at least 1")
         require(max_requeues >= 0, "hydra.launcher.max_requeues", max_requeues, "at least 0")
+        parallel = array_parallelism
+        require(parallel >= 1, "hydra.launcher.array_parallelism", parallel, "at least 1 job at once")
         require(poll_s > 0, "hydra.launcher.poll_s", poll_s, "above 0")
-        self.wait, self.poll_s, self.max_requeues = wait, poll_s, max_requeues
+        self.wait, self.poll_s, self.max_requeues, self.parallel = wait, poll_s, max_requeues, parallel
         given = {
             **options,
             "time": timeout_min,
@@ -71,7 +77,7 @@ class SlurmLauncher(PointLauncher):
         alive = living_points(self.sweep.directory, points)
         fresh = [point for point in points if point.id not in alive]
         if fresh:
-            note_jobs(self.sweep.directory, self._submit(fresh))
+            self._submit(fresh)
         jobs = read_jobs(self.sweep.directory)
         ours = {point.id: jobs[point.id] for point in points}
         say(f"{len(fresh)} jobs submitted, {len(alive)} live already")
@@ -83,8 +89,26 @@ class SlurmLauncher(PointLauncher):
                 say(f"the jobs go on; to end them: {cancel_hint(ours.values())}")
                 raise
 
-    def _submit(self, points: Sequence[Point]) -> dict[str, str]:
-        """Point id -> job."""
+    def _submit(self, points: Sequence[Point]) -> None:
+        """Submit every point, in as many arrays as the cluster wants, and note the jobs of each array at once.
+
+        Raises:
+            UsageError: submitit is not installed, or Slurm does not take the jobs.
+        """
+        arrays = cut(len(points), largest_array(), self.parallel)
+        if len(arrays) > 1:
+            say(
+                f"{len(points)} points in {len(arrays)} arrays: the cluster's MaxArraySize is {arrays[0].end}"
+            )
+        names: list[str] = []
+        for array in arrays:
+            after = None if array.after is None else names[array.after]
+            jobs = self._submit_array(points[array.begin : array.end], array.parallel, after)
+            note_jobs(self.sweep.directory, jobs)
+            names.append(next(iter(jobs.values())).partition("_")[0])
+
+    def _submit_array(self, points: Sequence[Point], parallel: int, after: str | None) -> dict[str, str]:
+        """Point id -> job, of one array, which begins when the job `after` has ended."""
         try:
             from submitit.core.utils import FailedJobError, FailedSubmissionError
             from submitit.slurm.slurm import SlurmExecutor
@@ -93,8 +117,13 @@ class SlurmLauncher(PointLauncher):
                 "hydra/launcher=slurm needs submitit: install it by pip install 'fuse_repro[slurm]'"
             ) from err
         executor = SlurmExecutor(self.sweep.directory / FOLDER, self.max_requeues)
+        options = {"job_name": f"fuse_repro_{self.sweep.name}", "array_parallelism": parallel, **self.options}
+        if after is not None:
+            further = dict(options.get("additional_parameters") or {})
+            waits = [*filter(None, [further.get("dependency")]), f"afterany:{after}"]
+            options["additional_parameters"] = further | {"dependency": ",".join(waits)}
         try:
-            executor.update_parameters(job_name=f"fuse_repro_{self.sweep.name}", **self.options)
+            executor.update_parameters(**options)
         except ValueError as err:
             raise UsageError(f"hydra.launcher: {' '.join(str(err).split())}") from err
         jobs = [SlurmJob(dict(p.config or {}), p.directory, self._resume) for p in points]

@@ -31,6 +31,13 @@ def need_slurm() -> None:
         )
 
 
+def largest_array() -> int | None:
+    """How many jobs the cluster takes in one array; None where it does not say."""
+    shown = _call("scontrol", "show", "config").stdout
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", shown, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
 def read_jobs(sweep_directory: Path) -> dict[str, str]:
     """Point id -> the job that was last submitted for it."""
     path = sweep_directory / JOBS

@@ -11,6 +11,7 @@ from fuse_repro.data.prompt_task import SPLITS, PromptTask
 from fuse_repro.errors import UsageError, require
 from fuse_repro.metrics.precision import PrecisionAtOne, RelationPrecision
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.metering import unmetered
 from fuse_repro.prompts import SoftPrompt, for_model
 from fuse_repro.tasks.answers import NOT_ONE_TOKEN, Answers
 from fuse_repro.tasks.layout import Layout
@@ -141,7 +142,8 @@ class Exams:
         layout = Layout.of(lm, prompt)
         key = (id(lm), layout.position, layout.length, split)
         if key not in self._ready:
-            self._ready[key] = Exam(layout, task, split)
+            with unmetered():  # what every prompt of the task shares
+                self._ready[key] = Exam(layout, task, split)
         vectors = prompt.embeddings if isinstance(prompt, SoftPrompt) else None
         return self._ready[key].ask(vectors, counter=counter)
 

@@ -31,7 +31,7 @@ def answer_logits(lm: FrozenModel, embeddings: Tensor, mask: Tensor | None, answ
         output.last_hidden_state = hidden[rows, answers].unsqueeze(1)
         return output
 
-    body = lm.model.base_model
+    body = lm.body
     assert body is not lm.model, f"{lm.name} has no transformer below its head"
     handle = body.register_forward_hook(pick)
     try:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fuse_repro.errors import UsageError, require
-from fuse_repro.progress import bar
+from fuse_repro.progress import BYTES, bar
 from fuse_repro.storage.reading import require_regular
 from fuse_repro.weights.listing import LISTING, Damaged, Listing, check_files, read_listing
 
@@ -131,7 +131,8 @@ def hash_files(directory: Path, names: Sequence[str], label: str) -> dict[str, s
     digests = {}
     try:
         states = {name: (str(directory / name), *_state(directory / name)) for name in names}
-        with bar(f"hashing {label}", total=sum(state[1] for state in states.values())) as advance:
+        total = sum(state[1] for state in states.values())
+        with bar(f"hashing {label}", total, BYTES) as advance:
             for name, state in states.items():
                 if hashed is None or state not in hashed:
                     require_regular(directory / name)

@@ -13,7 +13,15 @@ from tiny_models import save_model, tiny_gpt2
 
 from fuse_repro.cli import main
 
-RUN_FILES = {"manifest.json", "status.json", "records.jsonl", "results.json", "metrics.csv", "report.html"}
+RUN_FILES = {
+    "manifest.json",
+    "status.json",
+    "records.jsonl",
+    "times.jsonl",
+    "results.json",
+    "metrics.csv",
+    "report.html",
+}
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -82,6 +90,9 @@ def test_mistakes_in_the_command_are_one_line(
         ("adapter.rank=0", "adapter.rank=0 is not allowed"),
         ("objective.image.weight=-1", "objective.image.weight=-1 is not allowed: at least 0"),
         ("optimizer.candidates=0", "optimizer.candidates=0"),
+        ("optimizer.max_flops=0", "optimizer.max_flops=0 is not allowed: floating-point operations"),
+        ("optimizer.max_flops=nan", "optimizer.max_flops=nan is not allowed"),
+        ("optimizer.max_flops=-1e12", "optimizer.max_flops=-1000000000000.0 is not allowed"),
         ("optimizer.stop=eos", "one of sentence_end, never"),
         ("corpus.size=0", "size"),
         ("dtype=int8", "one of float32, bfloat16, float16"),

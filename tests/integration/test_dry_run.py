@@ -42,3 +42,18 @@ def test_every_experiment_has_a_dry_run(
     monkeypatch.chdir(tmp_path)
     assert main([f"experiment={experiment}", "dry_run=true"]) == 0
     assert "forward passes" in capsys.readouterr().out
+
+
+def test_a_bound_on_operations_bounds_what_a_run_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["experiment=invert", "dry_run=true", "dataset.texts=[a cat,a dog]", "dry_run_tflops=1e-3"]
+    assert (
+        main([*command, "optimizer.max_flops=3.6e12"]) == 0
+    )  # an hour at 10^9 a second, for each of two texts
+    assert " 2.0 " in capsys.readouterr().out.rpartition("forward passes,")[2].partition("hours")[0]
+    assert main([*command, "optimizer.max_flops=1e30"]) == 0
+    bounded = capsys.readouterr().out
+    assert main(command) == 0
+    assert capsys.readouterr().out == bounded, "never more than the search's own steps"

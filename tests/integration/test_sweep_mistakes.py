@@ -55,6 +55,13 @@ def test_slurm_where_there_is_none(
     assert "sbatch, srun, squeue, scontrol is not on this machine" in capsys.readouterr().err
 
 
+def test_no_job_of_slurm_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert (
+        main(drill(tmp_path, "seed=0,1", "hydra/launcher=slurm", "hydra.launcher.array_parallelism=0")) == 2
+    )
+    assert "array_parallelism=0 is not allowed: at least 1 job at once" in capsys.readouterr().err
+
+
 def test_a_directory_of_something_else(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     def attempt(*overrides: str) -> str:
         before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

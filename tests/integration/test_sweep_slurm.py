@@ -100,3 +100,20 @@ def test_a_controller_that_does_not_answer(
     (tmp_path / "slurm.conf").write_text(text + "\nMessageTimeout=2\n")
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     assert living(["1"]) is None
+
+
+def test_more_points_than_an_array_may_hold(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason := slurm_cluster.missing(accounting=False):
+        pytest.skip(reason)
+    with slurm_cluster.running(tmp_path / "slurm", accounting=False, max_array_size=2) as environment:
+        tests = str(Path(__file__).parents[1])
+        for name, value in (environment | {"PYTHONPATH": tests, "OMP_NUM_THREADS": "1"}).items():
+            monkeypatch.setenv(name, value)
+        command = drill(tmp_path / "sweep", "seed=range(0,5)", "runner.at=-1", *SLURM)
+        assert main([*command, "hydra.launcher.array_parallelism=2"]) == 0
+        assert "5 points in 3 arrays: the cluster's MaxArraySize is 2" in capsys.readouterr().err
+    assert set(states(tmp_path / "sweep", "seed").values()) == {"done"}
+    jobs = read_jobs(the_sweep(tmp_path / "sweep").directory)
+    assert len({job.partition("_")[0] for job in jobs.values()}) == 3

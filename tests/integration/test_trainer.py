@@ -132,6 +132,21 @@ def test_every_runner_refuses_several_devices(
     refused(tmp_path, experiment, "trainer.devices=2", "works in one process on one device", capsys)
 
 
+@pytest.mark.parametrize("experiment", ["transfer", "maps_table"])
+def test_transfers_refuse_several_devices(
+    tmp_path: Path, experiment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [f"experiment={experiment}", "trainer=cpu", "trainer.devices=2"]
+    command.append("models.target.accept_terms=true")
+    assert main([*command, f"cache_dir={tmp_path / 'cache'}", f"output_dir={tmp_path / 'run'}"]) == 1
+    printed = capsys.readouterr().err
+    assert "works in one process on one device" in printed
+    assert printed.count("\n") == 1
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["status.json"]
+    assert read(tmp_path / "run", "status.json")["state"] == "failed"
+    assert not (tmp_path / "cache").exists()
+
+
 def refused(
     tmp_path: Path, experiment: str, override: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from omegaconf import DictConfig
 
+from fuse_repro.models.sizes import model_size
 from fuse_repro.runners.costs import data_sizes as sizes
 from fuse_repro.runners.costs.data_sizes import DataSize
 from fuse_repro.runners.costs.work import AND_BACK, Counted, Work
@@ -15,13 +16,13 @@ from fuse_repro.runners.costs.work import AND_BACK, Counted, Work
 def caption_work(config: DictConfig) -> Counted:
     """A search per photograph and sentiment."""
     data = sizes.items(config.dataset, "photographs")
-    return data, list(_searches(config, data.items))
+    return data, _searches(config, data.items)
 
 
 def inversion_work(config: DictConfig) -> Counted:
     """A search per text."""
     data = sizes.items(config.dataset, "texts")
-    return data, list(_searches(config, data.items))
+    return data, _searches(config, data.items)
 
 
 def fidelity_work(config: DictConfig) -> Counted:
@@ -41,8 +42,21 @@ def fidelity_work(config: DictConfig) -> Counted:
     return DataSize(f"{captions * corpora:,} prompts, as runner asks for"), work
 
 
-def _searches(config: DictConfig, items: int) -> Iterator[Work]:
-    """One search per item and sentiment."""
+def _searches(config: DictConfig, items: int) -> list[Work]:
+    """One search per item and sentiment; all of their work in equal parts less where `max_flops` ends them before."""
+    works = list(_unbounded(config, items))
+    bound = config.optimizer.get("max_flops")
+    sized = [(work, model_size(config.models[work.role])) for work in works]
+    operations = sum(work.operations(size) for work, size in sized if size)
+    if bound is None or not operations:
+        return works
+    searches = items * len(config.runner.get("sentiments") or ["none"])
+    share = min(1.0, bound * searches / operations)
+    return [replace(work, passes=work.passes * share) for work in works]
+
+
+def _unbounded(config: DictConfig, items: int) -> Iterator[Work]:
+    """The work of searches that take all of their steps."""
     search = _search(config.optimizer)
     sentiments = list(config.runner.get("sentiments") or ["none"])
     length = len(config.runner.prefix.split()) + sizes.SPECIAL + search.tokens

@@ -1,5 +1,6 @@
 """The fidelity of adapters as Lightning's predict loop: an item is a prompt with one open token."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -56,8 +57,11 @@ class AdapterFidelityModule(pl.LightningModule):
     def predict_step(self, prompt: FidelityPrompt, batch_idx: int) -> None:
         """Measure one prompt."""
         if names := self.missing(prompt):
-            for record in self.instrument.measure(prompt, names):
-                self.directory.append(record)
+            begun = time.perf_counter()
+            records = self.instrument.measure(prompt, names)
+            share = (time.perf_counter() - begun) / len(names)
+            for record in records:
+                self.directory.append(record, share)
                 self._known.add(record["id"])
                 self.advance(1)
 

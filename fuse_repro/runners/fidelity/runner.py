@@ -99,6 +99,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     )
     module = AdapterFidelityModule(instrument, models, _prompts(config, sentences, lm), directory)
     total = sum(len(module.missing(prompt)) for prompt in module.prompts)
+    directory.expect(sum(len(instrument.objectives(prompt)) for prompt in module.prompts))
     with bar("measuring fidelity", total) as module.advance:
         predict(trainer, module)
     return module.results() | said_left_out(trainer) | {"timing": {"fit_seconds": seconds}}

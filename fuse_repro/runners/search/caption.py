@@ -15,7 +15,6 @@ from fuse_repro.runners.search.metrics import (
     reference_metrics,
 )
 from fuse_repro.runners.search.module import PromptSearchModule, summarise, timing
-from fuse_repro.runners.trainer import predict
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 
@@ -79,5 +78,5 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         directory,
         runner=config.runner,
     )
-    predict(parts.trainer, module, datamodule=parts.data)
+    module.search_all(parts.trainer, parts.data)
     return module.results() | {"timing": timing(parts.fit_seconds, module.seconds)}

@@ -12,7 +12,6 @@ from fuse_repro.objectives import TextMatchTerm
 from fuse_repro.runners.assemble import prepare_search
 from fuse_repro.runners.objective import build_objective
 from fuse_repro.runners.search.module import PromptSearchModule, mean_targets, summarise, timing
-from fuse_repro.runners.trainer import predict
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 
@@ -64,5 +63,5 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     module = PromptInversionModule(
         parts.lm, parts.models, objective, parts.optimizer, config.runner.prefix, directory
     )
-    predict(parts.trainer, module, datamodule=parts.data)
+    module.search_all(parts.trainer, parts.data)
     return module.results() | {"timing": timing(parts.fit_seconds, module.seconds)}

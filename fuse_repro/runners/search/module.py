@@ -1,7 +1,7 @@
 """Discrete prompt search over a data set, as Lightning's predict loop."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -13,9 +13,10 @@ from fuse_repro.data.images import ImageItem, load_image
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.models.metering import metering, summed
 from fuse_repro.objectives import EmbeddingMatchTerm, ImageMatchTerm, MultiObjectiveLoss
 from fuse_repro.progress import bar
-from fuse_repro.runners.trainer import said_left_out
+from fuse_repro.runners.trainer import looked_at, predict, said_left_out
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import Hypothesis, Optimizer, PromptProblem, SearchResult
 
@@ -50,8 +51,23 @@ class PromptSearchModule(pl.LightningModule):
         self.prefix = prefix
         self.directory = directory
         self.seconds: list[float] = []
+        self.advance: Callable[[float], None] = lambda items: None
         self._known = directory.known()
         self._results: dict[str, Any] = {}
+
+    def search_all(self, trainer: pl.Trainer, data: Any) -> None:
+        """Search for every item of `data` that has no record yet.
+
+        Raises UsageError as `predict` and `on_predict_end` do.
+        """
+        ids = [name for item in looked_at(trainer, data.items) for name in self.record_ids(item)]
+        self.directory.expect(len(ids))
+        with bar("searching", sum(name not in self._known for name in ids)) as self.advance:
+            predict(trainer, self, datamodule=data)
+
+    def record_ids(self, item: Any) -> list[str]:
+        """The ids of an item's records."""
+        return [item.id]
 
     def predict_step(self, item: ImageItem, batch_idx: int) -> None:
         """Caption one photograph."""
@@ -62,9 +78,10 @@ class PromptSearchModule(pl.LightningModule):
             record = self._search(item)
         except UsageError as error:
             record = {"status": "failed", "error": first_line(error)}
-        self.directory.append({"id": item.id, **self._sought(item)} | record)
-        self._known.add(item.id)
         self.seconds.append(time.perf_counter() - begun)
+        self.directory.append({"id": item.id, **self._sought(item)} | record, self.seconds[-1])
+        self._known.add(item.id)
+        self.advance(1)
 
     def on_predict_end(self) -> None:
         """Measure the run's records. Raises UsageError where every item failed."""
@@ -84,9 +101,9 @@ class PromptSearchModule(pl.LightningModule):
 
     def _search(self, item: Any) -> dict[str, Any]:
         problem = PromptProblem(self.lm, self.objective, self.prefix, self._targets(item))
-        with bar(f"searching for {item.id}") as advance:
+        with bar(f"searching for {item.id}") as advance, metering() as spent:
             found = self.search(problem, on_step=lambda beam: advance(1))
-        return self._record(item, found)
+        return self._record(item, found) | {"cost": spent.cost()}
 
     def _sought(self, item: Any) -> dict[str, Any]:
         """What a prompt is searched for, for the record."""
@@ -146,7 +163,7 @@ def _step_row(hypothesis: Hypothesis) -> dict[str, Any]:
 
 
 def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Counts, and the mean objective with its terms over the items that were done."""
+    """Counts, the mean objective with its terms over the items that were done, and what they cost together."""
     done = [record for record in records if record["status"] == "done"]
     summary: dict[str, Any] = {"items": {"done": len(done), "failed": len(records) - len(done)}}
     if done:
@@ -161,7 +178,7 @@ def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
                 for name in names
             },
         }
-    return summary
+    return summary | summed(done)
 
 
 def timing(fit_seconds: float, seconds: Sequence[float]) -> dict[str, Any]:

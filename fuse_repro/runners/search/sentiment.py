@@ -26,7 +26,6 @@ from fuse_repro.runners.search.metrics import (
     reference_metrics,
 )
 from fuse_repro.runners.search.module import summarise, timing
-from fuse_repro.runners.trainer import predict
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import SearchResult
@@ -65,7 +64,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         directory,
         runner=config.runner,
     )
-    predict(parts.trainer, module, datamodule=parts.data)
+    module.search_all(parts.trainer, parts.data)
     return module.results() | {"timing": timing(parts.fit_seconds, module.seconds)}
 
 
@@ -88,12 +87,16 @@ class SentimentCaptionModule(CaptionModule):
         self.objectives = nn.ModuleDict(objectives)
         self._now = ("", "")
 
+    def record_ids(self, item: ImageItem) -> list[str]:
+        """One record for every sentiment."""
+        return [f"{item.id}/{sentiment}" for sentiment in self.objectives]
+
     def predict_step(self, item: ImageItem, batch_idx: int) -> None:
         """Caption one photograph with every sentiment."""
-        for sentiment, objective in self.objectives.items():
+        for name, (sentiment, objective) in zip(self.record_ids(item), self.objectives.items(), strict=True):
             self.objective = cast(MultiObjectiveLoss, objective)
             self._now = (item.id, sentiment)
-            super().predict_step(replace(item, id=f"{item.id}/{sentiment}"), batch_idx)
+            super().predict_step(replace(item, id=name), batch_idx)
 
     def measure(self, records: list[dict[str, Any]], done: list[dict[str, Any]]) -> dict[str, Any]:
         """Counts, objective, caption metrics and judged sentiment, for each sentiment that was searched for."""

@@ -12,6 +12,7 @@ from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.metering import unmetered
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init
 from fuse_repro.runners.build import Fit, map_class
 from fuse_repro.runners.transfer.prompts import TunedPrompts
@@ -82,7 +83,8 @@ class Baseline:
             return setting.first, task.template, {}
         if self.name in ("direct_tuning", "source_tuned"):
             (model,) = self.tuned_models()
-            return model, setting.tuned.of(model, task, seed), {}
+            with unmetered():
+                return model, setting.tuned.of(model, task, seed), {}
         drawn = normal_init(setting.target, settings.m, torch.Generator().manual_seed(seed))
         return setting.target, for_model(setting.target, drawn, settings.position), {}
 
@@ -111,8 +113,9 @@ class Moved:
         """See Method. Maps compute in their own precision, whatever the trainer's."""
         setting = self._setting
         with torch.autocast(setting.target.device.type, enabled=False):
-            fitted = self._map()
-            own = [setting.tuned.of(model, task, seed).embeddings for model in setting.sources.values()]
+            with unmetered():  # done once, and kept
+                fitted = self._map()
+                own = [setting.tuned.of(model, task, seed).embeddings for model in setting.sources.values()]
             position = setting.tuned.settings.position
             if not isinstance(fitted, RelativePromptTransfer):
                 return setting.target, for_model(setting.target, fitted.transfer(own[0]), position), {}

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,7 @@ from fuse_repro.models.mini_lm import MiniLMSettings, teacher_table, untrained
 from fuse_repro.models.mini_tokenizer import count_words, make_tokenizer
 from fuse_repro.progress import bar
 from fuse_repro.runners.quiet import quiet_lightning
+from fuse_repro.runners.trainer import alone
 from fuse_repro.storage.files import writing
 from fuse_repro.storage.tensors import CACHE
 from fuse_repro.weights.cache import cached
@@ -102,8 +104,10 @@ def train(
         table = teacher_table(teacher, words, settings.width, settings.spread, settings.seed)
     items = encode(words, tokenizer.mask_token_id, statements)
     module = MiniLMModule(untrained(settings, tokenizer, table), items, settings)
-    with one_thread(), quiet_lightning(), bar(f"training {name} (once)", settings.steps) as module.advance:
+    training = bar(f"training {name} (once)", settings.steps)
+    with one_thread(), quiet_lightning(), empty_folder() as folder, training as module.advance:
         trainer = pl.Trainer(
+            default_root_dir=folder,
             accelerator="cpu",
             devices=1,
             max_steps=settings.steps,
@@ -112,9 +116,15 @@ def train(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
+            plugins=alone(),
         )
         trainer.fit(module)
     return module.model.eval(), tokenizer
+
+
+def empty_folder() -> tempfile.TemporaryDirectory[str]:
+    """Where Lightning looks for a checkpoint that a Slurm job left; the working directory may hold one."""
+    return tempfile.TemporaryDirectory(prefix="fuse_repro_training_")
 
 
 class MiniLMModule(pl.LightningModule):

@@ -1,7 +1,6 @@
 """Prompt transfer as Lightning's test loop: every step fills the cells of one task."""
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,6 +10,7 @@ from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.metrics.precision import RelationPrecision
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.metering import metering
 from fuse_repro.progress import bar
 from fuse_repro.runners.transfer.methods import Method, Setting
 from fuse_repro.runners.transfer.results import summary
@@ -45,7 +45,7 @@ class PromptTransferModule(pl.LightningModule):
         self.models = nn.ModuleDict(models)
         self.methods, self.seeds, self.split = dict(methods), list(seeds), split
         self.directory = directory
-        self.seconds = 0.0
+        self.advance: Callable[[float], None] = lambda cells: None
         self._setting = setting
         self.precision: dict[str, RelationPrecision] = {}
         self._known = directory.known()
@@ -61,18 +61,24 @@ class PromptTransferModule(pl.LightningModule):
             for model in self.methods[name].tuned_models()
         )
 
+    def open_cells(self, tasks: Sequence[PromptTask]) -> int:
+        """How many cells of these tasks have no record yet."""
+        return sum(len(self._open(task)) for task in tasks)
+
     def test_step(self, task: PromptTask, batch_idx: int) -> None:
         """Fill the open cells of one task."""
-        begun = time.perf_counter()
         cells = self._open(task)
         with bar(f"prompts for {task.name}", len(cells)) as advance:
             for seed, name in cells:
                 key = _key(task, seed, name)
                 cell = {"id": key, "task": task.name, "label": task.label, "seed": seed, "method": name}
-                self.directory.append(cell | self._cell(name, task, seed))
+                with metering() as spent:
+                    found = self._cell(name, task, seed)
+                cost = {"cost": spent.cost()} if found["status"] == "done" else {}
+                self.directory.append(cell | found | cost, spent.seconds)
                 self._known.add(key)
                 advance(1)
-        self.seconds += time.perf_counter() - begun
+                self.advance(1)
 
     def on_test_epoch_end(self) -> None:
         """Log precision@1 of every method, per task and over tasks, for Lightning's loggers and callbacks."""

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.progress import track
 from fuse_repro.prompts import SoftPrompt
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.tuning import tuned_prompt
@@ -37,10 +38,11 @@ class TunedPrompts:
 
     def prepare(self, wanted: Iterable[tuple[FrozenModel, PromptTask, int]]) -> None:
         """Tune these; what cannot be tuned is an error where it is asked for, not here."""
-        for model, task, seed in wanted:
-            key = (id(model), task.digest, seed)
-            if key in self._known:
-                continue
+        asked = {(id(model), task.digest, seed): (model, task, seed) for model, task, seed in wanted}
+        missing = {key: parts for key, parts in asked.items() if key not in self._known}
+        if not missing:
+            return
+        for key, (model, task, seed) in track(missing.items(), "tuning prompts"):
             watch = partial(self.observers.series, f"tuning/{model.name}/{task.name}/{seed}")
             settings = replace(self.settings, seed=seed)
             try:

@@ -6,10 +6,11 @@ from typing import Any
 
 from fuse_repro.errors import UsageError
 from fuse_repro.metrics.statistics import nested_interval
+from fuse_repro.models.metering import summed
 
 
 def summary(records: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any]:
-    """Per method: mean precision@1 over tasks and seeds with a bootstrap interval over both.
+    """Per method: mean precision@1 over tasks and seeds with a bootstrap interval over both; and what all cost.
 
     Raises:
         UsageError: no record is done.
@@ -24,6 +25,7 @@ def summary(records: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any]:
         "split": split,
         "items": {"done": len(done), "failed": len(records) - len(done)},
         "methods": {name: _method([r for r in done if r["method"] == name]) for name in names},
+        **summed(done),
     }
 
 

@@ -13,6 +13,7 @@ from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.progress import bar
 from fuse_repro.runners.build import build, build_fit
 from fuse_repro.runners.objective import build_objective, expanded_terms, term_weights
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
@@ -67,11 +68,13 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         )
     runner = config.runner
     module = PromptTransferModule(models, methods, setting, list(runner.seeds), runner.split, directory)
+    directory.expect(len(given) - len(tasks) + len(tasks) * len(methods) * len(runner.seeds))
     begun = time.perf_counter()
     if tasks:
         data.ask_only(tasks)
         module.tune(tasks)
-        trainer.test(module, datamodule=data, verbose=False)
+        with bar("evaluating prompts", module.open_cells(tasks)) as module.advance:
+            trainer.test(module, datamodule=data, verbose=False)
     return module.results() | {"timing": {"seconds": time.perf_counter() - begun}}
 
 

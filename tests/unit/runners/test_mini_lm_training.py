@@ -57,6 +57,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> MaskedLM:
     return mini_lm("mini", Reading(), TINY, cache_dir=tmp_path_factory.mktemp("cache"))
 
 
+def test_a_checkpoint_that_a_slurm_job_left_here_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"of another model")
+    monkeypatch.chdir(tmp_path)
+    for name in ("SLURM_NTASKS", "SLURM_JOB_ID"):
+        monkeypatch.setenv(name, "4")
+    train("mini", STATED, Reading().answers(), replace(TINY, steps=1))
+
+
 def test_the_model_knows_what_it_read(trained: MaskedLM) -> None:
     items = tuple(Item(*pair) for pair in PAIRS.items())
     task = PromptTask("best", tuple(PAIRS.values()), {"train": (), "dev": (), "test": items}, "[X] has [Y] .")

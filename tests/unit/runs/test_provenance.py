@@ -67,6 +67,19 @@ def test_how_weights_are_verified_is_not_part_of_the_hash() -> None:
     assert provenance.config_hash({"seed": 0, "models": {"lm": {}}}) != provenance.config_hash(config)
 
 
+def test_a_bound_that_came_later_is_part_of_the_hash_once_it_is_set() -> None:
+    plain = {"optimizer": {"beam": 2}}
+    assert provenance.config_hash({"optimizer": {"beam": 2, "max_flops": None}}) == provenance.config_hash(
+        plain
+    )
+    assert provenance.config_hash({"optimizer": {"beam": 2, "max_flops": 1e13}}) != provenance.config_hash(
+        plain
+    )
+    assert provenance.config_hash({"optimizer": {"beam": 2, "patience": None}}) != provenance.config_hash(
+        plain
+    )
+
+
 @given(st.dictionaries(st.text(), json_values, max_size=4))
 def test_the_hash_survives_json(config: dict) -> None:
     again = json.loads(json.dumps(config))

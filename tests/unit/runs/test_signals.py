@@ -18,6 +18,15 @@ def test_sigterm_is_an_exception_within_and_the_default_again_after() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_warning_of_a_cluster_is_a_request_to_stop(number: signal.Signals) -> None:
+    assert signal.getsignal(number) is signal.SIG_DFL
+    with pytest.raises(Terminated) as caught, sigterm_raises():
+        os.kill(os.getpid(), number)
+    assert told_to_stop(caught.value)
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
 def test_a_handler_of_somebody_else_stays() -> None:
     seen = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))

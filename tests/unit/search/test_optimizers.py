@@ -9,6 +9,7 @@ from test_autodan import make_problem
 from tiny_models import tiny_gemma3, tiny_gpt2
 
 from fuse_repro.errors import UsageError
+from fuse_repro.models.metering import metering
 from fuse_repro.objectives import MultiObjectiveLoss, PromptBatch
 from fuse_repro.search import GCG, PEZ, AutoDAN, Hypothesis, Optimizer, PromptProblem, RandomSearch
 from fuse_repro.search.candidates import survivors
@@ -69,6 +70,21 @@ def test_the_budget_is_kept_and_what_was_computed_is_counted(problem: PromptProb
     assert (found.gradients > 0) == ALL[name].uses_gradients
     if name != "pez":
         assert found.evaluations == 17
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_search_ends_with_the_step_that_reaches_its_operations(problem: PromptProblem, name: str) -> None:
+    steps: list[int] = []
+    with metering() as whole:
+        free = ALL[name].search(problem, on_step=lambda beam: steps.append(whole.flops))
+    bound = float(steps[1])
+    with metering() as spent:
+        found = replace(ALL[name], max_flops=bound).search(problem)  # type: ignore[type-var]
+    assert spent.flops == steps[1]
+    assert found.steps == free.steps[: len(found.steps)]
+    with metering() as least:
+        replace(ALL[name], max_flops=1.0).search(problem)  # type: ignore[type-var]
+    assert least.flops == steps[0], "one step is always taken"
 
 
 def note(seen: Counter[str], batch: PromptBatch) -> None:
@@ -207,6 +223,11 @@ def test_counting_ends_with_its_block(problem: PromptProblem) -> None:
         (lambda: AutoDAN(frontier="dfs"), r"optimizer\.frontier.*beam, greedy, uniform_cost"),
         (lambda: AutoDAN(frontier="uniform_cost", beam=0), r"optimizer\.beam=0"),
         (lambda: AutoDAN(max_evaluations=0), r"optimizer\.max_evaluations"),
+        (lambda: AutoDAN(max_flops=0), r"optimizer\.max_flops=0 is not allowed: .*above 0.*or null"),
+        (lambda: AutoDAN(max_flops=float("nan")), r"optimizer\.max_flops=nan"),
+        (lambda: GCG(max_flops=-1e9), r"optimizer\.max_flops=-1000000000\.0"),
+        (lambda: PEZ(max_flops=float("inf")), r"optimizer\.max_flops=inf.*null for no bound"),
+        (lambda: RandomSearch(max_flops="many"), r"optimizer\.max_flops='many'"),  # type: ignore[arg-type]
     ],
 )
 def test_settings_out_of_range(make: object, message: str) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tiny_masked_lms import ARCHITECTURES, CAUSAL, MASKED, tiny_lm
+from tiny_models import tiny_opt
 
 from fuse_repro.prompts import normal_init
 from fuse_repro.tasks.layout import Layout, collate
@@ -45,6 +46,13 @@ def test_the_head_is_applied_at_the_answer_only(architecture: str) -> None:
     there = everywhere[torch.arange(len(TEXTS)), batch.answers]
     torch.testing.assert_close(answer_logits(lm, embeddings, batch.mask, batch.answers), there)
     assert lm(embeddings, batch.mask).shape == everywhere.shape  # the model is as it was
+
+
+def test_the_head_of_a_model_that_goes_round_its_base_model() -> None:
+    lm = tiny_opt()
+    embeddings = lm.embed(torch.arange(5, 17)[None])
+    there = lm(embeddings)[:, 7]
+    torch.testing.assert_close(answer_logits(lm, embeddings, None, torch.tensor([7])), there)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
