@@ -19,6 +19,8 @@ fuse-repro: gradients and soft prompts between language models that share no tok
   fuse-repro -m sweep=max_tokens experiment=demo                  ... over a named grid
   fuse-repro -m ... hydra/launcher=slurm                          ... as jobs of a cluster
   fuse-repro status SWEEP_DIR                                     how far a sweep is
+  fuse-repro -m sweep=shards dataset.shards=8 experiment=...      a data set shared out among 8 runs, merged at the end
+  fuse-repro merge DIR                                            ... merged by hand, from a sweep or a folder of shards
   fuse-repro -m experiment=transfer/table3 dataset.path=LAMA      a paper's table; with dry_run=true its costs
   fuse-repro experiment=caption --cfg job                         show the whole config, run nothing
   fuse-repro report DIR                                           make DIR/report.html again
@@ -76,7 +78,7 @@ def explain(error: Exception, folder: Path, overrides: Sequence[str] = ()) -> st
         return _unknown_key(match[1], error.__cause__, folder, _experiment(overrides))
     if match := re.search(r"Error merging override ([^=]+)=.*\n(.*)", message):
         return f"{match[1]}: {match[2]}"
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()).removeprefix(f"{UsageError.__name__} raised while resolving interpolation: ")
 
 
 def renamed(overrides: Sequence[str], folder: Path) -> str | None:
