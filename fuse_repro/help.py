@@ -78,7 +78,9 @@ def explain(error: Exception, folder: Path, overrides: Sequence[str] = ()) -> st
         return _unknown_key(match[1], error.__cause__, folder, _experiment(overrides))
     if match := re.search(r"Error merging override ([^=]+)=.*\n(.*)", message):
         return f"{match[1]}: {match[2]}"
-    return " ".join(str(error).split()).removeprefix(f"{UsageError.__name__} raised while resolving interpolation: ")
+    return " ".join(str(error).split()).removeprefix(
+        f"{UsageError.__name__} raised while resolving interpolation: "
+    )
 
 
 def renamed(overrides: Sequence[str], folder: Path) -> str | None:

@@ -67,7 +67,7 @@ def check_limits(config: DictConfig) -> None:
     """Raise UsageError for a limit of the Trainer in a run that works on a shard: it would cut each shard."""
     if is_divided(config):
         for name, off in UNLIMITED.items():
-            value = config.trainer.get(name)
+            value = (config.get("trainer") or {}).get(name)
             allowed = "null for a shard; dataset.limit cuts the whole data set, before the shards are cut"
             require(value in off, f"trainer.{name}", value, allowed)
 
