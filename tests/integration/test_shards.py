@@ -127,12 +127,12 @@ def test_a_transfer_is_cut_between_its_tasks(
     assert (first["id"], first["status"]) == ("c", "failed")
 
 
-def test_captions_with_sentiments_and_seeds_have_a_result_for_every_seed(
+def test_a_sweep_over_shards_and_seeds_has_a_result_for_every_seed(
     captions: list[str], tmp_path: Path
 ) -> None:
     sweep = [
         "-m",
-        "sweep=[shards]",
+        "sweep=shards",
         "dataset.shards=2",
         "seed=0,1",
         f"output_root={tmp_path / 'out'}",

@@ -258,5 +258,5 @@ def test_a_sweep_over_shards_has_one_run_more_that_shows_the_whole(tmp_path: Pat
     (folder,) = offline_folders(sweep / "merged")
     shown = Shown(folder)
     assert (shown.run["run_group"], shown.run["display_name"]) == (sweep.name, "merged")
-    assert shown.summary()["items.done"] == "14"
+    assert shown.summary()["items.done"] == 14
     assert len([row for row in shown.history if "item/value" in row]) == 14
