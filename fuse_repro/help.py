@@ -19,8 +19,8 @@ fuse-repro: gradients and soft prompts between language models that share no tok
   fuse-repro -m sweep=max_tokens experiment=demo                  ... over a named grid
   fuse-repro -m ... hydra/launcher=slurm                          ... as jobs of a cluster
   fuse-repro status SWEEP_DIR                                     how far a sweep is
-  fuse-repro -m sweep=shards dataset.shards=8 experiment=...      a data set shared out among 8 runs, merged at the end
-  fuse-repro merge DIR                                            ... merged by hand, from a sweep or a folder of shards
+  fuse-repro -m sweep=shards dataset.shards=8 experiment=caption dataset.path=PHOTOS    one data set, 8 runs, one result
+  fuse-repro merge DIR                                            join the results of shards by hand
   fuse-repro -m experiment=transfer/table3 dataset.path=LAMA      a paper's table; with dry_run=true its costs
   fuse-repro experiment=caption --cfg job                         show the whole config, run nothing
   fuse-repro report DIR                                           make DIR/report.html again
