@@ -92,6 +92,7 @@ class Division:
 
 
 KEYS = ("shards", "shard")  # of a config's dataset
+SHARD_KEY = "dataset.shard"  # what is swept over
 
 
 def _whole(value: object) -> bool:

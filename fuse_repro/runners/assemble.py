@@ -18,7 +18,7 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.runners.build import Fit, build, build_data, build_fit
 from fuse_repro.runners.objective import PRIMARY, term_roles
-from fuse_repro.runners.shards import check_limits
+from fuse_repro.runners.shards import shard_note
 from fuse_repro.runners.trainer import PREDICT, build_trainer
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import Optimizer
@@ -120,8 +120,7 @@ def prepare_search(
     trainer = build_trainer(config.trainer, PREDICT, root=directory.path)
     data = build_data(config.dataset)
     data.setup("predict")
-    check_limits(config)
-    shard = data.division.note(data.names()) if isinstance(data, ItemData) else None
+    shard = shard_note(config, data.division, data.names()) if isinstance(data, ItemData) else None
     device = trainer.strategy.root_device
     models = load_models(config, device)
     lm = models[PRIMARY]

@@ -36,7 +36,7 @@ def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
         raise
 
 
-def build_data(node: DictConfig) -> Any:
+def build_data(node: DictConfig | None) -> Any:
     """The data set that a node of conf/dataset names, cut to the shard that its `shards` and `shard` ask for.
 
     Raises:
@@ -51,9 +51,9 @@ def build_data(node: DictConfig) -> Any:
     return data
 
 
-def split_division(node: DictConfig) -> tuple[DictConfig, Division]:
+def split_division(node: DictConfig | None) -> tuple[DictConfig, Division]:
     """The node of a data set without the keys of the shard, and what these say. Raises UsageError for no data set."""
-    values = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    values = {} if node is None else cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
     require("_target_" in values, "dataset", values, "one of conf/dataset, such as dataset=photos")
     division = Division(**{key: values.pop(key) for key in KEYS if key in values})
     return DictConfig(values, key="dataset"), division

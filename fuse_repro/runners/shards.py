@@ -7,10 +7,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from fuse_repro.data.shards import KEYS
+from fuse_repro.data.shards import KEYS, Division
 from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, require
 from fuse_repro.runners.build import build_data, located
+from fuse_repro.shown import say
 
 UNLIMITED: Mapping[str, tuple[Any, ...]] = {
     "limit_predict_batches": (None, 1.0),
@@ -70,6 +71,24 @@ def check_limits(config: DictConfig) -> None:
             value = (config.get("trainer") or {}).get(name)
             allowed = "null for a shard; dataset.limit cuts the whole data set, before the shards are cut"
             require(value in off, f"trainer.{name}", value, allowed)
+
+
+def shard_note(config: DictConfig, division: Division, names: Sequence[str]) -> dict[str, Any] | None:
+    """What the manifest says of the shard of a run, which is said on standard error, too; None for a whole data set.
+
+    Args:
+        config: of the run.
+        division: of its data set.
+        names: of all items, in the order of the data set.
+
+    Raises:
+        UsageError: more shards than items, or a limit of the Trainer.
+    """
+    check_limits(config)
+    note = division.note(names)
+    if note is not None:
+        say(f"shard {note['shard']} of {note['shards']}: {len(note['items'])} of {note['total']} items")
+    return note
 
 
 def check_shard(config: DictConfig) -> None:

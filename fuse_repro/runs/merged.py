@@ -13,6 +13,7 @@ from fuse_repro.runs.state import DONE, INTERRUPTED, run_state
 
 MERGED = "merged"  # folder in a sweep directory; and key of the manifest: the shards that it was merged from
 MISSING = "missing"  # key of results.json: what the shards lack
+HERE = "cpu"  # a merge needs no other device
 TIMING = "timing"  # key of results.json that differs between two runs of the same
 
 
@@ -50,7 +51,7 @@ class MergedDirectory(RunDirectory):
         Args:
             records: of all shards, in the order of the data set.
             shards: for the manifest: which were merged.
-            device: on which they were run.
+            device: on which they were run; there need be none like it here.
             weights: as `open` takes them.
 
         Returns:
@@ -59,8 +60,8 @@ class MergedDirectory(RunDirectory):
         Raises:
             UsageError: as `open` does.
         """
-        self.open(device=device, weights=weights)
-        manifest = self._manifest(device, weights) | {MERGED: list(shards)}
+        self.open(device=HERE, weights=weights)
+        manifest = self._manifest(HERE, weights) | {"device": device, MERGED: list(shards)}
         self._write(MANIFEST, manifest)
         with writing(self.path / RECORDS), (self.path / RECORDS).open("r+b") as file:
             file.truncate()  # not replaced: the lock is held on this very file
@@ -75,9 +76,9 @@ class MergedDirectory(RunDirectory):
         self._end(INTERRUPTED, reason)
 
 
-def merged_place(folder: Path, count: int, identity: str) -> Path:
-    """Where a result goes that is merged from runs in `folder`: one of `count`, told apart by `identity`."""
-    return folder / MERGED if count == 1 else folder / MERGED / identity
+def merged_place(folder: Path, identity: str | None = None) -> Path:
+    """Where a result goes that is merged from runs in `folder`; `identity` tells it from others, if there are any."""
+    return folder / MERGED if identity is None else folder / MERGED / identity
 
 
 def _lines(records: Sequence[Mapping[str, Any]]) -> bytes:

@@ -10,7 +10,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from fuse_repro.data.shards import KEYS, Division
+from fuse_repro.data.shards import KEYS, SHARD_KEY, Division
 from fuse_repro.errors import UsageError, require
 from fuse_repro.progress import track
 from fuse_repro.runners.terms_of_use import unaccepted
@@ -20,7 +20,6 @@ from fuse_repro.runs.shard_runs import undivided
 from fuse_repro.runs.state import DONE, wanted
 from fuse_repro.shown import say
 from fuse_repro.sweeps.compose import compose_point, sweep_identity, swept
-from fuse_repro.sweeps.outcome import SHARD_KEY
 from fuse_repro.sweeps.sweep import Point, Sweep, open_sweep
 
 

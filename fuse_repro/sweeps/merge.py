@@ -6,13 +6,15 @@ from pathlib import Path
 
 import rich
 
+from fuse_repro.data.shards import SHARD_KEY
 from fuse_repro.errors import UsageError
 from fuse_repro.report.terminal import outcome
 from fuse_repro.runners.merge import Merged, merge_runs
 from fuse_repro.runs.merged import merged_place
 from fuse_repro.runs.shard_runs import difference, grouped, shard_runs
-from fuse_repro.runs.sweep_file import is_sweep
+from fuse_repro.runs.sweep_file import Sweep, is_sweep, read_sweep
 from fuse_repro.shown import say
+from fuse_repro.sweeps.compose import LENGTH
 
 EXIT_DONE, EXIT_USAGE, EXIT_PARTLY = 0, 2, 3
 NAME = "fuse-repro merge"
@@ -72,12 +74,18 @@ def merge(folder: Path) -> list[Merged]:
             f"{one.path} and {other.path} are shards of different runs: {difference(one, other)}; put the shards of "
             "each run into a folder of their own"
         )
-    names = [run.identity[0][:12] for run, *_ in groups]
+    several = len(groups) > 1 or (is_sweep(folder) and _others_are_swept(read_sweep(folder)))
     found = []
-    for group, name in zip(groups, names, strict=True):
-        found.append(merge_runs(group, merged_place(folder, len(groups), name)))
+    for group in groups:
+        identity = group[0].identity[0][:LENGTH]
+        found.append(merge_runs(group, merged_place(folder, identity if several else None)))
         _say(found[-1], len(group))
     return found
+
+
+def _others_are_swept(sweep: Sweep) -> bool:
+    """Whether a key other than the shard has several values, so that there are several results."""
+    return any(len(values) > 1 for key, values in sweep.axes.items() if key != SHARD_KEY)
 
 
 def _say(merged: Merged, there: int) -> None:

@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fuse_repro.data.shards import SHARD_KEY
 from fuse_repro.errors import SweepIncomplete, UsageError
 from fuse_repro.runs.state import DONE, FAILED, RUNNING, RunState
 from fuse_repro.shown import say
 from fuse_repro.sweeps.sweep import Point, Sweep
-
-SHARD_KEY = "dataset.shard"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.objective import build_objective, expanded_terms, term_weights
-from fuse_repro.runners.shards import Merging, check_limits
+from fuse_repro.runners.shards import Merging, shard_note
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
 from fuse_repro.runners.transfer.methods import (
     BASELINES,
@@ -59,10 +59,9 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     _check(config, fits)
     check_lengths(config.trainer)
     trainer = build_trainer(config.trainer, FIT, TEST, root=directory.path)
-    check_limits(config)
     data: PromptTaskData = build_data(config.dataset)
     every = data.tasks()
-    given, shard = data.own(every), data.division.note([task.name for task in every])
+    given, shard = data.own(every), shard_note(config, data.division, [task.name for task in every])
     device = trainer.strategy.root_device
     models = {role: build(config.models[role]).to(device) for role in _roles(config)}
     files = {role: model.weights.files for role, model in models.items() if model.weights is not None}

@@ -74,7 +74,7 @@ def test_the_whole_is_what_one_run_finds(folder: Path) -> None:
     assert manifest["config_hash"] == read_json(folder.parent / "whole" / "manifest.json")["config_hash"]
     assert [row["directory"] for row in manifest["merged"]] == ["s0", "s1", "s2"]
     assert shard_runner.EVENTS == [("opened", "merged"), ("finished", "merged")]
-    assert (merged.path / "report.html").exists()
+    assert "3 shards" in (merged.path / "report.html").read_text()
 
 
 def test_a_second_merge_changes_nothing(folder: Path) -> None:
@@ -102,6 +102,7 @@ def test_a_missing_shard_is_named_and_can_be_added_later(
     }
     assert len((folder / "merged" / "records.jsonl").read_text().splitlines()) == 2 * (7 - lacking)
     assert run_state(folder / "merged").state == "interrupted"
+    assert "there is no run of it." in (folder / "merged" / "report.html").read_text()
     assert shard_runner.EVENTS == [], "loggers are told of a complete result only"
     shutil.move(folder.parent / "s1", folder / "s1")
     assert main(["merge", str(folder)]) == 0
