@@ -127,25 +127,16 @@ def test_a_transfer_is_cut_between_its_tasks(
     assert (first["id"], first["status"]) == ("c", "failed")
 
 
-def test_a_sweep_over_shards_and_seeds_has_a_result_for_every_seed(
-    captions: list[str], tmp_path: Path
-) -> None:
-    sweep = [
-        "-m",
-        "sweep=shards",
-        "dataset.shards=2",
-        "seed=0,1",
-        f"output_root={tmp_path / 'out'}",
-        *captions,
-    ]
-    assert main([*sweep, "dataset.limit=3", "hydra.launcher.in_process=true"]) == 0
-    results = sorted((sweep_folder(tmp_path / "out") / "merged").glob("*/results.json"))
-    assert [read_json(path)["items"]["done"] for path in results] == [3, 3]
+LENGTHS = [f"--config-dir={CONFIGS}", "experiment=lengths"]
+
+
+def test_a_sweep_over_shards_and_seeds_has_a_result_for_every_seed(tmp_path: Path) -> None:
+    sweep = ["-m", *LENGTHS, "sweep=shards,seeds", "seed=0,1", "dataset.shards=2", f"output_root={tmp_path}"]
+    assert main([*sweep, "+dataset.limit=5", "hydra.launcher.in_process=true"]) == 0
+    results = sorted((sweep_folder(tmp_path) / "merged").glob("*/results.json"))
+    assert [read_json(path)["items"] for path in results] == [{"done": 10, "failed": 0}] * 2
     seeds = [read_json(path.parent / "manifest.json")["seed"] for path in results]
     assert sorted(seeds) == [0, 1]
-
-
-LENGTHS = [f"--config-dir={CONFIGS}", "experiment=lengths"]
 
 
 def test_a_shard_that_is_killed_is_named_and_the_same_command_completes_the_result(
