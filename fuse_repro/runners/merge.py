@@ -16,9 +16,8 @@ from fuse_repro.runs.shard_runs import AGAIN, ShardRun
 from fuse_repro.runs.state import DONE, NEW
 
 Record = dict[str, Any]
-Ids = Mapping[
-    str, Sequence[Sequence[str]]
-]  # item -> the ids of its records, for each way in which it may end
+# item -> the ids of its records, for each way in which it may end
+Ids = Mapping[str, Sequence[Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,14 @@ def merge_runs(runs: Sequence[ShardRun], path: Path) -> Merged:
         _check_records(run, ids)
     records = _in_order(runs, ids)
     missing = _missing(runs, ids)
-    results = how.results(config, records) | _timing(how, runs) | _said(missing, runs, ids)
+    results = _results(how, config, records, runs) | _said(missing, runs, ids)
     directory = MergedDirectory(path, cast(dict[str, Any], OmegaConf.to_container(config)))
     lines = tuple(missing.values())
     failed = sum(record.get("status") == "failed" for record in records)
     outcome = Merged(path, runs[0].note["shards"], runs[0].note["total"], lines, failed, True)
     if directory.holds(records, results):
         return Merged(**{**vars(outcome), "changed": False})
-    directory.check_not_less(results)
+    directory.check_not_less(records)
     _write(directory, config, runs, records, results, lines)
     write_report(path)
     return outcome
@@ -169,12 +168,15 @@ def _said(missing: Mapping[int, str], runs: Sequence[ShardRun], ids: Ids) -> dic
     return {MISSING: {"items": items, "shards": list(missing), "reasons": list(missing.values())}}
 
 
-def _timing(how: Merging, runs: Sequence[ShardRun]) -> dict[str, Any]:
-    """The timing of the shards that are done, joined."""
-    parts = [run.results[TIMING] for run in runs if run.results is not None]
+def _results(
+    how: Merging, config: DictConfig, records: list[Record], runs: Sequence[ShardRun]
+) -> dict[str, Any]:
+    """What the runner makes of the records, with the timing of the shards that are done. May raise UsageError."""
     try:
-        return {TIMING: how.timing(parts)}
-    except (KeyError, TypeError) as error:
+        timing = how.timing([run.results[TIMING] for run in runs if run.results is not None])
+        return how.results(config, records) | {TIMING: timing}
+    except (KeyError, TypeError, AttributeError) as error:
+        folder = runs[0].path.parent
         raise UsageError(
-            f"results.json of a shard has another {TIMING} ({first_line(error)}); {AGAIN}"
+            f"{folder}: a shard was changed by hand, or written by another version ({first_line(error)}); {AGAIN}"
         ) from error

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fuse_repro.errors import UsageError
-from fuse_repro.runs.directory import MANIFEST, RECORDS, RESULTS, RunDirectory
+from fuse_repro.runs.directory import MANIFEST, RECORDS, RESULTS, RunDirectory, read_records
 from fuse_repro.runs.files import read_json, writing
 from fuse_repro.runs.provenance import strict_json
 from fuse_repro.runs.state import DONE, INTERRUPTED, run_state
@@ -29,13 +29,13 @@ class MergedDirectory(RunDirectory):
             return False
         return strict_json({**read_json(there), TIMING: None}) == strict_json({**results, TIMING: None})
 
-    def check_not_less(self, results: Mapping[str, Any]) -> None:
-        """Raise UsageError where a complete result stands here, and this one lacks something."""
-        complete = run_state(self.path).state == DONE and MISSING not in read_json(self.path / RESULTS)
-        if complete and MISSING in results:
+    def check_not_less(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Raise UsageError where records stand here, of a complete result or another, that these lack."""
+        lost = {record.get("id") for record in read_records(self.path)} - {record["id"] for record in records}
+        if lost:
             raise UsageError(
-                f"{self.path} holds a complete result, and now {results[MISSING]['items']} items are missing: it "
-                "stays as it is; delete it to have it replaced"
+                f"{self.path} holds {len(lost)} records that the shards lack now: it stays as it is; bring the shards "
+                "back, or delete it to have it replaced"
             )
 
     def fill(
