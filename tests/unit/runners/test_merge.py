@@ -11,9 +11,12 @@ import shard_runner
 from omegaconf import OmegaConf
 
 from fuse_repro.cli import main
+from fuse_repro.data.paper_values import CELLS
 from fuse_repro.errors import UsageError
+from fuse_repro.report.paper import collect
 from fuse_repro.runs.directory import RunDirectory, read_json
 from fuse_repro.runs.state import run_state
+from fuse_repro.runs.sweep_file import read_sweep
 from fuse_repro.sweeps.merge import merge
 
 TEXTS = [
@@ -258,3 +261,18 @@ def test_a_run_that_is_whole_says_nothing_of_shards(folder: Path) -> None:
     assert "shard" not in read_json(whole / "manifest.json")
     assert "shard" not in read_json(whole / "results.json")
     assert read_json(folder / "s1" / "results.json")["shard"]["shards"] == 3
+
+
+def test_the_papers_are_compared_with_the_whole_and_with_no_shard(tmp_path: Path) -> None:
+    cell = next(iter(CELLS))
+    for shard in range(2):
+        run(tmp_path / f"s{shard}", 2, shard, paper_cell=cell)
+    assert collect([tmp_path]) == {}
+    merge(tmp_path)
+    assert {name: len(found) for name, found in collect([tmp_path]).items()} == {cell: 1}
+
+
+def test_the_merged_result_is_no_point_of_a_damaged_sweep(folder: Path) -> None:
+    merge(folder)
+    (folder / "sweep.json").write_text("{")
+    assert sorted(read_sweep(folder).points) == ["s0", "s1", "s2"]
