@@ -23,7 +23,7 @@ from fuse_repro.adapters import ProcrustesMap, RandomMap, RelativePromptTransfer
 from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import normal_init
-from fuse_repro.runners.build import build
+from fuse_repro.runners.build import build, build_data
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.tuning import tuned_prompt
 from fuse_repro.tasks import answerable, evaluate
@@ -114,7 +114,7 @@ def main() -> None:
     figures: dict[str, Any] = {"seeds": arguments.seeds}
     for variant in arguments.variants:
         models, composed = load(variant, ROLES if variant == "kept" else ROLES[:2])
-        tasks = [answerable(task, list(models.values())) for task in build(composed.dataset).tasks()]
+        tasks = [answerable(task, list(models.values())) for task in build_data(composed.dataset).tasks()]
         table, tuning = moves(models), build(composed.optimizer)
         cells = {
             task.name: [measure(models, task, replace(tuning, seed=seed), table) for seed in arguments.seeds]

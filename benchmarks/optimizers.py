@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from fuse_repro.metrics.captions import MetricsUnavailable, caption_metrics
 from fuse_repro.metrics.statistics import paired_difference
 from fuse_repro.runners.assemble import fit_adapters, load_models
-from fuse_repro.runners.build import build, build_fit
+from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.objective import PRIMARY, build_objective
 from fuse_repro.runners.search.module import PromptSearchModule
 from fuse_repro.runs.directory import RunDirectory
@@ -95,7 +95,7 @@ def main() -> None:
         prefix = composed.runner.prefix
         runs[arm] = PromptSearchModule(models[PRIMARY], models, objective, optimizer, prefix, directory)
     known = {arm: module.directory.known() for arm, module in runs.items()}
-    items = build(first.dataset).items[options.skip : options.skip + options.limit]
+    items = build_data(first.dataset).items[options.skip : options.skip + options.limit]
     for item in items:
         if time.process_time() > 60 * options.cpu_minutes:
             break

@@ -73,6 +73,10 @@ def _command(arguments: Sequence[str]) -> int:
         from fuse_repro.sweeps.status import main as status_main
 
         return status_main(arguments[1:])
+    if arguments[0] == "merge":
+        from fuse_repro.sweeps.merge import main as merge_main
+
+        return merge_main(arguments[1:])
     if arguments[0] == "cache":
         from fuse_repro.weights.command import main as cache_main
 

@@ -23,6 +23,8 @@ fuse-repro: gradients and soft prompts between language models that share no tok
   fuse-repro -m sweep=max_tokens experiment=demo                  ... over a named grid
   fuse-repro -m ... hydra/launcher=slurm                          ... as jobs of a cluster
   fuse-repro status DIR                                           how far a run or a sweep is
+  fuse-repro -m sweep=shards dataset.shards=8 experiment=caption dataset.path=PHOTOS    one data set, 8 runs, one result
+  fuse-repro merge DIR                                            join the results of shards by hand
   fuse-repro -m experiment=transfer/table3 dataset.path=LAMA      a paper's table; with dry_run=true its costs
   fuse-repro calibrate                                            measure this machine, for dry_run=true
   fuse-repro experiment=caption --cfg job                         show the whole config, run nothing
@@ -82,7 +84,9 @@ def explain(error: Exception, folder: Path, overrides: Sequence[str] = ()) -> st
         return _unknown_key(match[1], error.__cause__, folder, _experiment(overrides))
     if match := re.search(r"Error merging override ([^=]+)=.*\n(.*)", message):
         return f"{match[1]}: {_shortened(match[2])}; {_allowed(match[1])}"
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()).removeprefix(
+        f"{UsageError.__name__} raised while resolving interpolation: "
+    )
 
 
 def _shortened(text: str) -> str:

@@ -39,7 +39,8 @@ class Root:
         dry_run_tflops: what the device is taken to compute, in 10^12 operations per second; null is what
             `fuse-repro calibrate` measured of it, or 10 where it was not measured.
         models: the models by role.
-        dataset: what the run reads.
+        dataset: what the run reads. Every data set may be cut into `shards` parts, of which the run works on the one of
+            number `shard`, from 0 on; see fuse_repro/data/shards.py.
         corpus: the words that maps are fitted on.
         adapter: the map between models.
         methods: the maps that a run compares, by name.
@@ -67,7 +68,7 @@ class Root:
     dry_run: bool = False
     dry_run_tflops: float | None = None
     models: dict[str, Any] = field(default_factory=dict)
-    dataset: Any = None
+    dataset: dict[str, Any] = field(default_factory=lambda: {"shards": 1, "shard": 0})
     corpus: Any = None
     adapter: Any = None
     methods: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +90,7 @@ def register() -> None:
 
     ConfigStore.instance().store(name="schema", node=Root)
     OmegaConf.register_new_resolver("paper_cell", _paper_cell, replace=True)
+    OmegaConf.register_new_resolver("shard_count", _shard_count, replace=True)
 
 
 def _paper_cell(sources: Sequence[str], target: str, task: str | None = None) -> str | None:
@@ -97,6 +99,17 @@ def _paper_cell(sources: Sequence[str], target: str, task: str | None = None) ->
 
     name = "/".join(["transfer", *([task] if task else []), "+".join(sources), target])
     return name if name in CELLS else None
+
+
+def _shard_count(shards: object) -> object:
+    """`${shard_count:N}`: N, if it is a number of shards that can be swept over. Raises UsageError otherwise."""
+    from fuse_repro.errors import require
+
+    several = isinstance(shards, int) and not isinstance(shards, bool) and shards >= 2
+    require(
+        several, "dataset.shards", shards, "one whole number from 2 on with sweep=shards, as dataset.shards=8"
+    )
+    return shards
 
 
 def config_folder() -> Path:

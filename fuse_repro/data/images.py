@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
-
+from fuse_repro.data.item_data import ItemData
 from fuse_repro.data.item_ids import item_id
 from fuse_repro.data.photo import SUFFIXES, UNREAD, load_image
 from fuse_repro.errors import UsageError, quoted, require
@@ -47,21 +44,13 @@ class ImageItem:
         return (self.path, *self.more)
 
 
-class PhotoData(LightningDataModule):
-    """A data module whose predict loader yields one `ImageItem` at a time, in a fixed order."""
+class PhotoData(ItemData):
+    """Photographs: the predict loader yields one `ImageItem` at a time, in a fixed order."""
 
     @property
     def items(self) -> tuple[ImageItem, ...]:
-        """Every item, in the order of the predict loop."""
+        """Every item of the data set, in the order of the predict loop."""
         raise NotImplementedError
-
-    def predict_dataloader(self) -> DataLoader:
-        """A loader without batches: every step is one `ImageItem`."""
-        return DataLoader(self.items, batch_size=None, num_workers=0, collate_fn=_identity)  # type: ignore[arg-type]
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Items hold no tensors and stay where they are."""
-        return batch
 
 
 class ImageCaptionData(PhotoData):
@@ -227,7 +216,3 @@ def _unique_ids(path: Path, files: Sequence[str], given: Sequence[Any]) -> list[
     if twice:
         raise UsageError(f'{path}: the id {twice[0]!r} stands for several items; give each its own "id"')
     return ids
-
-
-def _identity(item: ImageItem) -> ImageItem:
-    return item

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
-
+from fuse_repro.data.item_data import ItemData
 from fuse_repro.data.item_ids import item_id
 from fuse_repro.errors import UsageError, quoted, require
 from fuse_repro.storage.reading import json_lines, read_text, whole_text
@@ -30,7 +27,7 @@ class TextItem:
     texts: tuple[str, ...]
 
 
-class TextData(LightningDataModule):
+class TextData(ItemData):
     """Target texts from a list, a .txt file with one text a line, or a .jsonl file.
 
     Every line of a .jsonl file is an object with `text` and, if wanted, `id`; ids default to the place in the
@@ -78,14 +75,6 @@ class TextData(LightningDataModule):
         """Every item, in the order of the predict loop."""
         return self._items
 
-    def predict_dataloader(self) -> DataLoader:
-        """A loader without batches: every step is one `TextItem`."""
-        return DataLoader(self.items, batch_size=None, num_workers=0, collate_fn=_identity)  # type: ignore[arg-type]
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Items hold no tensors and stay where they are."""
-        return batch
-
 
 def _read(path: Path) -> list[tuple[str, str]]:
     require(path.suffix.lower() in (".txt", ".jsonl"), "dataset.path", str(path), "a .txt or .jsonl file")
@@ -116,7 +105,3 @@ def _numbered(texts: Sequence[str]) -> list[tuple[str, str]]:
             isinstance(text, str) and bool(text.strip()), "dataset.texts", text, "texts that are not empty"
         )
     return [(str(number), " ".join(whole_text(text).split())) for number, text in enumerate(texts, start=1)]
-
-
-def _identity(item: TextItem) -> TextItem:
-    return item

@@ -16,6 +16,7 @@ from fuse_repro.report.measures import PERCENT, Measure, measures
 from fuse_repro.report.readable import readable
 from fuse_repro.runs.directory import MANIFEST
 from fuse_repro.runs.look import look_at
+from fuse_repro.runs.seal import SHARD
 from fuse_repro.runs.state import DONE
 
 
@@ -90,7 +91,7 @@ def _percent(measure: Measure, name: str) -> tuple[float, ...]:
 def collect(
     folders: Sequence[Path], left_out: Callable[[str], None] = lambda line: None
 ) -> dict[str, list[list[Measure]]]:
-    """Cell -> measures of every finished run below these folders that names it.
+    """Cell -> measures of every finished run below these folders that names it; a shard is no run of its own.
 
     Args:
         folders: with runs somewhere below them.
@@ -108,7 +109,7 @@ def collect(
         unknown = [] if known else [f"{run}: paper_cell={cell!r:.60} is in no paper"]
         if damage := [*files.damage, *odd, *unknown]:
             left_out(f"left out: {'; '.join(damage)}")
-        elif cell and (files.status or {}).get("state") == DONE:
+        elif cell and SHARD not in files.manifest and (files.status or {}).get("state") == DONE:
             found.setdefault(str(cell), []).append(measures(records, results))
     return found
 

@@ -8,6 +8,7 @@ from typing import Any
 from fuse_repro.report.measures import Measure, measures
 from fuse_repro.report.readable import readable
 from fuse_repro.runs.look import look_at
+from fuse_repro.runs.seal import SHARD
 from fuse_repro.runs.state import FAILED, NEW
 from fuse_repro.runs.sweep_file import Point, Sweep
 
@@ -28,6 +29,7 @@ class PointReport:
         config: of the run, resolved; empty where it was not begun.
         measures: what it measured so far.
         failed_items: how many of its items failed.
+        is_shard: whether it worked on a part of its data set only.
     """
 
     point: Point
@@ -38,6 +40,7 @@ class PointReport:
     config: Mapping[str, Any] = field(default_factory=dict)
     measures: Sequence[Measure] = ()
     failed_items: int = 0
+    is_shard: bool = False
 
 
 def point_reports(sweep: Sweep) -> list[PointReport]:
@@ -93,6 +96,7 @@ def _report(point: Point) -> PointReport:
         files.manifest.get("config") or {},
         measures(records, results),
         sum(record.get("status") != "done" for record in records),
+        SHARD in files.manifest,
     )
 
 

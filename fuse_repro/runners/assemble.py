@@ -12,11 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, Trainer
 
 from fuse_repro.adapters import EmbeddingMap
+from fuse_repro.data.item_data import ItemData
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
-from fuse_repro.runners.build import Fit, build, build_fit
+from fuse_repro.runners.build import Fit, build, build_data, build_fit
 from fuse_repro.runners.objective import PRIMARY, term_roles
+from fuse_repro.runners.shards import shard_note
 from fuse_repro.runners.trainer import PREDICT, build_trainer
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import Optimizer
@@ -116,15 +118,16 @@ def prepare_search(
     term_roles(config.objective)
     check_kind(config, PRIMARY, CausalLM, "models.lm", CAUSAL)
     trainer = build_trainer(config.trainer, PREDICT, root=directory.path)
-    data = build(config.dataset)
+    data = build_data(config.dataset)
     data.setup("predict")
+    shard = shard_note(config, data.division, data.names()) if isinstance(data, ItemData) else None
     device = trainer.strategy.root_device
     models = load_models(config, device)
     lm = models[PRIMARY]
     require(isinstance(lm, CausalLM), "models.lm", lm.name, CAUSAL)
     check(models)
     files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
-    directory.open(device=str(device), weights=files)
+    directory.open(device=str(device), weights=files, shard=shard)
     begun = time.perf_counter()
     adapters = {}
     if optimizer.uses_gradients and fit is not None:

@@ -3,15 +3,17 @@
 import inspect
 import re
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from fuse_repro.adapters import EmbeddingMap
-from fuse_repro.errors import UsageError
+from fuse_repro.data.item_data import Divisible
+from fuse_repro.data.shards import KEYS, Division
+from fuse_repro.errors import UsageError, require
 
 Fit = partial[EmbeddingMap]
 NAME = re.compile(r"[\w.]+")  # of a value in a message
@@ -35,6 +37,29 @@ def build(node: DictConfig, *arguments: Any, **more: Any) -> Any:
                 f"{at}: {node.get('_target_')} cannot be made from these values: {error.__cause__}"
             ) from error
         raise
+
+
+def build_data(node: DictConfig | None) -> Any:
+    """The data set that a node of conf/dataset names, cut to the shard that its `shards` and `shard` ask for.
+
+    Raises:
+        UsageError: settings that cannot be used, or a shard of a data set that cannot be cut.
+    """
+    own, division = split_division(node)
+    data = build(own)
+    if not division.is_whole:
+        kinds = "1: its class is no PhotoData, TextData or PromptTaskData of fuse_repro.data"
+        require(isinstance(data, Divisible), "dataset.shards", division.shards, kinds)
+        data.division = division
+    return data
+
+
+def split_division(node: DictConfig | None) -> tuple[DictConfig, Division]:
+    """The node of a data set without the keys of the shard, and what these say. Raises UsageError for no data set."""
+    values = {} if node is None else cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    require("_target_" in values, "dataset", values, "one of conf/dataset, such as dataset=photos")
+    division = Division(**{key: values.pop(key) for key in KEYS if key in values})
+    return DictConfig(values, key="dataset"), division
 
 
 def located(target: str, key: str) -> Any:

@@ -50,7 +50,7 @@ def carry_out(config: DictConfig, directory: RunDirectory) -> None:
         runner: Runner = located(config.runner._target_, "runner")
         check_values(config)
         check_models(directory.config)
-        _observe(directory, config)
+        observe(directory, config)
         with verifying(OmegaConf.select(config, "weights.verify", default=CHANGED)), quiet_lightning():
             results = runner(config, directory)
             _check_items(directory.records())
@@ -116,7 +116,8 @@ def _check_items(records: Sequence[Mapping[str, Any]]) -> None:
         raise UsageError(f"every item failed; the first error: {records[0].get('error')}")
 
 
-def _observe(directory: RunDirectory, config: DictConfig) -> None:
+def observe(directory: RunDirectory, config: DictConfig) -> None:
+    """Have the loggers of the config told of the run in `directory`."""
     if config.logger:
         from fuse_repro.runners.build import build  # loads Lightning
 

@@ -10,6 +10,7 @@ from fuse_repro.metrics.statistics import clustered_interval
 from fuse_repro.runners.assemble import part_values
 from fuse_repro.runners.build import build_fit
 from fuse_repro.runners.lifecycle import run_part
+from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.trainer import build_trainer
 from fuse_repro.runs.directory import RunDirectory, read_records
 from fuse_repro.runs.provenance import strict_json
@@ -21,6 +22,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     A record per map joins them. A half that cannot be run is a failed record of that map, and the others go on. Whether
     parts are run again, config.resume says. Raises UsageError for settings that cannot be used.
     """
+    refuse_shards(config)
     require(bool(config.methods), "methods", {}, "at least one map, as +adapter@methods.lookup=lookup")
     for node in config.methods.values():
         build_fit(node)

@@ -19,6 +19,7 @@ from fuse_repro.runs import lock as run_lock
 from fuse_repro.runs.files import ELSEWHERE, last_of_each, parse_records, read_json, write_text, writing
 from fuse_repro.runs.observers import Observers
 from fuse_repro.runs.provenance import config_hash, git_commit, library_versions, machine, plain, strict_json
+from fuse_repro.runs.seal import SHARD, shard_seal
 from fuse_repro.runs.times import note_time, total_time
 from fuse_repro.storage import files
 from fuse_repro.storage.locks import Held
@@ -43,27 +44,36 @@ class RunDirectory:
         self._opened = False
         self._items: int | None = None
         self._failed: dict[Any, str] = {}
+        self._shard: dict[str, Any] | None = None
 
-    def open(self, *, device: str, weights: Mapping[str, Mapping[str, str]]) -> None:
+    def open(
+        self,
+        *,
+        device: str,
+        weights: Mapping[str, Mapping[str, str]],
+        shard: Mapping[str, Any] | None = None,
+    ) -> None:
         """Create the directory or continue in it; the status becomes "running".
 
         Args:
             device: torch device the run computes on, e.g. "cpu" or "cuda:0".
             weights: for every model its weight files and their sha256.
+            shard: what part of a data set the run works on, as `fuse_repro.data.shards` notes it; None for all of it.
 
         Raises:
             UsageError: if the directory holds another run, is damaged, cannot be written, or another process
                 is at work on this run.
         """
         make_run_folder(self.path)
-        weights = plain(weights)
+        weights, self._shard = plain(weights), plain(shard)
         begun = (self.path / MANIFEST).exists()
         if begun:
             self._check_same_run(weights)
         self._lock()
         files.sweep_up(self.path)
         if not begun:
-            self._write(MANIFEST, self._manifest(device, weights))
+            own = {} if self._shard is None else {SHARD: self._shard}
+            self._write(MANIFEST, self._manifest(device, weights) | own)
         self._opened = True  # before the records are read: a done run with damaged ones is done no more
         self.records()
         write_status(self.path, "running")
@@ -130,9 +140,11 @@ class RunDirectory:
         return {record["id"] for record in records} - kept.keys()
 
     def finish(self, results: Mapping) -> None:
-        """Write results.json, then the status "done"."""
+        """Write results.json, then the status "done". A shard's results say which records they were made of."""
         if times := total_time(self.path):
             results = {**results, "timing": {**results.get("timing", {}), **times}}
+        if self._shard is not None:
+            results = {**results, SHARD: shard_seal(self._shard, self.path / RECORDS)}
         self._write(RESULTS, results)
         self._end("done")
         self.observers.finished(results)
@@ -185,6 +197,10 @@ class RunDirectory:
             before, now = manifest.get("weights") or {}, weights
             changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
             raise UsageError(f"{self.path} was begun with other weights of {', '.join(changed)}; {remedy}")
+        if manifest.get(SHARD) != self._shard:
+            raise UsageError(
+                f"{self.path} is a shard of a data set that had other items when it was begun; {remedy}"
+            )
 
     def _manifest(self, device: str, weights: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
         return {

@@ -18,7 +18,7 @@ Types = type | tuple[type, ...]
 TEXT, OBJECT = (str, NoneType), (dict, NoneType)
 SHAPES: Mapping[str, Mapping[str, Types]] = {
     MANIFEST: {
-        **dict.fromkeys(("config", "machine", "versions", "weights"), OBJECT),
+        **dict.fromkeys(("config", "machine", "versions", "weights", "shard"), OBJECT),
         **dict.fromkeys(("created", "device", "git_commit", "config_hash"), TEXT),
         "seed": (int, NoneType),
     },

@@ -11,6 +11,7 @@ from typing import Any
 from fuse_repro.errors import UsageError
 from fuse_repro.runs.directory import MANIFEST, STATUS
 from fuse_repro.runs.files import read_json, write_text
+from fuse_repro.runs.merged import MERGED
 from fuse_repro.runs.provenance import library_versions, strict_json
 from fuse_repro.runs.state import RunState, run_state
 from fuse_repro.storage.files import sweep_up
@@ -209,7 +210,8 @@ def read_sweep(directory: Path) -> Sweep:
     points = {point.id: point for point in _points(path, known.pop("points", []), damage)}
     if damage:
         runs = sorted(file.parent for name in (MANIFEST, STATUS) for file in directory.glob(f"*/{name}"))
-        unnamed = [run for run in dict.fromkeys(runs) if run not in {p.directory for p in points.values()}]
+        ours = {p.directory for p in points.values()} | {directory / MERGED}
+        unnamed = [run for run in dict.fromkeys(runs) if run not in ours]
         points = {run.name: Point(run.name, run, {}) for run in unnamed} | points
     known["overrides"] = [str(override) for override in known.get("overrides", [])]
     sweep = Sweep(directory, **{**EMPTY, **known}, points=points, damage=damage)

@@ -10,10 +10,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from fuse_repro.data.shards import KEYS, SHARD_KEY, Division
 from fuse_repro.errors import UsageError, require
 from fuse_repro.progress import track
 from fuse_repro.runners.terms_of_use import unaccepted
 from fuse_repro.runs.directory import resume_policy
+from fuse_repro.runs.provenance import config_hash
+from fuse_repro.runs.shard_runs import undivided
 from fuse_repro.runs.state import DONE, wanted
 from fuse_repro.shown import say
 from fuse_repro.sweeps.compose import compose_point, sweep_identity, swept
@@ -64,7 +67,10 @@ class PointLauncher(Launcher):
             self._planned[overrides] = compose_point(
                 self._loader, self._config, overrides, self._axes, self.sweep.directory
             )
-        _check_terms([self._planned[overrides] for overrides in missing])
+        new = [self._planned[overrides] for overrides in missing]
+        _check_terms(new)
+        if SHARD_KEY in self._axes:
+            _check_shards(new)
         points = [self._planned[tuple(overrides)] for overrides in job_overrides]
         self.sweep.add(points)
         return points
@@ -111,6 +117,20 @@ def _check_terms(points: Sequence[Point]) -> None:
         raise UsageError(said)
     if notes:
         say(f"{len(notes)} of {len(points)} points will fail: {said}")
+
+
+def _check_shards(points: Sequence[Point]) -> None:
+    """Find out before the first point starts whether the data sets can be cut into so many shards."""
+    from fuse_repro.runners.shards import check_shard  # loads Lightning
+
+    seen: set[tuple[str, int]] = set()
+    for point in points:
+        config = dict(point.config or {})
+        Division(**{key: config["dataset"][key] for key in KEYS})
+        key = (config_hash(undivided(config)), config["dataset"]["shards"])
+        if key not in seen:
+            check_shard(OmegaConf.create(config))
+        seen.add(key)
 
 
 def _job_return(point: Point, overrides: Sequence[str]) -> JobReturn:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fuse_repro.data.shards import SHARD_KEY
 from fuse_repro.errors import SweepIncomplete, UsageError
 from fuse_repro.runs.state import DONE, FAILED, RUNNING, RunState
 from fuse_repro.shown import say
@@ -47,14 +48,15 @@ def say_ended(point: Point, seconds: float | None = None) -> None:
 
 
 def conclude(sweep: Sweep) -> None:
-    """Write the sweep's report and say how it stands.
+    """Write the sweep's report, merge its shards if it has some, and say how it stands.
 
     Raises:
-        SweepIncomplete: if a point is not done.
+        SweepIncomplete: if a point is not done, or shards cannot be merged.
     """
     from fuse_repro.report import build_sweep_report
 
     counts = Counts.of(point.state for point in sweep.points.values())
+    merged = SHARD_KEY not in sweep.axes or _merge(sweep)
     try:
         say(build_sweep_report(sweep.directory), "report")
     except UsageError as error:
@@ -63,3 +65,17 @@ def conclude(sweep: Sweep) -> None:
     if counts.done < len(sweep.points):
         say("the same command tries again what is not done")
         raise SweepIncomplete
+    if not merged:
+        raise SweepIncomplete
+
+
+def _merge(sweep: Sweep) -> bool:
+    """Merge the shards of the sweep; false, with the reason said, where that cannot be."""
+    from fuse_repro.sweeps.merge import merge  # loads Lightning
+
+    try:
+        merge(sweep.directory)
+    except UsageError as error:
+        say(f"no merged result: {error}")
+        return False
+    return True

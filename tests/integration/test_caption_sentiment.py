@@ -56,6 +56,24 @@ def test_every_photograph_without_and_with_each_sentiment(
     assert (directory / "records.jsonl").read_text().splitlines() == lines
 
 
+def test_two_shards_come_to_what_one_run_finds(
+    sentiment_overrides: list[str], photos: Path, tmp_path: Path
+) -> None:
+    (photos / "broken.png").write_text("no image")
+    shared = [*sentiment_overrides, "dataset.limit=4", "runner.clip_score=vision"]
+    assert main([*shared, f"output_dir={tmp_path / 'whole'}"]) == 3
+    for shard in (1, 0):
+        own = ["dataset.shards=2", f"dataset.shard={shard}", f"output_dir={tmp_path / 'shards' / str(shard)}"]
+        assert main([*shared, *own]) in (0, 3)
+    assert main(["merge", str(tmp_path / "shards")]) == 3
+    whole, merged = tmp_path / "whole", tmp_path / "shards" / "merged"
+    assert (merged / "records.jsonl").read_bytes() == (whole / "records.jsonl").read_bytes()
+    results = [json.loads((run / "results.json").read_text()) for run in (merged, whole)]
+    for found in results:
+        assert found.pop("timing")
+    assert json.dumps(results[0]) == json.dumps(results[1])
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import wandb
+from drills import CONFIGS
 from PIL import Image
 from vanishing_server import VanishingServer
 
@@ -298,3 +299,15 @@ def test_a_damaged_sweep_does_not_end_its_points(
 def test_names_that_wandb_does_not_take(name: str, value: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"^logger\.{name}=.* is not allowed: .*printable name"):
         wandb_loggers(tmp_path, mode="offline", **{name: value})
+
+
+def test_a_sweep_over_shards_has_one_run_more_that_shows_the_whole(tmp_path: Path) -> None:
+    command = ["-m", f"--config-dir={CONFIGS}", "experiment=lengths", "sweep=shards", "dataset.shards=2"]
+    logger = ["logger=wandb", "logger.mode=offline", "hydra.launcher.in_process=true"]
+    assert main([*command, *logger, f"output_root={tmp_path}"]) == 0
+    (sweep,) = (tmp_path / "lengths").iterdir()
+    (folder,) = offline_folders(sweep / "merged")
+    shown = Shown(folder)
+    assert (shown.run["run_group"], shown.run["display_name"]) == (sweep.name, "merged")
+    assert shown.summary()["items.done"] == 14
+    assert len([row for row in shown.history if "item/value" in row]) == 14

@@ -1,10 +1,12 @@
 """The top of a run's page: what was run, when and on what, and whether it ended well."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fuse_repro.report.formats import moment, number
+from fuse_repro.runs.merged import MERGED
+from fuse_repro.runs.seal import SHARD
 
 
 def header(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,6 +24,7 @@ def header(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "Seed": number(manifest.get("seed")),
         "Device": f"{device} ({machine['device']})" if machine.get("device") else device,
     }
+    facts |= _shards(manifest)
     return {
         "directory": path.name,
         "title": str(config.get("name") or path.name),
@@ -31,6 +34,16 @@ def header(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "origins": _origins(manifest),
         "weights": _weights(manifest),
     }
+
+
+def _shards(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Which shard it is, or from how many it was merged; empty for any other run."""
+    note, merged = manifest.get(SHARD), manifest.get(MERGED)
+    if isinstance(note, Mapping):
+        items = note.get("items")
+        size = f", {len(items)} of {note.get('total')} items" if isinstance(items, Mapping) else ""
+        return {"Shard": f"{note.get('shard')} of {note.get('shards')}{size}"}
+    return {"Merged from": f"{len(merged)} shards"} if isinstance(merged, Sequence) else {}
 
 
 def banner(status: Mapping[str, Any] | None, done: int) -> dict[str, Any] | None:
@@ -47,6 +60,8 @@ def banner(status: Mapping[str, Any] | None, done: int) -> dict[str, Any] | None
         error = status.get("error") or "No reason was recorded."
         return {"failed": True, "text": error, "traceback": status.get("traceback")}
     text = f"The run had not ended on {moment(status.get('updated'))}; {done} done so far."
+    if status.get("error"):
+        text += f" {status['error']}."
     return {"failed": False, "text": text, "traceback": None}
 
 

@@ -14,6 +14,7 @@ from fuse_repro.report.plots.sweep import sweep_plots
 from fuse_repro.report.rendering import REPORT, render
 from fuse_repro.report.sweep_points import PointReport, is_seed, point_reports, varying_axes
 from fuse_repro.runs.files import write_text
+from fuse_repro.runs.merged import MERGED
 from fuse_repro.runs.sweep_file import read_sweep
 
 STATES = ("done", "running", "interrupted", "failed", "left")
@@ -42,6 +43,8 @@ def build_sweep_report(sweep_dir: str | os.PathLike[str]) -> Path:
     axes = varying_axes(points)
     facts = {"Points": str(len(points))}
     facts |= {key: ", ".join(_shown(value) for value in values) for key, values in axes.items()}
+    if (path / MERGED / REPORT).exists():
+        facts["Merged result"] = f"{MERGED}/{REPORT}"
     page = render(
         "sweep.html.j2",
         title=str(sweep.name or path.name),
@@ -51,7 +54,7 @@ def build_sweep_report(sweep_dir: str | os.PathLike[str]) -> Path:
         command=" ".join(["fuse-repro", "-m", *sweep.overrides]) if sweep.overrides else None,
         tiles=_tiles(points),
         plots=sweep_plots(points, axes),
-        paper=paper_table([(point.config, _done(point)) for point in points]),
+        paper=paper_table([(point.config, _done(point)) for point in points if not point.is_shard]),
         failures=[_failure(point) for point in points if point.state == "failed"],
         table=_table(points, axes),
     )

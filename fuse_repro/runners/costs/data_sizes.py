@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from inspect import signature
 from statistics import fmean
@@ -14,10 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.data.downloaded import DataSource
 from fuse_repro.data.images import PhotoData
+from fuse_repro.data.shards import Division
 from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.data.texts import TextData
 from fuse_repro.errors import UsageError, require
-from fuse_repro.runners.build import located
+from fuse_repro.runners.build import located, split_division
 
 TOKENS_PER_WORD, SPECIAL = 1.4, 2  # on the average; tokens put around a text
 
@@ -62,25 +63,35 @@ PUBLISHED_TASKS = {
 
 def items(node: DictConfig, what: str) -> DataSize:
     """How many photographs or texts, which `what` calls them, a data set has."""
+    node, division = split_division(node)
     counted, missing = _counted(OmegaConf.to_yaml(node, resolve=True), _items_of)
     if counted is not None:
-        return DataSize(f"{what}: {counted:,}, counted", counted)
+        own = division.size(counted)
+        return DataSize(f"{what}: {counted:,}, counted{_of_shards(division)}", own)
     key = (node._target_.rpartition(".")[2], node.get("sentiment") or node.get("split"))
     known = [count for count in (PUBLISHED_PHOTOGRAPHS.get(key), node.get("limit")) if count is not None]
     count = min(known, default=1)
     how = "as published" if known else "for one alone"
-    return DataSize(f"{what}: {count:,}, {how}; {missing}", count)
+    return DataSize(f"{what}: {count:,}, {how}{_of_shards(division)}; {missing}", division.size(count))
 
 
 def tasks(node: DictConfig) -> DataSize:
     """The size of every task of a prompt transfer."""
+    node, division = split_division(node)
     counted, missing = _counted(OmegaConf.to_yaml(node, resolve=True), _tasks_of)
     if counted is not None:
-        return DataSize(f"{len(counted)} tasks, counted", tasks=counted)
+        own = division.part(counted, [size.name for size in counted])
+        return DataSize(f"{len(counted)} tasks, counted{_of_shards(division)}", tasks=own)
     name = str(node.get("name") or node._target_.rpartition(".")[2])
-    size = PUBLISHED_TASKS.get(name)
-    how = f"{size.tasks} tasks, as published" if size else "1 task of no known size"
-    return DataSize(f"{how}; {missing}", tasks=(size or TaskSize(name, 1, 0, 0, 0),))
+    known = PUBLISHED_TASKS.get(name)
+    how = f"{known.tasks} tasks, as published" if known else "1 task of no known size"
+    size = known or TaskSize(name, 1, 0, 0, 0)
+    alone = replace(size, tasks=division.size(size.tasks))
+    return DataSize(f"{how}{_of_shards(division)}; {missing}", tasks=(alone,))
+
+
+def _of_shards(division: Division) -> str:
+    return "" if division.is_whole else f", in {division.shards} shards"
 
 
 def _items_of(data: PhotoData | TextData) -> int:

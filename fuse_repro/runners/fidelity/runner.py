@@ -16,7 +16,7 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.progress import bar
 from fuse_repro.runners.assemble import CAUSAL, check_kind, load_models
-from fuse_repro.runners.build import Fit, blamed, build, build_fit
+from fuse_repro.runners.build import Fit, blamed, build, build_data, build_fit
 from fuse_repro.runners.fidelity.instrument import Candidates, Instrument
 from fuse_repro.runners.fidelity.methods import Combination, check_methods
 from fuse_repro.runners.fidelity.module import AdapterFidelityModule
@@ -31,6 +31,7 @@ from fuse_repro.runners.fidelity.prompts import (
     text_sentences,
 )
 from fuse_repro.runners.objective import PRIMARY, build_objective, term_weights
+from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.trainer import PREDICT, build_trainer, predict, said_left_out
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
@@ -64,6 +65,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     check_settings("runner", config.runner, FidelitySettings)
     check_config(config)
+    refuse_shards(config)
     fits = {name: build_fit(node) for name, node in config.methods.items()}
     require(bool(fits), "methods", {}, "at least one map, as +adapter@methods.lookup=lookup")
     points = {name: build(node) for name, node in config.runner.points.items()}
@@ -171,7 +173,7 @@ def _sentences(config: DictConfig) -> list[Sentence]:
     """What prompts are cut from, as many of every corpus as asked for."""
     runner = config.runner
     words = max(*runner.lengths, 1)
-    data = build(config.dataset)
+    data = build_data(config.dataset)
     data.setup("predict")
     found = choose(caption_sentences(data.items, words), runner.split, runner.prompts)
     if runner.texts is not None:

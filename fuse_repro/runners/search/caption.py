@@ -5,18 +5,30 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from fuse_repro.data.images import ImageItem
 from fuse_repro.metrics.captions import UNIT
 from fuse_repro.runners.assemble import prepare_search
 from fuse_repro.runners.objective import build_objective
 from fuse_repro.runners.search.metrics import (
     check_extra_metrics,
     check_metrics,
+    clip_score,
     extra_metrics,
     reference_metrics,
 )
-from fuse_repro.runners.search.module import PromptSearchModule, summarise, timing
+from fuse_repro.runners.search.module import (
+    PromptSearchModule,
+    done_records,
+    joined_timing,
+    summarise,
+    timing,
+)
+from fuse_repro.runners.shards import Merging
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.search import SearchResult
+
+NOTHING = "no photograph could be captioned"
 
 
 class CaptionSettings:
@@ -37,27 +49,42 @@ class CaptionModule(PromptSearchModule):
         runner: the runner's config, for its metrics.
     """
 
-    nothing = "no photograph could be captioned"
-
     def __init__(self, *arguments: Any, runner: DictConfig) -> None:
         super().__init__(*arguments)
         self.runner = runner
 
-    def measure(self, records: list[dict[str, Any]], done: list[dict[str, Any]]) -> dict[str, Any]:
+    def measure(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Counts, objective, and the metrics that the runner asks for."""
-        metrics, note = reference_metrics(done, self.runner)
-        extra = extra_metrics(done, self.runner, self.models)
-        if "SPICE" in extra:
-            metrics = {**(metrics or {}), "SPICE": extra["SPICE"]}
-        return {
-            "runner": "captions",
-            **summarise(records),
-            "metrics": metrics,
-            "metrics_unit": UNIT,
-            "metrics_note": note,
-            **extra,
-            "prefix_policy": self.runner.metrics_prefix,
-        }
+        return measured(self.runner, records)
+
+    def _record(self, item: ImageItem, found: SearchResult) -> dict[str, Any]:
+        record = super()._record(item, found)
+        return record | clip_score({**self._sought(item), **record}, self.runner, self.models)
+
+
+def measured(runner: DictConfig, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What results.json holds of captions. Raises UsageError where there is none."""
+    done = done_records(records, NOTHING)
+    metrics, note = reference_metrics(done, runner)
+    extra = extra_metrics(done, runner)
+    if "SPICE" in extra:
+        metrics = {**(metrics or {}), "SPICE": extra["SPICE"]}
+    return {
+        "runner": "captions",
+        **summarise(records),
+        "metrics": metrics,
+        "metrics_unit": UNIT,
+        "metrics_note": note,
+        **extra,
+        "prefix_policy": runner.metrics_prefix,
+    }
+
+
+MERGING = Merging(
+    record_ids=lambda config, item: [[item]],
+    results=lambda config, records: measured(config.runner, records),
+    timing=joined_timing,
+)
 
 
 def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:

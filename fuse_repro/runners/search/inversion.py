@@ -11,7 +11,15 @@ from fuse_repro.metrics.inversion import inversion_metrics
 from fuse_repro.objectives import TextMatchTerm
 from fuse_repro.runners.assemble import prepare_search
 from fuse_repro.runners.objective import build_objective
-from fuse_repro.runners.search.module import PromptSearchModule, mean_targets, summarise, timing
+from fuse_repro.runners.search.module import (
+    PromptSearchModule,
+    done_records,
+    joined_timing,
+    mean_targets,
+    summarise,
+    timing,
+)
+from fuse_repro.runners.shards import Merging
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 
@@ -25,16 +33,9 @@ class InversionSettings:
 class PromptInversionModule(PromptSearchModule):
     """Searches a prompt for every text, or for several texts together: its distance is the mean of those to each."""
 
-    nothing = "no prompt was found"
-
-    def measure(self, records: list[dict[str, Any]], done: list[dict[str, Any]]) -> dict[str, Any]:
+    def measure(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Counts, objective, and how near the prompts are to the texts in words."""
-        return {
-            "runner": "invert",
-            **summarise(records),
-            "metrics": inversion_metrics([row["text"] for row in done], [row["targets"] for row in done]),
-            "metrics_note": "Word F1 and exact match in percent, prefix included, against the nearest target.",
-        }
+        return measured(records)
 
     def _sought(self, item: TextItem) -> dict[str, Any]:
         return {"targets": list(item.texts)}
@@ -44,6 +45,24 @@ class PromptInversionModule(PromptSearchModule):
 
     def _targets(self, item: TextItem) -> dict[str, Tensor]:
         return mean_targets(self.objective, TextMatchTerm, item.texts)
+
+
+def measured(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What results.json holds of inverted texts. Raises UsageError where no prompt was found."""
+    done = done_records(records, "no prompt was found")
+    return {
+        "runner": "invert",
+        **summarise(records),
+        "metrics": inversion_metrics([row["text"] for row in done], [row["targets"] for row in done]),
+        "metrics_note": "Word F1 and exact match in percent, prefix included, against the nearest target.",
+    }
+
+
+MERGING = Merging(
+    record_ids=lambda config, item: [[item]],
+    results=lambda config, records: measured(records),
+    timing=joined_timing,
+)
 
 
 def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from omegaconf import DictConfig
@@ -17,7 +18,6 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.text_encoder import DualEncoder
 from fuse_repro.runners.assemble import check_kind
 
-IMAGES = 32
 IMAGE_TEXT = "null, or the role of an image-text model of the objective, as vision"
 
 
@@ -57,21 +57,25 @@ def check_extra_metrics(runner: DictConfig, models: Mapping[str, FrozenModel]) -
     require(usable, "runner.clip_score", role, IMAGE_TEXT)
 
 
-def extra_metrics(
-    rows: Sequence[Mapping[str, Any]], runner: DictConfig, models: nn.ModuleDict
-) -> dict[str, Any]:
+def clip_score(row: Mapping[str, Any], runner: DictConfig, models: nn.ModuleDict) -> dict[str, Any]:
+    """CLIPScore of one record that is done, for the record, if the runner asks for it.
+
+    It needs the model, which those who join the records of several shards do not have.
+    """
+    if runner.get("clip_score") is None:
+        return {}
+    encoder = models[runner.clip_score]
+    assert isinstance(encoder, DualEncoder)
+    (score,) = clip_scores(encoder, [load_image(Path(row["image"]))], [row["caption"]]).tolist()
+    return {"clip_score": {"value": score, "by": encoder.name}}
+
+
+def extra_metrics(rows: Sequence[Mapping[str, Any]], runner: DictConfig) -> dict[str, Any]:
     """CLIPScore and SPICE of records that are done, as far as the runner asks for them; or why there is no SPICE."""
     found: dict[str, Any] = {}
     if runner.get("clip_score") is not None:
-        encoder = models[runner.clip_score]
-        assert isinstance(encoder, DualEncoder)
-        scores: list[float] = []
-        for begin in range(0, len(rows), IMAGES):
-            part = rows[begin : begin + IMAGES]
-            images = [load_image(Path(row["image"])) for row in part]
-            scores += clip_scores(encoder, images, [row["caption"] for row in part]).tolist()
-        found["CLIPScore"] = sum(scores) / len(scores)
-        found["CLIPScore_by"] = encoder.name
+        found["CLIPScore"] = fmean(row["clip_score"]["value"] for row in rows)
+        found["CLIPScore_by"] = rows[0]["clip_score"]["by"]
         found["CLIPScore_unit"] = CLIP_UNIT
     if runner.get("spice"):
         prefix = runner.prefix if runner.metrics_prefix == "strip" else ""

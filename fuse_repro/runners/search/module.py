@@ -28,11 +28,9 @@ class PromptSearchModule(pl.LightningModule):
     already, from an earlier start of the same run, is passed over. An item of several photographs has one prompt,
     whose distance to them is the mean of its distances to each.
 
-    What was found is measured when the loop ends, while the models are still where Lightning put them: once it has
-    ended, Lightning takes them back to the CPU. A kind of search says in `measure` what its results are.
+    What needs a model is in the record: when the loop has ended, Lightning takes the models back to the CPU, and who
+    joins the records of several runs has none. A kind of search says in `measure` what comes of the records.
     """
-
-    nothing = "nothing was found"  # what a run says of which every item failed
 
     def __init__(
         self,
@@ -85,14 +83,11 @@ class PromptSearchModule(pl.LightningModule):
 
     def on_predict_end(self) -> None:
         """Measure the run's records. Raises UsageError where every item failed."""
-        records = self.directory.records()
-        done = [record for record in records if record["status"] == "done"]
-        if not done:
-            raise UsageError(f"{self.nothing}; the first error: {records[0]['error']}")
-        self._results = self.measure(records, done)
+        self._results = self.measure(self.directory.records())
 
-    def measure(self, records: list[dict[str, Any]], done: list[dict[str, Any]]) -> dict[str, Any]:
-        """What results.json holds of all records, and of those that are done."""
+    def measure(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """What results.json holds of all records. Raises UsageError where none is done."""
+        done_records(records, "nothing was found")
         return {"runner": "search", **summarise(records)}
 
     def results(self) -> dict[str, Any]:
@@ -162,6 +157,15 @@ def _step_row(hypothesis: Hypothesis) -> dict[str, Any]:
     }
 
 
+def done_records(records: list[dict[str, Any]], nothing: str) -> list[dict[str, Any]]:
+    """The records that are done. Raises UsageError where there is none, which says that `nothing` came out."""
+    done = [record for record in records if record["status"] == "done"]
+    if not done:
+        reason = records[0]["error"] if records else "no item was searched for"
+        raise UsageError(f"{nothing}; the first error: {reason}")
+    return done
+
+
 def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Counts, the mean objective with its terms over the items that were done, and what they cost together."""
     done = [record for record in records if record["status"] == "done"]
@@ -185,3 +189,14 @@ def timing(fit_seconds: float, seconds: Sequence[float]) -> dict[str, Any]:
     """What fitting the adapters took, and the mean time of the items that were searched for in this start."""
     mean = fmean(seconds) if seconds else None
     return {"adapter_seconds": fit_seconds, "seconds_per_item": mean, "items_timed": len(seconds)}
+
+
+def joined_timing(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The timing of several runs: the sum of their seconds for adapters, and the mean time over all their items."""
+    timed = [(part["seconds_per_item"], part["items_timed"]) for part in parts if part["items_timed"]]
+    items = sum(count for _, count in timed)
+    return {
+        "adapter_seconds": sum(part["adapter_seconds"] for part in parts),
+        "seconds_per_item": sum(mean * count for mean, count in timed) / items if items else None,
+        "items_timed": items,
+    }

@@ -18,14 +18,15 @@ from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives import MultiObjectiveLoss
 from fuse_repro.runners.assemble import prepare_search
 from fuse_repro.runners.objective import build_objective, term_weights
-from fuse_repro.runners.search.caption import CaptionModule, CaptionSettings
+from fuse_repro.runners.search.caption import NOTHING, CaptionModule, CaptionSettings
 from fuse_repro.runners.search.metrics import (
     check_extra_metrics,
     check_metrics,
     extra_metrics,
     reference_metrics,
 )
-from fuse_repro.runners.search.module import summarise, timing
+from fuse_repro.runners.search.module import done_records, joined_timing, summarise, timing
+from fuse_repro.runners.shards import Merging
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import SearchResult
@@ -89,7 +90,7 @@ class SentimentCaptionModule(CaptionModule):
 
     def record_ids(self, item: ImageItem) -> list[str]:
         """One record for every sentiment."""
-        return [f"{item.id}/{sentiment}" for sentiment in self.objectives]
+        return [record_id(item.id, sentiment) for sentiment in self.objectives]
 
     def predict_step(self, item: ImageItem, batch_idx: int) -> None:
         """Caption one photograph with every sentiment."""
@@ -98,32 +99,50 @@ class SentimentCaptionModule(CaptionModule):
             self._now = (item.id, sentiment)
             super().predict_step(replace(item, id=name), batch_idx)
 
-    def measure(self, records: list[dict[str, Any]], done: list[dict[str, Any]]) -> dict[str, Any]:
+    def measure(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Counts, objective, caption metrics and judged sentiment, for each sentiment that was searched for."""
-        found: dict[str, Any] = {}
-        for sentiment in dict.fromkeys(record["sentiment"] for record in done):
-            rows = [record for record in done if record["sentiment"] == sentiment]
-            metrics, note = reference_metrics(rows, self.runner, "image_id")
-            found[sentiment] = {
-                **summarise(rows),
-                "metrics": metrics,
-                "metrics_unit": UNIT,
-                "metrics_note": note,
-                **extra_metrics(rows, self.runner, self.models),
-                "judged": None
-                if sentiment == NONE
-                else sentiment_accuracy([row["caption"] for row in rows], [sentiment] * len(rows)),
-            }
-        return {
-            "runner": "caption_sentiment",
-            "items": {"done": len(done), "failed": len(records) - len(done)},
-            "prefix_policy": self.runner.metrics_prefix,
-            "sentiments": found,
-        }
+        return measured(self.runner, records)
 
     def _record(self, item: ImageItem, found: SearchResult) -> dict[str, Any]:
         image_id, sentiment = self._now
         return {"image_id": image_id, "sentiment": sentiment} | super()._record(item, found)
+
+
+def record_id(item: str, sentiment: str) -> str:
+    """The id of the record of a photograph and a sentiment."""
+    return f"{item}/{sentiment}"
+
+
+def measured(runner: DictConfig, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What results.json holds of captions with sentiments. Raises UsageError where there is none."""
+    done = done_records(records, NOTHING)
+    found: dict[str, Any] = {}
+    for sentiment in dict.fromkeys(record["sentiment"] for record in done):
+        rows = [record for record in done if record["sentiment"] == sentiment]
+        metrics, note = reference_metrics(rows, runner, "image_id")
+        found[sentiment] = {
+            **summarise(rows),
+            "metrics": metrics,
+            "metrics_unit": UNIT,
+            "metrics_note": note,
+            **extra_metrics(rows, runner),
+            "judged": None
+            if sentiment == NONE
+            else sentiment_accuracy([row["caption"] for row in rows], [sentiment] * len(rows)),
+        }
+    return {
+        "runner": "caption_sentiment",
+        "items": {"done": len(done), "failed": len(records) - len(done)},
+        "prefix_policy": runner.metrics_prefix,
+        "sentiments": found,
+    }
+
+
+MERGING = Merging(
+    record_ids=lambda config, item: [[record_id(item, sentiment) for sentiment in config.runner.sentiments]],
+    results=lambda config, records: measured(config.runner, records),
+    timing=joined_timing,
+)
 
 
 def checked_sentiments(given: Sequence[str]) -> list[str]:

@@ -70,7 +70,7 @@ class PromptTransferModule(pl.LightningModule):
         cells = self._open(task)
         with bar(f"prompts for {task.name}", len(cells)) as advance:
             for seed, name in cells:
-                key = _key(task, seed, name)
+                key = cell_id(task.name, seed, name)
                 cell = {"id": key, "task": task.name, "label": task.label, "seed": seed, "method": name}
                 with metering() as spent:
                     found = self._cell(name, task, seed)
@@ -96,7 +96,7 @@ class PromptTransferModule(pl.LightningModule):
     def _open(self, task: PromptTask) -> list[tuple[int, str]]:
         """Seed and method of the cells of a task that have no record yet."""
         cells = [(seed, name) for seed in self.seeds for name in self.methods]
-        return [(seed, name) for seed, name in cells if _key(task, seed, name) not in self._known]
+        return [(seed, name) for seed, name in cells if cell_id(task.name, seed, name) not in self._known]
 
     def _cell(self, name: str, task: PromptTask, seed: int) -> dict[str, Any]:
         try:
@@ -118,5 +118,6 @@ class PromptTransferModule(pl.LightningModule):
         }
 
 
-def _key(task: PromptTask, seed: int, name: str) -> str:
-    return f"{task.name}/{seed}/{name}"
+def cell_id(task: str, seed: int, method: str) -> str:
+    """The id of the record of a task, a seed and a method."""
+    return f"{task}/{seed}/{method}"

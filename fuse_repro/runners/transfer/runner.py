@@ -14,12 +14,14 @@ from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import bar
-from fuse_repro.runners.build import build, build_fit
+from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.objective import build_objective, expanded_terms, term_weights
+from fuse_repro.runners.shards import Merging, shard_note
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
 from fuse_repro.runners.transfer.methods import BASELINES, Baseline, Method, Moved, Setting
-from fuse_repro.runners.transfer.module import PromptTransferModule
+from fuse_repro.runners.transfer.module import PromptTransferModule, cell_id
 from fuse_repro.runners.transfer.prompts import TunedPrompts
+from fuse_repro.runners.transfer.results import summary
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.terms import check_objective, match_weights, objective_terms
 from fuse_repro.runners.transfer.trainer import check_lengths
@@ -52,12 +54,13 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     check_config(config, fits)
     check_lengths(config.trainer)
     trainer = build_trainer(config.trainer, FIT, TEST, root=directory.path)
-    data: PromptTaskData = build(config.dataset)
-    given = data.tasks()
+    data: PromptTaskData = build_data(config.dataset)
+    every = data.tasks()
+    given, shard = data.own(every), shard_note(config, data.division, [task.name for task in every])
     device = trainer.strategy.root_device
     models = {role: build(config.models[role]).to(device) for role in _roles(config)}
     files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
-    directory.open(device=str(device), weights=files)
+    directory.open(device=str(device), weights=files, shard=shard)
     asked = [models[role] for role in dict.fromkeys([*config.runner.sources, config.runner.target])]
     tasks = _comparable(given, asked, directory)
     setting = _setting(config, settings, models, directory)
@@ -76,6 +79,19 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         with bar("evaluating prompts", module.open_cells(tasks)) as module.advance:
             trainer.test(module, datamodule=data, verbose=False)
     return module.results() | {"timing": {"seconds": time.perf_counter() - begun}}
+
+
+def record_ids(config: DictConfig, task: str) -> list[list[str]]:
+    """The ids of the records of a task: one where no answer is left to ask for, else one of every cell."""
+    methods = [*config.runner.baselines, *config.methods]
+    return [[task], [cell_id(task, seed, name) for seed in config.runner.seeds for name in methods]]
+
+
+MERGING = Merging(
+    record_ids=record_ids,
+    results=lambda config, records: summary(records, config.runner.split),
+    timing=lambda parts: {"seconds": sum(part["seconds"] for part in parts)},
+)
 
 
 def _roles(config: DictConfig) -> list[str]:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from fuse_repro import schema
 from fuse_repro.errors import UsageError
 from fuse_repro.runs.provenance import config_hash
-from fuse_repro.sweeps.compose import sweep_identity
+from fuse_repro.sweeps.compose import sweep_identity, swept
 from fuse_repro.sweeps.named_grids import joined
 
 CONF = schema.config_folder()
@@ -29,7 +29,7 @@ def composed(*overrides: str, with_hydra: bool = False):
 
 
 def test_every_grid_is_tried_here() -> None:
-    assert set(GRIDS) == {path.stem for path in (CONF / "sweep").glob("*.yaml")}
+    assert {*GRIDS, "shards"} == {path.stem for path in (CONF / "sweep").glob("*.yaml")}
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -43,6 +43,19 @@ def test_a_named_grid_changes_the_config_at_every_value(name: str) -> None:
         config = composed(f"experiment={experiment}", *own, f"{key}={value}")
         hashes.add(config_hash(OmegaConf.to_container(config, resolve=True)))
     assert len(hashes) == count
+
+
+def test_the_grid_of_shards_is_as_large_as_the_command_says() -> None:
+    overrides = ["experiment=caption", "dataset.path=photos", "dataset.shards=8", "sweep=shards"]
+    config = composed(*overrides, with_hydra=True)
+    (axis,) = swept(config)
+    values = list(axis.sweep_iterator())
+    assert (axis.get_key_element(), values) == ("dataset.shard", list(range(8)))
+    own = [[*overrides[:-1], f"dataset.shard={value}"] for value in values]
+    hashes = {config_hash(OmegaConf.to_container(composed(*one), resolve=True)) for one in own}
+    assert len(hashes) == 8
+    other = composed(*overrides[:2], "dataset.shards=4", "sweep=shards", with_hydra=True)
+    assert sweep_identity(config) != sweep_identity(other)
 
 
 def test_the_identity_of_a_sweep_depends_on_what_is_swept_alone() -> None:
