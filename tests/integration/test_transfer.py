@@ -132,7 +132,7 @@ def test_two_sources(transfer_overrides: list[str], tiny_models_folder: Path, tm
         ("runner.split=valid", "one of train, dev, test"),
         ("runner.sources=[teacher]", "roles in models"),
         ("dataset.words=[a,surfboards]", "with an answer of several tokens"),
-        ("methods.relative.k=0", "adapter.k=0"),
+        ("methods.relative.k=0", "methods.relative.k=0 is not allowed"),
         ("dataset.path=nowhere", "nowhere"),
         ("optimizer.m=0", "m"),
     ],

@@ -63,7 +63,7 @@ def evaluation_work(config: DictConfig) -> Counted:
 def move_work(config: DictConfig) -> Counted:
     """What is asked before and after a move, where there are data; the map itself needs no forward pass."""
     runner = config.runner
-    if config.dataset is None:
+    if OmegaConf.select(config, "dataset._target_") is None:
         return DataSize("no data"), [Work(role, "none", 0, 1) for role in (*runner.sources, runner.target)]
     data = sizes.tasks(config.dataset)
     return data, list(_asked([runner.sources[0], runner.target], data, 1))

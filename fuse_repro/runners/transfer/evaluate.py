@@ -6,7 +6,8 @@ from omegaconf import DictConfig
 
 from fuse_repro.data.prompt_task import SPLITS, PromptTask
 from fuse_repro.errors import UsageError, require
-from fuse_repro.runners.build import build
+from fuse_repro.runners.build import build, build_data
+from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.trainer import TEST, build_trainer
 from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
 from fuse_repro.runners.transfer.given import fitting, read_prompts, written_prompt
@@ -32,6 +33,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     runner = config.runner
     check_settings("runner", runner, EvaluateSettings)
+    refuse_shards(config)
     require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
     soft = None if config.prompt is None else read_prompts(config.prompt, [runner.target])[0]
     written = None if config.text is None else written_prompt(config.text)
@@ -41,7 +43,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
             "runner.template=true for the data set's own"
         )
     trainer = build_trainer(config.trainer, TEST, root=directory.path)
-    data = build(config.dataset)
+    data = build_data(config.dataset)
     data.tasks()  # mistakes in the data are found before the model is loaded
     lm = build(config.models[runner.target]).to(trainer.strategy.root_device)
     directory.open(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from fuse_repro.adapters import EmbeddingMap, RelativePromptTransfer
@@ -15,8 +15,9 @@ from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt, for_model, save_peft
 from fuse_repro.prompts.nearest import NearRow, lonely, near_rows
-from fuse_repro.runners.build import build, build_fit
+from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.objective import build_objective
+from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.trainer import TEST, build_trainer
 from fuse_repro.runners.transfer.arrival import words_arrive
 from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
@@ -50,12 +51,13 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     runner = config.runner
     check_settings("runner", runner, MoveSettings)
+    refuse_shards(config)
     require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
     fit = build_fit(config.adapter)
     check_objective("adapter", fit, objective_terms(config))
     weights = match_weights(config)
     read = read_prompts(config.prompt, runner.sources)
-    data = None if config.dataset is None else build(config.dataset)
+    data = build_data(config.dataset) if OmegaConf.select(config, "dataset._target_") else None
     tasks = () if data is None else data.tasks()
     trainer = build_trainer(config.trainer, TEST, root=directory.path)
     device = trainer.strategy.root_device

@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 from fuse_repro.data.prompt_task import SPLITS, PromptTask
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.prompts import save_peft
-from fuse_repro.runners.build import build
+from fuse_repro.runners.build import build, build_data
+from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
 from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
 from fuse_repro.runners.transfer.prompts import TunedPrompts
@@ -36,11 +37,12 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     runner = config.runner
     check_settings("runner", runner, TuneSettings)
+    refuse_shards(config)
     require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
     settings: PromptTuning = build(config.optimizer)
     check_lengths(config.trainer)
     trainer = build_trainer(config.trainer, FIT, TEST, root=directory.path)
-    data = build(config.dataset)
+    data = build_data(config.dataset)
     tasks = data.tasks()
     lm = build(config.models[runner.target]).to(trainer.strategy.root_device)
     directory.open(
