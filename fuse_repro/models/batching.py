@@ -1,4 +1,4 @@
-"""Batches as large as memory allows: one rule for every model, for forward passes alone and for those with gradients."""
+"""Batches as large as memory allows: one rule for every model, for forward passes with and without gradients."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -106,7 +106,8 @@ class AutoBatch:
     def _shrink(self, rows: int, error: BaseException) -> None:
         if rows == 1:
             raise UsageError(
-                f"{self.name}: one {self.unit} does not fit in memory; free some, take a smaller model or use trainer=cpu"
+                f"{self.name}: one {self.unit} does not fit in memory; free some, take a smaller model or use "
+                "trainer=cpu"
             ) from error
         self._failed, self.size = rows, rows // 2
         self._patience, self._fitted = 2 * self._patience, 0

@@ -113,7 +113,7 @@ class ClipDualEncoder(DualEncoder):
             batch = [image.convert("RGB") for image in images[part]]
             pixels = self.image_processor(batch, return_tensors="pt")["pixel_values"]
             output = self.model.get_image_features(pixel_values=pixels.to(self.device, self.dtype))
-            return output.pooler_output.float()  # type: ignore[no-any-return]
+            return output.pooler_output.float()
 
         found = self.batches("photograph", IMAGES_PER_BATCH).each(len(images), features)
         rows = [torch.empty(0, self.output_size, device=self.device), *(part for _, part in found)]

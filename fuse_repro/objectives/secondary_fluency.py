@@ -81,7 +81,7 @@ class SecondaryFluencyTerm(nn.Module):
         def likelihood(part: slice) -> Tensor:
             rows = (embeddings[part], alignment.target_ids[part], alignment.target_mask[part])
             # Recomputed when gradients are taken: the logits of all rows at once may not fit in memory.
-            return checkpoint(self._likelihood, *rows, use_reentrant=False)  # type: ignore[no-any-return]
+            return checkpoint(self._likelihood, *rows, use_reentrant=False)
 
         found = self.lm.batches("prompt", ROWS_WITH_GRADIENT).each(len(embeddings), likelihood)
         return torch.cat([values for _, values in found])
