@@ -1,6 +1,6 @@
 """The tuned prompts that a table of transfers needs, each tuned once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,10 @@ from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt
+from fuse_repro.runners.transfer.joint import Wanted, tuned_together
+from fuse_repro.runners.transfer.kept import TuningResult
 from fuse_repro.runners.transfer.settings import PromptTuning
-from fuse_repro.runners.transfer.tuning import tuned_prompt
+from fuse_repro.runners.transfer.trainer import prompts_together
 from fuse_repro.runs.observers import Observers
 
 Key = tuple[int, str, int]
@@ -37,16 +39,27 @@ class TunedPrompts:
 
     def prepare(self, wanted: Iterable[tuple[FrozenModel, PromptTask, int]]) -> None:
         """Tune these; what cannot be tuned is an error where it is asked for, not here."""
+        new: dict[Key, tuple[FrozenModel, Wanted]] = {}
         for model, task, seed in wanted:
             key = (id(model), task.digest, seed)
-            if key in self._known:
-                continue
             watch = partial(self.observers.series, f"tuning/{model.name}/{task.name}/{seed}")
-            settings = replace(self.settings, seed=seed)
-            try:
-                self._known[key] = tuned_prompt(model, task, settings, self.cache, watch, self.trainer)
-            except UsageError as error:
-                self._known[key] = error
+            if key not in self._known:
+                new[key] = (model, Wanted(task, replace(self.settings, seed=seed), watch))
+        for keys in self._groups(new):
+            model = new[keys[0]][0]
+            found = tuned_together(model, [new[key][1] for key in keys], self.cache, self.trainer)
+            for key, outcome in zip(keys, found, strict=True):
+                self._known[key] = outcome.prompt if isinstance(outcome, TuningResult) else outcome
+
+    def _groups(self, new: Mapping[Key, tuple[FrozenModel, Wanted]]) -> Iterator[list[Key]]:
+        """Prompts of one model each, as many as are tuned together."""
+        waiting: dict[int, list[Key]] = {}
+        for key, (model, _) in new.items():
+            group = waiting.setdefault(id(model), [])
+            group.append(key)
+            if len(group) == prompts_together(self.settings, model.device, self.trainer):
+                yield waiting.pop(id(model))
+        yield from waiting.values()
 
     def of(self, model: FrozenModel, task: PromptTask, seed: int) -> SoftPrompt:
         """The model's own prompt for a task. Raises UsageError where it could not be tuned."""

@@ -28,7 +28,7 @@ from fuse_repro.runners.transfer.methods import (
 from fuse_repro.runners.transfer.module import PromptTransferModule
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.settings import PromptTuning
-from fuse_repro.runners.transfer.trainer import check_lengths
+from fuse_repro.runners.transfer.trainer import check_lengths, check_together
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.tasks import answerable
@@ -56,6 +56,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     settings: PromptTuning = build(config.optimizer)
     _check(config, fits)
     check_lengths(config.trainer)
+    check_together(settings, config.trainer)
     trainer = build_trainer(config.trainer, FIT, TEST, root=directory.path)
     data: PromptTaskData = build(config.dataset)
     given = data.tasks()
