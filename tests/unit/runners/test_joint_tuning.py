@@ -347,3 +347,26 @@ def test_a_setting_for_one_prompt_is_kept_or_refused() -> None:
         ):
             check_together(SETTINGS, setting)
     check_together(SETTINGS, {"accumulate_grad_batches": 1})
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_together_on_a_gpu_is_one_by_one_on_the_cpu(architecture: str, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, max_steps=6)
+    alone = [tune(tiny_lm(architecture), task, replace(settings, seed=seed)) for task, seed in WANTED]
+    found = results(tuned_together(tiny_lm(architecture).to("cuda"), wanted(settings), tmp_path))
+    for one, other in zip(found, alone, strict=True):
+        assert one.prompt.embeddings.device.type == "cuda"
+        torch.testing.assert_close(one.prompt.embeddings.cpu(), other.prompt.embeddings, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_the_trainers_precision_acts_as_alone(architecture: str, tmp_path: Path) -> None:
+    lm, settings = tiny_lm(architecture), replace(SETTINGS, max_steps=4)
+    mixed = DictConfig({"inference_mode": False, "precision": "bf16-mixed"})
+    found = results(tuned_together(lm, wanted(settings), tmp_path, mixed))
+    full = results(tuned_together(lm, wanted(settings), tmp_path / "full"))
+    for (task, seed), one, other in zip(WANTED, found, full, strict=True):
+        alone = tune(lm, task, replace(settings, seed=seed), trainer=mixed)
+        torch.testing.assert_close(one.prompt.embeddings, alone.prompt.embeddings, rtol=0, atol=0.02)
+        assert not torch.equal(one.prompt.embeddings, other.prompt.embeddings)
