@@ -14,7 +14,7 @@ from fuse_repro.prompts import SoftPrompt
 from fuse_repro.runners.transfer.joint import Wanted, tuned_together
 from fuse_repro.runners.transfer.kept import TuningResult
 from fuse_repro.runners.transfer.settings import PromptTuning
-from fuse_repro.runners.transfer.trainer import prompts_together
+from fuse_repro.runners.transfer.trainer import together
 from fuse_repro.runs.observers import Observers
 
 Key = tuple[int, str, int]
@@ -53,12 +53,14 @@ class TunedPrompts:
 
     def _groups(self, new: Mapping[Key, tuple[FrozenModel, Wanted]]) -> Iterator[list[Key]]:
         """Prompts of one model each, as many as are tuned together."""
-        waiting: dict[int, list[Key]] = {}
-        for key, (model, _) in new.items():
-            group = waiting.setdefault(id(model), [])
+        waiting: dict[tuple[int, str], list[Key]] = {}
+        for key, (model, one) in new.items():
+            how = together(self.settings, model.device, self.trainer)
+            company = (id(model), one.task.digest if how.of_one_task else "")
+            group = waiting.setdefault(company, [])
             group.append(key)
-            if len(group) == prompts_together(self.settings, model.device, self.trainer):
-                yield waiting.pop(id(model))
+            if len(group) == how.most:
+                yield waiting.pop(company)
         yield from waiting.values()
 
     def of(self, model: FrozenModel, task: PromptTask, seed: int) -> SoftPrompt:

@@ -53,8 +53,9 @@ class PromptTuning:
         patience: stop after so many looks without an improvement.
         max_text_tokens: longer texts are cut at the end.
         seed: of the initialisation and the order of the items.
-        together: how many prompts of one model share a forward pass; null for what is fastest on the device. The
-            results are those of one by one, to rounding.
+        together: how many prompts of one model share a forward pass, whatever their tasks and seeds; None for as many
+            as fit in memory on a GPU, and on a CPU the seeds of each task. The results are those of one by one, to
+            rounding.
 
     Raises:
         UsageError: a value that cannot be used.

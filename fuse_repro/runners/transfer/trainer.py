@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ OF_ONE_PROMPT = (  # what acts on the tuning of one prompt, and could not act th
     "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "reload_dataloaders_every_n_epochs",
 )  # fmt: skip
 SCALED = "16-mixed"  # has one loss scale for all that is trained
-ON_GPU, ON_CPU = 64, 8  # prompts in one forward pass
+AT_MOST = 64  # prompts in one forward pass, where nothing else is said
 
 
 def decides_results(node: DictConfig | None) -> dict[str, Any]:
@@ -57,8 +58,22 @@ def check_lengths(trainer: Mapping[str, Any]) -> None:
         )
 
 
-def prompts_together(settings: PromptTuning, device: torch.device, trainer: Mapping[str, Any] | None) -> int:
-    """How many prompts of one model are tuned in one forward pass, if there are as many.
+@dataclass(frozen=True)
+class Together:
+    """Which prompts of one model are tuned in one forward pass.
+
+    Attributes:
+        most: how many.
+        of_one_task: only the seeds of one task. The last digits of a prompt then depend on no other task, so that a run
+            on a part of the tasks gives the same bytes as one on all.
+    """
+
+    most: int
+    of_one_task: bool = False
+
+
+def together(settings: PromptTuning, device: torch.device, trainer: Mapping[str, Any] | None) -> Together:
+    """How many prompts are tuned together: what the settings say, else what suits the device.
 
     Args:
         settings: how prompts are tuned.
@@ -66,10 +81,10 @@ def prompts_together(settings: PromptTuning, device: torch.device, trainer: Mapp
         trainer: the config of the run's Trainer.
     """
     if settings.together is not None:
-        return settings.together
+        return Together(settings.together)
     if _set_for_one_prompt(trainer):
-        return 1
-    return ON_CPU if device.type == "cpu" else ON_GPU
+        return Together(1)
+    return Together(AT_MOST, of_one_task=device.type == "cpu")
 
 
 def check_together(settings: PromptTuning, trainer: Mapping[str, Any]) -> None:

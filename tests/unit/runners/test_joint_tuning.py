@@ -20,7 +20,7 @@ from fuse_repro.runners.transfer.joint_module import JointTuningModule
 from fuse_repro.runners.transfer.kept import TuningResult
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.settings import PromptTuning
-from fuse_repro.runners.transfer.trainer import ON_CPU, ON_GPU, check_together, prompts_together
+from fuse_repro.runners.transfer.trainer import AT_MOST, Together, check_together, together
 from fuse_repro.runners.transfer.tuning import tune, tuning_result
 from fuse_repro.runs.observers import Observers
 
@@ -323,6 +323,31 @@ def test_one_by_one_is_as_ever(tmp_path: Path) -> None:
     assert set(files(tmp_path / "alone")) == set(files(tmp_path / "table"))
 
 
+def test_on_a_cpu_the_bytes_of_a_prompt_depend_on_no_other_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that shards of the tasks, merged, are the undivided run: by default the seeds of one task go together."""
+    lm, groups, made = tiny_lm("gpt2"), [], joint.joint_module
+
+    def watched(lm: FrozenModel, group: Any, ready: Any) -> JointTuningModule:
+        groups.append([(one.task.name, one.settings.seed) for one, _ in group])
+        return made(lm, group, ready)
+
+    monkeypatch.setattr(joint, "joint_module", watched)
+    default = replace(SETTINGS, together=None)
+    everything, part = table(tmp_path / "all", default), table(tmp_path / "part", default)
+    everything.prepare((lm, task, seed) for task, seed in WANTED)
+    part.prepare((lm, WORDS, seed) for seed in (0, 1))
+    assert groups == [
+        [("articles", 0), ("articles", 1)],
+        [("words", 0), ("words", 1)],
+        [("words", 0), ("words", 1)],
+    ]
+    for seed in (0, 1):
+        one, other = (prompts.of(lm, WORDS, seed).embeddings for prompts in (everything, part))
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("value", [0, -3, "many", 2.5, True])
 def test_how_many_is_a_whole_number(value: Any) -> None:
     with pytest.raises(
@@ -334,11 +359,13 @@ def test_how_many_is_a_whole_number(value: Any) -> None:
 def test_a_setting_for_one_prompt_is_kept_or_refused() -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     default = replace(SETTINGS, together=None)
-    assert (prompts_together(default, cpu, {}), prompts_together(default, cuda, None)) == (ON_CPU, ON_GPU)
+    assert together(default, cpu, {}) == Together(AT_MOST, of_one_task=True)
+    assert together(default, cuda, None) == Together(AT_MOST)
+    assert together(SETTINGS, cpu, None) == Together(4)
     plain = {"accelerator": "cpu", "callbacks": None, "logger": False, "precision": "bf16-mixed"}
-    assert prompts_together(default, cuda, plain) == ON_GPU
+    assert together(default, cuda, plain) == Together(AT_MOST)
     for setting in ({"gradient_clip_val": 1.0}, {"max_time": "00:01:00"}, {"precision": "16-mixed"}):
-        assert prompts_together(default, cuda, setting) == 1
+        assert together(default, cuda, setting) == Together(1)
         check_together(default, setting)
         check_together(replace(SETTINGS, together=1), setting)
         (name,) = setting
