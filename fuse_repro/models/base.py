@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
+from fuse_repro.models.batching import AutoBatch, most_rows
 from fuse_repro.models.metering import Watch
 from fuse_repro.weights import WeightsEntry
 
@@ -39,6 +40,7 @@ class FrozenModel(nn.Module):
         self.name = name
         self.weights = weights
         self._fingerprint: str | None = None
+        self._batches: dict[tuple[str, int, str], AutoBatch] = {}
         rows = self._embedding.weight.shape[0]
         if tokenizer.vocab_size > rows:
             raise UsageError(
@@ -93,6 +95,21 @@ class FrozenModel(nn.Module):
             digest.update(self.tokenizer.fingerprint.encode())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
+
+    def batches(self, unit: str, size: int) -> AutoBatch:
+        """How one kind of this model's work is cut into batches that fit in memory; what was found out is kept.
+
+        Args:
+            unit: what a row of the batch is, in the singular.
+            size: rows of a batch at first.
+
+        Raises:
+            UsageError: a size below 1.
+        """
+        key = (unit, size, self.device.type)
+        if key not in self._batches:
+            self._batches[key] = AutoBatch(self.name, size, unit, most_rows(self.device, size))
+        return self._batches[key]
 
     def train(self, mode: bool = True) -> "FrozenModel":
         """Stay in eval mode, whatever a training loop asks of its submodules."""

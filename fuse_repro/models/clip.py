@@ -116,12 +116,15 @@ class ClipDualEncoder(DualEncoder):
     @torch.no_grad()
     def encode_images(self, images: Sequence["Image"]) -> Tensor:
         """Unit-length image embeddings [B, e], float32, without gradients."""
-        rows = [torch.empty(0, self.output_size, device=self.device)]
-        for begin in range(0, len(images), IMAGES_PER_BATCH):
-            batch = [image.convert("RGB") for image in images[begin : begin + IMAGES_PER_BATCH]]
+
+        def features(part: slice) -> Tensor:
+            batch = [image.convert("RGB") for image in images[part]]
             pixels = self.image_processor(batch, return_tensors="pt")["pixel_values"]
             output = self.model.get_image_features(pixel_values=pixels.to(self.device, self.dtype))
-            rows.append(output.pooler_output.float())
+            return output.pooler_output.float()
+
+        found = self.batches("photograph", IMAGES_PER_BATCH).each(len(images), features)
+        rows = [torch.empty(0, self.output_size, device=self.device), *(part for _, part in found)]
         return normalize(torch.cat(rows), dim=-1)
 
 

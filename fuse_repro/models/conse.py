@@ -111,13 +111,16 @@ class ConseDualEncoder(DualEncoder):
     @torch.no_grad()
     def encode_images(self, images: Sequence["Image"]) -> Tensor:
         """Unit-length image embeddings [B, e], float32, without gradients."""
-        rows = []
-        for begin in range(0, len(images), IMAGES_PER_BATCH):
-            pixels = preprocess(images[begin : begin + IMAGES_PER_BATCH], self.classifier.image_size)
+
+        def mixtures(part: slice) -> Tensor:
+            pixels = preprocess(images[part], self.classifier.image_size)
             best = self.classifier(pixels.to(self.device)).float().softmax(dim=-1).topk(self.top)
             labels = self.label_embeddings[best.indices]
             with full_precision(self.device):
-                rows.append(torch.einsum("bk,bke->be", best.values, labels))
+                return torch.einsum("bk,bke->be", best.values, labels)
+
+        found = self.batches("photograph", IMAGES_PER_BATCH).each(len(images), mixtures)
+        rows = [part for _, part in found]
         return normalize(torch.cat(rows), dim=-1) if rows else self.label_embeddings[:0]
 
     @property

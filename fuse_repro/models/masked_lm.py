@@ -1,8 +1,9 @@
 """Masked language models: logits from embeddings, at every position."""
 
+from functools import cached_property
+from inspect import signature
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fuse_repro.alignment.words import WordTokenizer
@@ -64,24 +65,30 @@ class MaskedLM(FrozenModel):
         arguments: dict[str, Tensor] = {}
         if mask is not None:
             arguments["attention_mask"] = mask.long()
-            if not bool(mask[:, 0].all()):
+            # Also for padding on the right, which needs none: to ask where it stands would wait for the device.
+            if self._takes_positions:
                 arguments["position_ids"] = self._positions(mask)
         output = self.model(inputs_embeds=embeddings.to(self.dtype), **arguments)
         return output.logits[..., : self.tokenizer.vocab_size]
 
     def _positions(self, mask: Tensor) -> Tensor:
-        """Position ids [B, S] of texts that may start with padding.
+        """Position ids [B, S] of texts that may start with padding."""
+        return (mask.long().cumsum(dim=1) - 1).clamp_min(0) + self._first_position
 
-        RoBERTa's first position is the one after its padding index, the others' is 0.
-        """
+    @cached_property
+    def _takes_positions(self) -> bool:
+        return "position_ids" in signature(self.model.forward).parameters
+
+    @cached_property
+    def _first_position(self) -> int:
+        """RoBERTa's first position is the one after its padding index, the others' is 0."""
         first = 0
         for name, module in self.model.named_modules():
             if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
                 first = int(module.padding_idx) + 1
-        return (mask.long().cumsum(dim=1) - 1).clamp_min(0) + first
+        return first
 
     @property
     def max_tokens(self) -> int:
         """The longest text, special tokens included, that the model has positions for."""
-        first = int(self._positions(torch.ones(1, 1, device=self.device))[0, 0])
-        return int(self.model.config.max_position_embeddings) - first
+        return int(self.model.config.max_position_embeddings) - self._first_position

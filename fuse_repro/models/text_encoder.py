@@ -10,7 +10,6 @@ from torch.nn.functional import normalize, pad
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.models.batching import AutoBatch
 from fuse_repro.weights import WeightsEntry
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ class TextEncoder(FrozenModel):
         super().__init__(model, tokenizer, name=name, weights=weights)
         require(pooling in self.poolings, f"{name}.pooling", pooling, f"one of {', '.join(self.poolings)}")
         self.pooling = pooling
-        self._in_batches = AutoBatch(name, FIRST_BATCH)
 
     @classmethod
     def load(
@@ -121,7 +119,11 @@ class TextEncoder(FrozenModel):
         """Unit-length text embeddings [B, e], float32, without gradients, in the order of the texts.
 
         Equal texts are computed once; texts of equal length share a batch, so nothing is padded or masked. A
-        batch that does not fit in the memory of a GPU is halved.
+        batch that does not fit in memory is halved.
+
+        Args:
+            texts: B texts.
+            batch_size: how many share a forward pass at first.
 
         Raises:
             UsageError: a text is too long for the model, or one text alone does not fit in memory.
@@ -130,10 +132,11 @@ class TextEncoder(FrozenModel):
         unique = list(dict.fromkeys(texts))
         ids = self.tokenizer.encode(unique)
         result = torch.empty(len(unique), self.output_size, device=self.device, dtype=torch.float32)
-        for rows in _equal_length_batches(ids, batch_size):
+        in_batches = self.batches("text", batch_size)
+        for rows in _equal_lengths(ids):
             tokens = torch.tensor([ids[row] for row in rows], dtype=torch.long, device=self.device)
             with torch.inference_mode():
-                encoded = self._in_batches(self._encode_whole, tokens)
+                encoded = in_batches(self._encode_whole, tokens)
             result[torch.tensor(rows, device=self.device)] = encoded
         position = {text: row for row, text in enumerate(unique)}
         return result[torch.tensor([position[text] for text in texts], dtype=torch.long, device=self.device)]
@@ -203,11 +206,10 @@ def _length_mask(lengths: Tensor, size: int) -> Tensor:
     return (torch.arange(size, device=lengths.device) < lengths[:, None]).long()
 
 
-def _equal_length_batches(ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
-    """Row numbers in batches of at most `batch_size` rows, each of equally many tokens."""
+def _equal_lengths(ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Row numbers in groups of rows of equally many tokens, short ones first."""
     groups: dict[int, list[int]] = {}
     for row, tokens in enumerate(ids):
         groups.setdefault(len(tokens), []).append(row)
     for _, rows in sorted(groups.items()):
-        for begin in range(0, len(rows), batch_size):
-            yield rows[begin : begin + batch_size]
+        yield rows

@@ -77,13 +77,14 @@ class SecondaryFluencyTerm(nn.Module):
             nll, scored = shared_prefix_nll(self.lm, self.lm.tokenizer.encode(batch.texts))
             return nll / scored.clamp(min=1)
         embeddings, alignment = batch.carried(self.adapter, self.name)
-        rows = (
-            part.split(ROWS_WITH_GRADIENT)
-            for part in (embeddings, alignment.target_ids, alignment.target_mask)
-        )
-        # Recomputed when gradients are taken: the logits of all rows at once may not fit in memory.
-        parts = [checkpoint(self._likelihood, *part, use_reentrant=False) for part in zip(*rows, strict=True)]
-        return torch.cat(parts)
+
+        def likelihood(part: slice) -> Tensor:
+            rows = (embeddings[part], alignment.target_ids[part], alignment.target_mask[part])
+            # Recomputed when gradients are taken: the logits of all rows at once may not fit in memory.
+            return checkpoint(self._likelihood, *rows, use_reentrant=False)
+
+        found = self.lm.batches("prompt", ROWS_WITH_GRADIENT).each(len(embeddings), likelihood)
+        return torch.cat([values for _, values in found])
 
     def word_table(
         self, source: FrozenModel, cache_dir: Path | None = None, ids: Sequence[int] | None = None

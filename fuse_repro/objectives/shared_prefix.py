@@ -8,7 +8,7 @@ from torch import Tensor
 from fuse_repro.errors import UsageError
 from fuse_repro.models.causal_lm import CausalLM, NextToken
 
-ROWS = 64  # of one forward pass
+ROWS = 64  # of one forward pass, at first
 
 
 @torch.no_grad()
@@ -35,10 +35,13 @@ def shared_prefix_nll(lm: CausalLM, token_ids: Sequence[Sequence[int]]) -> tuple
                 if len(texts[row]) > depth + 1:
                     longer.setdefault((node, token), []).append(row)
         keys = list(longer)
-        for begin in range(0, len(keys), ROWS):
-            part = keys[begin : begin + ROWS]
-            parents, last = torch.tensor(part, device=lm.device).T
-            walk(state.advance(parents, last), [longer[key] for key in part], depth + 1)
+
+        def advanced(part: slice) -> NextToken:
+            parents, last = torch.tensor(keys[part], device=lm.device).T
+            return state.advance(parents, last)
+
+        for part, following in lm.batches("beginning", ROWS).each(len(keys), advanced):
+            walk(following, [longer[key] for key in keys[part]], depth + 1)
 
     starts: dict[tuple[int, ...], list[int]] = {}
     for row, text in enumerate(texts):

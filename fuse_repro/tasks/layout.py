@@ -10,7 +10,7 @@ A masked model answers at its mask token (with OptiPrompt's full stop behind it)
 token; what follows [Y] in a template is not read by a causal model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +55,18 @@ class Batch:
     slots: Tensor
     mask: Tensor | None
     answers: Tensor
+
+    def only(self, numbers: Tensor, width: int, padded: bool) -> "Batch":
+        """Some of the rows, as `collate` would have made them.
+
+        Args:
+            numbers: [C] of the rows.
+            width: the longest of them.
+            padded: whether any of them is shorter.
+        """
+        ids, slots = (table[:, :width].index_select(0, numbers) for table in (self.ids, self.slots))
+        mask = self.mask[:, :width].index_select(0, numbers) if padded and self.mask is not None else None
+        return Batch(ids, slots, mask, self.answers.index_select(0, numbers))
 
 
 @dataclass(frozen=True)
@@ -163,11 +175,9 @@ def collate(rows: Sequence[Row], device: torch.device) -> Batch:
     return Batch(ids.clamp_min(0), slots, mask, answers)
 
 
-def batches(rows: Sequence[Row], batch_size: int) -> Iterator[list[int]]:
-    """Row numbers in batches of rows of similar length."""
-    order = sorted(range(len(rows)), key=lambda number: len(rows[number].ids))
-    for begin in range(0, len(order), batch_size):
-        yield order[begin : begin + batch_size]
+def by_length(lengths: Sequence[int]) -> list[int]:
+    """The numbers of rows of these lengths, short ones first: batches of neighbours are hardly padded."""
+    return sorted(range(len(lengths)), key=lengths.__getitem__)
 
 
 def _max_tokens(lm: FrozenModel) -> int | None:

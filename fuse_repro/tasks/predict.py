@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.masked_lm import MaskedLM
-from fuse_repro.tasks.layout import Batch, Row, batches, collate
+from fuse_repro.tasks.layout import Batch, Row, by_length, collate
 
 
 def answer_logits(lm: FrozenModel, embeddings: Tensor, mask: Tensor | None, answers: Tensor) -> Tensor:
@@ -42,10 +42,11 @@ def answer_logits(lm: FrozenModel, embeddings: Tensor, mask: Tensor | None, answ
 
 
 def fill(batch: Batch, embeddings: Tensor, prompt: Tensor | None) -> Tensor:
-    """The batch's embeddings [B, S, d] with the prompt [m, d] put in its slots."""
+    """The batch's embeddings [B, S, d] with the prompt [m, d], or each row's own of [B, m, d], put in its slots."""
     if prompt is None:
         return embeddings
-    placed = prompt.to(embeddings.dtype)[batch.slots.clamp_min(0)]
+    own, places = prompt.to(embeddings.dtype), batch.slots.clamp_min(0)
+    placed = own[places] if own.ndim == 2 else own.take_along_dim(places[..., None], dim=1)
     return torch.where((batch.slots >= 0)[..., None], placed, embeddings)
 
 
@@ -59,14 +60,18 @@ def answer_log_probs(
     """Log-probabilities [B, A], float32, in nats, of the candidates [A] among themselves; without gradients.
 
     Rows of similar length share a batch; the result is in the order of `rows`, and depends on the batch size
-    by rounding only.
+    by rounding only. A batch that does not fit in memory is halved.
     """
+    order = by_length([len(row.ids) for row in rows])
     result = torch.empty(len(rows), len(candidates), device=lm.device)
+
+    def answers(part: slice) -> Tensor:
+        batch = collate([rows[number] for number in order[part]], lm.device)
+        embeddings = fill(batch, lm.embed(batch.ids), prompt)
+        logits = answer_logits(lm, embeddings, batch.mask, batch.answers)
+        return logits[:, candidates].float().log_softmax(dim=-1)
+
     with torch.inference_mode():
-        for numbers in batches(rows, batch_size):
-            batch = collate([rows[number] for number in numbers], lm.device)
-            embeddings = fill(batch, lm.embed(batch.ids), prompt)
-            logits = answer_logits(lm, embeddings, batch.mask, batch.answers)
-            places = torch.tensor(numbers, device=lm.device)
-            result[places] = logits[:, candidates].float().log_softmax(dim=-1)
+        for part, found in lm.batches("item", batch_size).each(len(rows), answers):
+            result[torch.tensor(order[part], device=lm.device)] = found
     return result

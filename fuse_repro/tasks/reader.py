@@ -1,7 +1,6 @@
 """Items read again and again with a changing prompt, as tuning does; what does not change is computed once."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -10,18 +9,34 @@ from torch import Tensor
 
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
-from fuse_repro.tasks.layout import Layout, Row, collate
+from fuse_repro.tasks.layout import Layout, Row, by_length, collate
 from fuse_repro.tasks.predict import answer_logits, fill
 
 MAX_CACHE_BYTES = 2**30
-BATCH = 32
+BATCH = 32  # texts whose keys and values are computed at once, at first
 
 
 class Reader(Protocol):
-    """Items of one task, ready for any soft prompt of one length."""
+    """Items ready for any soft prompts of one length m.
+
+    Attributes:
+        lm: the model that reads.
+        lengths: how many tokens of every item are there without the prompt, or with it: what batches are sorted by.
+    """
+
+    @property
+    def lm(self) -> FrozenModel: ...
+
+    @property
+    def lengths(self) -> Sequence[int]: ...
 
     def logits(self, numbers: Sequence[int], prompt: Tensor) -> Tensor:
-        """Logits [B, V] of the answers to items `numbers`; differentiable by the prompt [m, d]."""
+        """Logits [B, V] of the answers to items `numbers`; differentiable by the prompt.
+
+        Args:
+            numbers: B items.
+            prompt: [m, d], which all of them read, or [B, m, d], one for each.
+        """
         ...
 
 
@@ -31,11 +46,27 @@ def make_reader(layout: Layout, rows: Sequence[Row], max_cache_bytes: int = MAX_
     If the model is causal and its prompt stands behind the text, the text is read once. Its keys and values
     are kept if they take at most `max_cache_bytes`.
     """
-    if isinstance(layout.lm, CausalLM) and layout.position == "postfix":
-        fixed = [row.ids[: -layout.length] for row in rows]
-        if min(map(len, fixed)) >= 1 and _cache_bytes(layout.lm, sum(map(len, fixed))) <= max_cache_bytes:
-            return CachedReader(layout.lm, fixed)
+    texts = fixed_texts(layout, rows)
+    if isinstance(layout.lm, CausalLM) and texts and 0 < cache_bytes(layout.lm, texts) <= max_cache_bytes:
+        return CachedReader(layout.lm, texts)
     return PlainReader(layout.lm, rows)
+
+
+def fixed_texts(layout: Layout, rows: Sequence[Row]) -> list[tuple[int, ...]]:
+    """The tokens in front of the prompt, which can be read once for all prompts; none where this is not possible."""
+    if not isinstance(layout.lm, CausalLM) or layout.position != "postfix":
+        return []
+    texts = [row.ids[: -layout.length] for row in rows]
+    return texts if min(map(len, texts), default=0) >= 1 else []
+
+
+def cache_bytes(lm: CausalLM, texts: Sequence[Sequence[int]]) -> int:
+    """What the keys and values of these texts take, all padded to the longest."""
+    config = lm.model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    tokens = len(texts) * max(map(len, texts))
+    return int(2 * config.num_hidden_layers * heads * size * tokens * lm.dtype.itemsize)
 
 
 @torch.no_grad()
@@ -44,24 +75,43 @@ def reader_log_probs(
 ) -> Tensor:
     """Log-probabilities [items, A] on the CPU, in nats, of the candidates [A] among themselves, by a reader.
 
-    The same numbers as `answer_log_probs` gives.
+    The same numbers as `answer_log_probs` gives. Items of similar length share a batch.
     """
-    numbers = range(items)
-    batches = [numbers[begin : begin + batch_size] for begin in range(0, items, batch_size)]
-    logits = [reader.logits(batch, prompt)[:, candidates].float() for batch in batches]
-    return torch.cat(logits).log_softmax(dim=-1).cpu()
+    order = by_length(reader.lengths[:items])
+    result = torch.empty(items, len(candidates), device=candidates.device)
+
+    def answers(part: slice) -> Tensor:
+        logits = reader.logits(order[part], prompt)[:, candidates]
+        return logits.float().log_softmax(dim=-1)
+
+    for part, found in reader.lm.batches("item", batch_size).each(items, answers):
+        result[on_device(order[part], candidates.device)] = found
+    return result.cpu()
 
 
-@dataclass(frozen=True)
+def on_device(numbers: Sequence[int], device: torch.device) -> Tensor:
+    """Numbers as a tensor [B] on the device, without a wait for what the device is doing."""
+    made = torch.tensor(list(numbers), dtype=torch.long)
+    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made.to(device)
+
+
 class PlainReader:
-    """Runs the whole row each time."""
+    """Runs the whole row each time.
 
-    lm: FrozenModel
-    rows: Sequence[Row]
+    Args:
+        lm: a masked or causal language model.
+        rows: the items.
+    """
+
+    def __init__(self, lm: FrozenModel, rows: Sequence[Row]) -> None:
+        self.lm = lm
+        self.lengths = [len(row.ids) for row in rows]
+        self._rows = collate(rows, lm.device)
 
     def logits(self, numbers: Sequence[int], prompt: Tensor) -> Tensor:
         """Logits [B, V]; see Reader."""
-        batch = collate([self.rows[number] for number in numbers], self.lm.device)
+        lengths = [self.lengths[number] for number in numbers]
+        batch = self._rows.only(on_device(numbers, self.lm.device), max(lengths), min(lengths) < max(lengths))
         embeddings = fill(batch, self.lm.embed(batch.ids), prompt)
         return answer_logits(self.lm, embeddings, batch.mask, batch.answers)
 
@@ -76,62 +126,51 @@ class CachedReader:
 
     def __init__(self, lm: CausalLM, texts: Sequence[Sequence[int]]) -> None:
         self.lm = lm
+        self.lengths = [len(text) for text in texts]
+        self._on_device = torch.tensor(self.lengths, device=lm.device)
         self._memory = _keys_and_values(lm, texts)
 
     def logits(self, numbers: Sequence[int], prompt: Tensor) -> Tensor:
         """Logits [B, V]; see Reader. Texts are padded on the left."""
         from transformers import DynamicCache
 
-        chosen = [self._memory[number] for number in numbers]
-        lengths = torch.tensor([layers.shape[3] for layers in chosen], device=self.lm.device)
-        width = int(lengths.max())
-        layers, two, heads, _, size = chosen[0].shape
-        memory = chosen[0].new_zeros(layers, two, len(chosen), heads, width, size)
-        for row, kept in enumerate(chosen):
-            memory[:, :, row, :, width - kept.shape[3] :] = kept
+        device, m = self.lm.device, prompt.shape[-2]
+        chosen = on_device(numbers, device)
+        lengths, width = self._on_device[chosen], max(self.lengths[number] for number in numbers)
+        memory = self._memory[..., self._memory.shape[4] - width :, :].index_select(2, chosen)
         cache = DynamicCache([(keys, values) for keys, values in memory])
-        places = torch.arange(width + len(prompt), device=self.lm.device)
-        mask = places >= (width - lengths)[:, None]
+        mask = torch.arange(width + m, device=device) >= (width - lengths)[:, None]
         output = self.lm.model(
-            inputs_embeds=prompt.to(self.lm.dtype).expand(len(chosen), -1, -1),
+            inputs_embeds=prompt.to(self.lm.dtype).expand(len(numbers), -1, -1),
             past_key_values=cache,
             attention_mask=mask.long(),
-            position_ids=lengths[:, None] + torch.arange(len(prompt), device=self.lm.device),
+            position_ids=lengths[:, None] + torch.arange(m, device=device),
             use_cache=True,
             logits_to_keep=1,
         )
         return output.logits[:, -1, : self.lm.tokenizer.vocab_size]
 
 
-def _keys_and_values(lm: CausalLM, texts: Sequence[Sequence[int]]) -> list[Tensor]:
-    """[layers, 2, heads, S, size] of each text; texts of equal length share a forward pass."""
+@torch.no_grad()
+def _keys_and_values(lm: CausalLM, texts: Sequence[Sequence[int]]) -> Tensor:
+    """[layers, 2, N, heads, S, size] of N texts, padded on the left; texts of equal length share a forward pass."""
     from transformers import DynamicCache
 
-    result: dict[int, Tensor] = {}
-    with torch.no_grad():
-        for numbers in _equal_lengths(texts):
-            tokens = torch.tensor([list(texts[number]) for number in numbers], device=lm.device)
-            output: Any = lm.model.base_model(
-                input_ids=tokens, past_key_values=DynamicCache(), use_cache=True
-            )
-            layers = output.past_key_values.layers
-            stacked = torch.stack([torch.stack((layer.keys, layer.values)) for layer in layers])
-            result |= {number: stacked[:, :, row].clone() for row, number in enumerate(numbers)}
-    return [result[number] for number in range(len(texts))]
+    def kept(tokens: Tensor) -> Tensor:
+        output: Any = lm.model.base_model(input_ids=tokens, past_key_values=DynamicCache(), use_cache=True)
+        layers = output.past_key_values.layers
+        return torch.stack([torch.stack((layer.keys, layer.values)) for layer in layers]).movedim(2, 0)
 
-
-def _equal_lengths(texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Numbers of texts in batches, each of equally many tokens."""
-    order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
-    for _, group in groupby(order, key=lambda number: len(texts[number])):
+    lengths = [len(text) for text in texts]
+    longest = max(lengths)
+    result: Tensor | None = None
+    for length, group in groupby(by_length(lengths), key=lengths.__getitem__):
         numbers = list(group)
-        for begin in range(0, len(numbers), BATCH):
-            yield numbers[begin : begin + BATCH]
-
-
-def _cache_bytes(lm: CausalLM, tokens: int) -> int:
-    """What the keys and values of so many tokens take."""
-    config = lm.model.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * size * tokens * lm.dtype.itemsize)
+        tokens = torch.tensor([list(texts[number]) for number in numbers], device=lm.device)
+        found = lm.batches("text", BATCH)(kept, tokens).movedim(0, 2)
+        if result is None:
+            layers, two, _, heads, _, size = found.shape
+            result = found.new_zeros(layers, two, len(texts), heads, longest, size)
+        result[:, :, torch.tensor(numbers, device=lm.device), :, longest - length :] = found
+    assert result is not None
+    return result

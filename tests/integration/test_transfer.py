@@ -203,6 +203,16 @@ def test_lightning_sees_the_precision_and_the_configs_callbacks_run(
         (["trainer.devices=2"], "trainer.devices=2 is not allowed: a run works in one process on one device"),
         (["+trainer.max_epochs=3"], "trainer.max_epochs=3 is not allowed"),
         (["trainer.limit_predict_batches=1"], "trainer.limit_predict_batches=1 is not allowed: it acts in"),
+        (
+            ["optimizer.together=0"],
+            "optimizer.together=0 is not allowed: a whole number of at least 1, or null",
+        ),
+        (["optimizer.together=-2"], "optimizer.together=-2 is not allowed: a whole number of at least 1"),
+        (["optimizer.together=many"], "optimizer.together='many' is not allowed: a whole number or null"),
+        (
+            ["optimizer.together=4", "+trainer.gradient_clip_val=1.0"],
+            "optimizer.together=4 is not allowed: 1 or null with trainer.gradient_clip_val=1.0, which acts on one",
+        ),
     ],
 )
 def test_what_the_trainer_cannot_do_is_one_line(
@@ -217,6 +227,20 @@ def test_what_the_trainer_cannot_do_is_one_line(
     printed = capsys.readouterr().err
     assert said in printed
     assert printed.count("\n") == 1
+
+
+def test_prompts_tuned_together_fill_the_same_table(transfer_overrides: list[str], tmp_path: Path) -> None:
+    changes = ["methods.relative.holdout=10", "runner.seeds=[0,1,2]", "runner.baselines=[source_tuned]"]
+    found = []
+    for together in (1, 3):
+        directory, cache = tmp_path / f"run{together}", tmp_path / f"cache{together}"
+        own = [f"optimizer.together={together}", f"cache_dir={cache}", f"output_dir={directory}"]
+        assert main(["experiment=transfer", *transfer_overrides, *changes, *own]) == 0
+        found.append({row["id"]: row for row in records(directory)})
+        assert len(list((cache / "prompts").glob("[!.]*"))) == 3
+    for key, row in found[0].items():
+        assert found[1][key]["accuracy"] == row["accuracy"]
+        assert found[1][key]["loss"] == pytest.approx(row["loss"], rel=1e-3)
 
 
 def test_a_further_term_is_one_line_and_the_closed_form_refuses_it(

@@ -4,7 +4,7 @@ import io
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from fuse_repro.storage.files import write_bytes
 from fuse_repro.storage.tensors import CACHE, Damaged
 
 BEST, LAST = "best.ckpt", "last.ckpt"
+GROUP = "group"  # the key under which a checkpoint of several prompts has their keys and progress
 KEYS: tuple[tuple[str, type], ...] = (
     ("epoch", int),
     ("global_step", int),
@@ -61,15 +62,72 @@ def resumable(folder: Path, prompt: Tensor) -> Path | None:
         if os.path.realpath(best) not in known:
             raise Damaged(f"{last} does not belong to {best}")
     except Damaged as error:
-        print(f"fuse-repro: {error}: tuning starts anew", file=sys.stderr)
-        for path in (last, best):
-            path.unlink(missing_ok=True)
+        _start_anew(error, last, best)
         return None
     return last
 
 
-def _check(path: Path, prompt: Tensor) -> dict[str, Any]:
-    """A checkpoint of this prompt. Raises Damaged for anything else."""
+def group_keys(folder: Path, known: Sequence[str]) -> list[str] | None:
+    """The keys of the prompts that a stopped group in `folder` consists of; None where there is no such group.
+
+    A damaged checkpoint is removed, which is said on standard error.
+
+    Args:
+        folder: with the checkpoint of one group.
+        known: the keys that the group may have.
+    """
+    last = folder / LAST
+    if not last.exists():
+        return None
+    try:
+        keys = _group(last)["keys"]
+        if not isinstance(keys, list) or not keys or not set(keys) <= set(known):
+            raise Damaged(f"{last} is a checkpoint of other prompts")
+    except Damaged as error:
+        _start_anew(error, last)
+        return None
+    return keys
+
+
+def resumable_group(folder: Path, state: Mapping[str, Tensor]) -> Path | None:
+    """The checkpoint in `folder` that a group goes on from, as `resumable`.
+
+    Args:
+        folder: with the checkpoint of one group.
+        state: the group's tensors, as they are where tuning starts.
+    """
+    last = folder / LAST
+    if not last.exists():
+        return None
+    try:
+        kept = _group(last)["state"]
+        shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
+        if {name: (tensor.shape, tensor.dtype) for name, tensor in kept.items()} != shapes:
+            raise Damaged(f"{last} holds other prompts")
+    except Damaged as error:
+        _start_anew(error, last)
+        return None
+    return last
+
+
+def _group(path: Path) -> dict[str, Any]:
+    """Keys, progress and tensors of a group's checkpoint. Raises Damaged for anything else."""
+    checkpoint = _load(path)
+    found, state = checkpoint.get(GROUP), checkpoint["state_dict"]
+    tensors = all(isinstance(tensor, Tensor) for tensor in state.values())
+    if not isinstance(found, dict) or not {"keys", "progress", "unread"} <= set(found) or not tensors:
+        raise Damaged(f"{path} is no checkpoint of several prompts")
+    return {**found, "state": state}
+
+
+def _start_anew(error: Damaged, *paths: Path) -> None:
+    print(f"fuse-repro: {error}: tuning starts anew", file=sys.stderr)
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """A checkpoint of Lightning. Raises Damaged for anything else."""
     try:
         with zipfile.ZipFile(path) as archive:  # torch itself passes over the checksums
             torn = archive.testzip()
@@ -82,6 +140,12 @@ def _check(path: Path, prompt: Tensor) -> dict[str, Any]:
         not isinstance(checkpoint.get(key), kind) for key, kind in KEYS
     ):
         raise Damaged(f"{path} is no checkpoint of a prompt")
+    return checkpoint
+
+
+def _check(path: Path, prompt: Tensor) -> dict[str, Any]:
+    """A checkpoint of this prompt. Raises Damaged for anything else."""
+    checkpoint = _load(path)
     state = checkpoint["state_dict"]
     kept = state.get("prompt") if len(state) == 1 else None
     if not isinstance(kept, Tensor) or (kept.shape, kept.dtype) != (prompt.shape, prompt.dtype):

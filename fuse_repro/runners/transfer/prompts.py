@@ -1,6 +1,6 @@
 """The tuned prompts that a table of transfers needs, each tuned once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -10,10 +10,12 @@ from omegaconf import DictConfig
 from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.progress import track
+from fuse_repro.progress import bar
 from fuse_repro.prompts import SoftPrompt
+from fuse_repro.runners.transfer.joint import Wanted, tuned_together
+from fuse_repro.runners.transfer.kept import TuningResult
 from fuse_repro.runners.transfer.settings import PromptTuning
-from fuse_repro.runners.transfer.tuning import tuned_prompt
+from fuse_repro.runners.transfer.trainer import together
 from fuse_repro.runs.observers import Observers
 
 Key = tuple[int, str, int]
@@ -38,17 +40,33 @@ class TunedPrompts:
 
     def prepare(self, wanted: Iterable[tuple[FrozenModel, PromptTask, int]]) -> None:
         """Tune these; what cannot be tuned is an error where it is asked for, not here."""
-        asked = {(id(model), task.digest, seed): (model, task, seed) for model, task, seed in wanted}
-        missing = {key: parts for key, parts in asked.items() if key not in self._known}
-        if not missing:
-            return
-        for key, (model, task, seed) in track(missing.items(), "tuning prompts"):
+        new: dict[Key, tuple[FrozenModel, Wanted]] = {}
+        for model, task, seed in wanted:
+            key = (id(model), task.digest, seed)
             watch = partial(self.observers.series, f"tuning/{model.name}/{task.name}/{seed}")
-            settings = replace(self.settings, seed=seed)
-            try:
-                self._known[key] = tuned_prompt(model, task, settings, self.cache, watch, self.trainer)
-            except UsageError as error:
-                self._known[key] = error
+            if key not in self._known:
+                new[key] = (model, Wanted(task, replace(self.settings, seed=seed), watch))
+        if not new:
+            return
+        with bar("tuning prompts", len(new)) as advance:
+            for keys in self._groups(new):
+                model = new[keys[0]][0]
+                found = tuned_together(model, [new[key][1] for key in keys], self.cache, self.trainer)
+                for key, outcome in zip(keys, found, strict=True):
+                    self._known[key] = outcome.prompt if isinstance(outcome, TuningResult) else outcome
+                advance(len(keys))
+
+    def _groups(self, new: Mapping[Key, tuple[FrozenModel, Wanted]]) -> Iterator[list[Key]]:
+        """Prompts of one model each, as many as are tuned together."""
+        waiting: dict[tuple[int, str], list[Key]] = {}
+        for key, (model, one) in new.items():
+            how = together(self.settings, model.device, self.trainer)
+            company = (id(model), one.task.digest if how.of_one_task else "")
+            group = waiting.setdefault(company, [])
+            group.append(key)
+            if len(group) == how.most:
+                yield waiting.pop(company)
+        yield from waiting.values()
 
     def of(self, model: FrozenModel, task: PromptTask, seed: int) -> SoftPrompt:
         """The model's own prompt for a task. Raises UsageError where it could not be tuned."""

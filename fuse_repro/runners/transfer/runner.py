@@ -24,7 +24,7 @@ from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.results import summary
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.terms import check_objective, match_weights, objective_terms
-from fuse_repro.runners.transfer.trainer import check_lengths
+from fuse_repro.runners.transfer.trainer import check_lengths, check_together
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.runs.provenance import check_seed
@@ -53,6 +53,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     settings: PromptTuning = build(config.optimizer)
     check_config(config, fits)
     check_lengths(config.trainer)
+    check_together(settings, config.trainer)
     trainer = build_trainer(config.trainer, FIT, TEST, root=directory.path)
     data: PromptTaskData = build_data(config.dataset)
     every = data.tasks()

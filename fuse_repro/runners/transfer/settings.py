@@ -53,6 +53,9 @@ class PromptTuning:
         patience: stop after so many looks without an improvement.
         max_text_tokens: longer texts are cut at the end.
         seed: of the initialisation and the order of the items.
+        together: how many prompts of one model share a forward pass, whatever their tasks and seeds; None for as many
+            as fit in memory on a GPU, and on a CPU the seeds of each task. The results are those of one by one, to
+            rounding.
 
     Raises:
         UsageError: a value that cannot be used.
@@ -70,6 +73,7 @@ class PromptTuning:
     patience: int = 8
     max_text_tokens: int | None = 128
     seed: int = 0
+    together: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("torch_optimizer", "schedule", "objective"):
@@ -78,6 +82,12 @@ class PromptTuning:
                 object.__setattr__(self, name, OmegaConf.to_container(node, resolve=True))
         for name in ("m", "max_steps", "batch_size", "evaluate_every", "patience"):
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
+        together, whole = (
+            self.together,
+            isinstance(self.together, int) and not isinstance(self.together, bool),
+        )
+        least = together is None or (whole and together >= 1)
+        require(least, "optimizer.together", together, "a whole number of at least 1, or null")
         known = f"one of {', '.join(POSITIONS)}"
         require(self.position in POSITIONS, "optimizer.position", self.position, known)
         require(self.init in INITS, "optimizer.init", self.init, f"one of {', '.join(INITS)}")

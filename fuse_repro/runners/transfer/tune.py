@@ -15,7 +15,7 @@ from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.results import summary
 from fuse_repro.runners.transfer.settings import PromptTuning
-from fuse_repro.runners.transfer.trainer import check_lengths
+from fuse_repro.runners.transfer.trainer import check_lengths, check_together
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.weights import cache_folder
@@ -41,6 +41,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
     settings: PromptTuning = build(config.optimizer)
     check_lengths(config.trainer)
+    check_together(settings, config.trainer)
     trainer = build_trainer(config.trainer, FIT, TEST, root=directory.path)
     data = build_data(config.dataset)
     tasks = data.tasks()

@@ -1,14 +1,11 @@
-"""Soft prompts tuned on a task, kept under a key of everything that went into them."""
+"""Soft prompts tuned on a task, one by one, and kept in the cache."""
 
 import contextlib
 import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -18,32 +15,21 @@ from torch import Tensor
 from fuse_repro.data.prompt_task import ANSWER, SUBJECT, PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.batching import out_of_memory
 from fuse_repro.progress import bar
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init, template_init, vocabulary_init
 from fuse_repro.runners.objective import PRIMARY, build_objective
 from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.runners.transfer.checkpoints import resumable
+from fuse_repro.runners.transfer.kept import KeptPrompt, TuningResult
 from fuse_repro.runners.transfer.settings import PromptTuning
-from fuse_repro.runners.transfer.trainer import decides_results, make_trainer
+from fuse_repro.runners.transfer.trainer import make_trainer
 from fuse_repro.runners.transfer.tuning_module import PromptTuningModule, ReadyItems, Watch, ignore
 from fuse_repro.storage import files
 from fuse_repro.storage import tensors as store
 from fuse_repro.tasks.answers import Answers
-from fuse_repro.tasks.layout import Layout
+from fuse_repro.tasks.layout import Layout, Row
 from fuse_repro.tasks.reader import make_reader
-from fuse_repro.weights.cache import locked
-
-FORMAT = 2
-
-
-@dataclass(frozen=True)
-class TuningResult:
-    """The prompt that was best on dev, its precision@1 there, and what it cost."""
-
-    prompt: SoftPrompt
-    dev_accuracy: float
-    steps: int
-    seconds: float
 
 
 def tuned_prompt(
@@ -73,30 +59,20 @@ def tuning_result(
     """As `tuned_prompt`, with its precision@1 on dev and its cost."""
     if cache_dir is None:
         return tune(lm, task, settings, watch=watch, trainer=trainer)
-    inputs = {
-        "kind": "soft prompt",
-        "format": FORMAT,
-        "model": lm.fingerprint,
-        "weights": None if lm.weights is None else lm.weights.files,
-        "dtype": str(lm.dtype),
-        "task": task.digest,
-        "settings": asdict(settings),
-        "trainer": decides_results(trainer),
-    }
-    path = Path(cache_dir) / "prompts" / f"{store.digest(inputs)[:32]}.safetensors"
-    found = _find(path, lm, settings, inputs)  # without the lock: a cache that is filled may be read-only
+    kept = KeptPrompt.of(lm, task, settings, cache_dir, trainer)
+    found = kept.find()  # without the lock: a cache that is filled may be read-only
     if found is not None:
         return found
-    files.make_folder(path.parent, store.CACHE)
-    with _locked(path):
-        found = _find(path, lm, settings, inputs, quiet=True)
+    folder = kept.path.parent
+    files.make_folder(folder, store.CACHE)
+    with kept.locked():
+        found = kept.find(quiet=True)
         if found is not None:
             return found
-        files.sweep_up(path.parent, files.DAY_S)
-        checkpoints = path.with_name(f".{path.stem}")
+        files.sweep_up(folder, files.DAY_S)
+        checkpoints = folder / f".{kept.path.stem}"
         result = tune(lm, task, settings, checkpoints, watch, trainer)
-        notes = {"dev_accuracy": result.dev_accuracy, "steps": result.steps, "seconds": result.seconds}
-        store.save(path, {"prompt": result.prompt.embeddings}, inputs | notes, store.CACHE)
+        kept.save(result)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return result
 
@@ -122,7 +98,8 @@ def tune(
         trainer: the config of Lightning's Trainer; None for its defaults.
 
     Raises:
-        UsageError: no training or dev item can be used, a text is too long, or tuning diverges.
+        UsageError: no training or dev item can be used, a text is too long, a step does not fit in memory, or
+            tuning diverges.
     """
     begun = time.perf_counter()
     module = tuning_module(lm, task, settings)
@@ -137,7 +114,12 @@ def tune(
         fitting = make_trainer(lm, module, folder, trainer)
         total = module.epochs * module.steps_per_epoch
         with quiet_lightning(), bar(f"tuning a prompt for {task.name}", total) as module.advance:
-            fitting.fit(module, ckpt_path=begun_before, weights_only=True)
+            try:
+                fitting.fit(module, ckpt_path=begun_before, weights_only=True)
+            except (RuntimeError, MemoryError) as error:
+                if out_of_memory(error):
+                    raise too_large(lm, settings) from error
+                raise
         best = fitting.checkpoint_callbacks[0]
         assert isinstance(best, ModelCheckpoint)
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
@@ -146,6 +128,14 @@ def tune(
     prompt = for_model(lm, state["state_dict"]["prompt"].to(lm.device), settings.position)
     seconds = time.perf_counter() - begun
     return TuningResult(prompt, hits / module.dev_items, fitting.global_step, seconds)
+
+
+def too_large(lm: FrozenModel, settings: PromptTuning) -> UsageError:
+    """The error of one prompt whose tuning does not fit in memory."""
+    return UsageError(
+        f"tuning one prompt of {lm.name} does not fit in memory: lower optimizer.batch_size={settings.batch_size} or "
+        f"optimizer.max_text_tokens={settings.max_text_tokens}, or use trainer=cpu"
+    )
 
 
 def tuning_module(lm: FrozenModel, task: PromptTask, settings: PromptTuning) -> PromptTuningModule:
@@ -168,6 +158,16 @@ def initial_prompt(lm: FrozenModel, task: PromptTask, settings: PromptTuning) ->
 
 
 def _ready(layout: Layout, task: PromptTask, split: str, answers: Answers) -> ReadyItems:
+    rows, gold = rows_and_gold(layout, task, split, answers)
+    return ReadyItems(make_reader(layout, rows), gold)
+
+
+def rows_and_gold(layout: Layout, task: PromptTask, split: str, answers: Answers) -> tuple[list[Row], Tensor]:
+    """The N items of a split that have an answer of one token, and the numbers of their answers: [N].
+
+    Raises:
+        UsageError: there is none, or a text is too long.
+    """
     items = [item for item in task.splits[split] if item.answer in answers.index]
     if not items:
         raise UsageError(
@@ -175,29 +175,4 @@ def _ready(layout: Layout, task: PromptTask, split: str, answers: Answers) -> Re
             f"(of {len(task.splits[split])}): a prompt cannot be tuned on it"
         )
     gold = torch.tensor([answers.index[item.answer] for item in items], device=layout.lm.device)
-    return ReadyItems(make_reader(layout, layout.rows([item.text for item in items])), gold)
-
-
-def _find(
-    path: Path, lm: FrozenModel, settings: PromptTuning, inputs: Mapping[str, Any], quiet: bool = False
-) -> TuningResult | None:
-    """What an earlier run kept, or None where there is nothing or the file is damaged; see `store.find`."""
-    expect = {"prompt": store.Expected((settings.m, lm.embedding_size))}
-    found = store.find(path, inputs, expect, quiet)
-    if found is None:
-        return None
-    tensors, notes = found
-    try:
-        figures = float(notes["dev_accuracy"]), int(notes["steps"]), float(notes["seconds"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return TuningResult(for_model(lm, tensors["prompt"].to(lm.device), settings.position), *figures)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of one prompt, so that two runs that want the same one do not tune it in one folder."""
-    with contextlib.ExitStack() as stack:
-        with files.writing(path, store.CACHE):
-            stack.enter_context(locked(path))
-        yield
+    return layout.rows([item.text for item in items]), gold

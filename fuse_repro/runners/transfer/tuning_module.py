@@ -1,7 +1,7 @@
 """The Lightning module that tunes a soft prompt: it minimises a MultiObjectiveLoss, on a frozen model."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,21 +9,28 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from fuse_repro.errors import UsageError
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.metrics.precision import PrecisionAtOne
 from fuse_repro.prompts.batch import Answered, SoftPromptBatch
+from fuse_repro.runners.transfer.course import Course, EpochOrder
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.tasks.answers import Answers
-from fuse_repro.tasks.reader import Reader
+from fuse_repro.tasks.reader import Reader, on_device
 
 Watch = Callable[[int, Mapping[str, float]], None]
 
 
 def ignore(step: int, values: Mapping[str, float]) -> None:
     """Watch nothing."""
+
+
+def diverged(loss: float, settings: PromptTuning) -> UsageError:
+    """The error of a tuning whose loss is no finite number."""
+    rate = settings.torch_optimizer.get("lr")
+    return UsageError(f"tuning diverged (loss {loss}): lower optimizer.torch_optimizer.lr={rate}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +75,7 @@ class PromptTuningModule(pl.LightningModule):
         self.losses: list[float] = []
         self.advance: Callable[[float], None] = lambda steps: None
         self.watch: Watch = ignore
+        self._unread: list[tuple[int, Tensor]] = []  # step and loss, not asked of the device yet
         self._objective = (objective,)  # no submodule: its buffers are the model's, not the prompt's
         self._answers, self._train, self._dev = answers, train, dev
 
@@ -79,45 +87,66 @@ class PromptTuningModule(pl.LightningModule):
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one pass over the training items."""
-        return math.ceil(len(self._train) / self.settings.batch_size)
+        return self._course.steps_per_epoch
 
     @property
     def epochs_per_look(self) -> int:
         """Epochs between two looks at dev."""
-        settings, steps = self.settings, self.steps_per_epoch
-        return math.ceil(min(settings.evaluate_every, settings.max_steps) / steps)
+        return self._course.epochs_per_look
 
     @property
     def epochs(self) -> int:
         """Epochs in all; a look at dev ends the last one."""
-        every = self.epochs_per_look
-        return every * math.ceil(self.settings.max_steps / (self.steps_per_epoch * every))
+        return self._course.epochs
+
+    @property
+    def _course(self) -> Course:
+        return Course(len(self._train), self.settings)
 
     def training_step(self, numbers: Sequence[int], batch_idx: int) -> Tensor:
         """The objective of the prompt on these items; its cross-entropy is in nats (eq. 2)."""
         logits = self._train.reader.logits(numbers, self.prompt).float()
-        answered = Answered(logits.unsqueeze(0), self._train.gold[list(numbers)], self._answers.ids)
-        loss = self._objective[0](SoftPromptBatch(self.prompt.unsqueeze(0), answered)).total.sum()
-        if not torch.isfinite(loss):
-            rate = self.settings.torch_optimizer.get("lr")
-            raise UsageError(
-                f"tuning diverged (loss {loss.item()}): lower optimizer.torch_optimizer.lr={rate}"
-            )
-        self.losses.append(loss.item())
-        self.watch(self.global_step, {"loss": self.losses[-1]})
+        gold = self._train.gold[on_device(numbers, self.prompt.device)]
+        answered = Answered(logits.unsqueeze(0), gold, self._answers.ids)
+        loss: Tensor = self._objective[0](SoftPromptBatch(self.prompt.unsqueeze(0), answered)).total.sum()
+        self._unread.append((self.global_step, loss.detach()))
         self.advance(1.0)
         return loss
 
+    def on_train_end(self) -> None:
+        """Read the losses since the last look at dev. Raises UsageError as `validation_step` does."""
+        self._read_losses()
+
+    def _read_losses(self) -> None:
+        """Ask the device for the losses of all steps since the last time, at once: a step waits for nothing."""
+        if not self._unread:
+            return
+        steps, losses = zip(*self._unread, strict=True)
+        self._unread = []
+        for step, loss in zip(steps, torch.stack(losses).tolist(), strict=True):
+            if not math.isfinite(loss):
+                raise diverged(loss, self.settings)
+            self.losses.append(loss)
+            self.watch(step, {"loss": loss})
+
     def validation_step(self, numbers: Sequence[int], batch_idx: int) -> None:
-        """Precision@1 on dev; `dev_score` counts hits, and its part below one prefers the smaller loss."""
-        counter, loss = PrecisionAtOne(len(self._answers.words)).to(self.prompt.device), 0.0
+        """Precision@1 on dev; `dev_score` counts hits, and its part below one prefers the smaller loss.
+
+        Raises:
+            UsageError: tuning has diverged since the last look.
+        """
+        self._read_losses()
+        counter, sums = PrecisionAtOne(len(self._answers.words)).to(self.prompt.device), []
         size = self.settings.batch_size
         for begin in range(0, len(numbers), size):
             chosen = list(numbers[begin : begin + size])
             logits = self._dev.reader.logits(chosen, self.prompt)[:, self._answers.ids].float()
-            gold = self._dev.gold[chosen]
+            gold = self._dev.gold[on_device(chosen, self.prompt.device)]
             counter.update(logits, gold)
-            loss += float(cross_entropy(logits, gold, reduction="sum")) / len(numbers)
+            sums.append(cross_entropy(logits, gold, reduction="sum"))
+        loss = 0.0
+        for part in torch.stack(sums).tolist():
+            loss += part / len(numbers)
         accuracy, hits = float(counter.compute()), int(counter.counts[0])
         self.watch(self.global_step, {"dev_accuracy": accuracy})
         self.log("dev_accuracy", accuracy, batch_size=len(numbers))
@@ -140,21 +169,3 @@ class PromptTuningModule(pl.LightningModule):
         """All dev items at once."""
         numbers: Any = range(len(self._dev))
         return DataLoader(numbers, len(numbers), collate_fn=list)
-
-
-class EpochOrder(Sampler[int]):
-    """A permutation of 0 .. count-1 for each epoch, the same after a resume."""
-
-    def __init__(self, count: int, seed: int) -> None:
-        self.count, self.seed, self.epoch = count, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning at the start of an epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return iter(torch.randperm(self.count, generator=generator).tolist())
-
-    def __len__(self) -> int:
-        return self.count

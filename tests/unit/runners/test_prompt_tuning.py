@@ -22,7 +22,7 @@ from fuse_repro.runners.transfer.checkpoints import BEST, LAST
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import make_trainer
 from fuse_repro.runners.transfer.tuning import tune, tuned_prompt, tuning_module, tuning_result
-from fuse_repro.runners.transfer.tuning_module import EpochOrder
+from fuse_repro.runners.transfer.tuning_module import EpochOrder, PromptTuningModule
 from fuse_repro.tasks import evaluate
 
 
@@ -175,6 +175,29 @@ def test_the_trainer_of_the_config_is_used_and_cannot_say_how_long(tmp_path: Pat
     for name in ("max_steps", "max_epochs"):
         with pytest.raises(UsageError, match=f"trainer.{name}=7 is not allowed: {said}"):
             make_trainer(lm, module, tmp_path, DictConfig({name: 7}))
+
+
+def test_losses_are_asked_of_the_device_once_between_looks_at_dev(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step waits for nothing; every loss is still told, in order, before the precision@1 that comes after it."""
+    lm, told, asked = tiny_lm("gpt2"), [], []
+    settings = replace(SETTINGS, max_steps=8, evaluate_every=4)
+    module = tuning_module(lm, TASK, settings)
+    module.watch = lambda step, values: told.append((step, *values))
+    read = PromptTuningModule._read_losses
+    monkeypatch.setattr(
+        PromptTuningModule, "_read_losses", lambda self: (asked.append(self.global_step), read(self))
+    )
+    with monkeypatch.context() as context:
+        context.setattr(torch.Tensor, "item", lambda self: pytest.fail("a step waits for the device"))
+        module.training_step([0, 1], 0)
+    module._unread.clear()
+    make_trainer(lm, module, tmp_path).fit(module)
+    losses = [[(step, "loss") for step in range(begin, begin + 4)] for begin in (0, 4)]
+    assert told == [*losses[0], (4, "dev_accuracy"), *losses[1], (8, "dev_accuracy")]
+    assert len(module.losses) == 8
+    assert asked == [4, 8, 8]
 
 
 def test_seeds_decide() -> None:
