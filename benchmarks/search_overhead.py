@@ -19,6 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from fuse_repro.weights import resolve
 WIDTH, LAYERS = 32, 1
 STEPS, WORDS = 10, 4000
 SEARCHES = ("default", "paper")
+TARGETS = ("A man riding a wave on top of a surfboard.", "A train at a station in the evening.")
 SETTINGS = {
     "default": {
         "linearisation": Linearisation("random", count=32, joining=16),
@@ -95,7 +97,14 @@ def tiny_lm() -> CausalLM:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     tokenizer = tokenizer_of("smollm2_135m")
-    size = {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": 2, "n_positions": 64, "bos_token_id": 0, "eos_token_id": 0}
+    size = {
+        "n_embd": WIDTH,
+        "n_layer": LAYERS,
+        "n_head": 2,
+        "n_positions": 64,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=tokenizer.vocab_size, **size))
     return CausalLM(model, tokenizer, name="tiny_lm")
@@ -113,13 +122,12 @@ def tiny_encoder() -> TextEncoder:
 
 
 def problem_of(search: str, lm: CausalLM, encoder: TextEncoder) -> PromptProblem:
-    """A caption's objective, with the target text in the photograph's place."""
+    """A caption's objective, with a target text in the photograph's place."""
     words = build(config("experiment=demo").corpus).words()[:WORDS]
     fit = LookupMap.fit if search == "default" else FuseAdapterModule.fit
     term = TextMatchTerm("text", encoder, fit(lm, encoder, words))
     objective = MultiObjectiveLoss({"fluency": FluencyTerm(lm), "text": term}, {"fluency": 1.0, "text": 10.0})
-    target = term.target("A man riding a wave on top of a surfboard.")
-    return PromptProblem(lm, objective, "An image of", {"text": target})
+    return PromptProblem(lm, objective, "An image of", {"text": term.target(TARGETS[0])})
 
 
 def watched(times: OwnTimes, lm: CausalLM, encoder: TextEncoder) -> None:
@@ -147,11 +155,13 @@ def measure(search: str) -> dict[str, Any]:
     lm, encoder = tiny_lm(), tiny_encoder()
     problem = problem_of(search, lm, encoder)
     settings = {"candidates": 512, "beam": 5, "stop": "never", **SETTINGS[search]}
-    AutoDAN(max_new_tokens=2, **settings).search(problem)  # tables and caches, as after a first photograph
+    search_of = AutoDAN(max_new_tokens=STEPS, **settings)
+    others = {"text": problem.objective.terms["text"].target(TARGETS[1])}
+    search_of.search(replace(problem, targets=others))  # tables and caches, as after a first photograph
     times = OwnTimes()
     watched(times, lm, encoder)
     with times.part("rest"):
-        found = AutoDAN(max_new_tokens=STEPS, **settings).search(problem)
+        found = search_of.search(problem)
     seconds = {name: value / STEPS for name, value in sorted(times.seconds.items())}
     models = sum(seconds[name] for name in MODELS if name in seconds)
     return {
@@ -166,7 +176,7 @@ def measure(search: str) -> dict[str, Any]:
 def in_version(folder: Path, search: str) -> dict[str, Any]:
     """`measure` with the code in `folder`, in a process of its own."""
     paths = os.pathsep.join(str(path) for path in (folder.resolve(), Path(__file__).resolve().parent))
-    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--measure", search]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -201,7 +211,9 @@ def main() -> None:
     folders = {name: folder for name, folder in folders.items() if folder is not None}
     figures: dict[str, Any] = {}
     for search in chosen.search:
-        runs = [{n: in_version(folder, search) for n, folder in folders.items()} for _ in range(chosen.repeats)]
+        runs = [
+            {n: in_version(folder, search) for n, folder in folders.items()} for _ in range(chosen.repeats)
+        ]
         best = {n: min((run[n] for run in runs), key=lambda own: own["seconds_per_step"]) for n in folders}
         figures[search] = best
         print(table(search, best), flush=True)

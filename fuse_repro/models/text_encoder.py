@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
+from fuse_repro.alignment.last_words import last_words
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
@@ -128,7 +129,7 @@ class TextEncoder(FrozenModel):
         """
         require(batch_size > 0, "batch_size", batch_size, "a positive number")
         unique = list(dict.fromkeys(texts))
-        ids = self.tokenizer.encode(unique)
+        ids = last_words(self.tokenizer).encode(unique)
         result = torch.empty(len(unique), self.output_size, device=self.device, dtype=torch.float32)
         for rows in _equal_length_batches(ids, batch_size):
             tokens = torch.tensor([ids[row] for row in rows], dtype=torch.long, device=self.device)
