@@ -4,7 +4,7 @@ A cut lies between A, whose last character is a *word end*, and B, which begins 
 
     tokens(A + B) = tokens(A) + later(B)    and    text(x + y) = text(x) + later text(y)
 
-where `later` does not depend on A, as long as A is not empty. That is shown here for the usual parts of a tokenizer.json.
+where `later` does not depend on A, as long as A is not empty. Here is why, for the usual parts of a tokenizer.json.
 A tokenizer with any other part has no word ends, and texts must be read whole.
 
 - Added tokens are looked for first. No token holds a word end and a space after it, so none lies across the cut. None
