@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from fuse_repro.alignment.last_words import last_words
 from fuse_repro.alignment.pairs import Alignment, align, token_alignment
 from fuse_repro.alignment.words import Tokenized
 from fuse_repro.errors import UsageError
@@ -138,7 +139,7 @@ class EmbeddingMap(nn.Module, ABC):
         Raises:
             UsageError: a text that has another number of words in `source` than in the target.
         """
-        target = self.target.tokenizer.split(texts)
+        target = last_words(self.target.tokenizer).split(texts)
         device = self.target.device
         if self.shared_tokenizer:
             return token_alignment(target, device)

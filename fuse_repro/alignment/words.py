@@ -96,8 +96,8 @@ class WordTokenizer:
             UsageError: an id outside `[0, vocab_size)`.
         """
         rows = [list(row) for row in ids]
-        highest = max((max(row, default=0) for row in rows), default=0)
-        lowest = min((min(row, default=0) for row in rows), default=0)
+        highest = max(chain.from_iterable(rows), default=0)
+        lowest = min(chain.from_iterable(rows), default=0)
         worst = lowest if lowest < 0 else highest
         require(
             0 <= worst < self.vocab_size,

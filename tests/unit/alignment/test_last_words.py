@@ -147,6 +147,18 @@ def test_texts_have_the_tokens_of_whole_texts(build: Build, given_texts: list[st
 
 
 @every
+@given(st.lists(texts, max_size=6))
+@example(["", " ", "a ", "a  b", "a b ", "dog .", "a> b", "a <a> b", "x= = y", "[b] [b]", "a b\t"])
+@example(
+    ["the 日本 x", "e\u0301 \u0301e x", "ab\n cd", "a \u0301b", "a \u0301", "\u0d4e b", "a</w> b", "a \x00"]
+)
+@settings(max_examples=60, deadline=None)
+def test_texts_have_the_words_of_whole_texts(build: Build, given_texts: list[str]) -> None:
+    """Their spans of tokens, too."""
+    assert by_last_word(build).split(given_texts) == wrapped(build).split(given_texts)
+
+
+@every
 @given(text=texts)
 @example(text="An image of")
 @example(text="An image of a")
