@@ -168,8 +168,8 @@ def measure(search: str) -> dict[str, Any]:
         "seconds_per_step": sum(seconds.values()) - models,
         "models_seconds_per_step": models,
         "parts": seconds,
-        "best": found.best.text,
-        "objectives": [beam[0].objective for beam in found.steps],
+        "beams": [[hypothesis.text for hypothesis in beam] for beam in found.steps],
+        "objectives": [[hypothesis.objective for hypothesis in beam] for beam in found.steps],
     }
 
 
@@ -197,6 +197,14 @@ def table(name: str, versions: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def difference(one: dict[str, Any], other: dict[str, Any]) -> float | None:
+    """The largest difference of an objective in any beam; None if the beams hold other prompts."""
+    if one["beams"] != other["beams"]:
+        return None
+    values = (torch.tensor(figures["objectives"], dtype=torch.float64) for figures in (one, other))
+    return float(torch.stack(list(values)).diff(dim=0).abs().max())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--before", type=Path, help="folder of another version of the code")
@@ -215,8 +223,14 @@ def main() -> None:
             {n: in_version(folder, search) for n, folder in folders.items()} for _ in range(chosen.repeats)
         ]
         best = {n: min((run[n] for run in runs), key=lambda own: own["seconds_per_step"]) for n in folders}
-        figures[search] = best
         print(table(search, best), flush=True)
+        figures[search] = {"versions": best}
+        if len(best) == 2:
+            figures[search]["largest_difference_of_objectives"] = difference(*best.values())
+            times = [own["seconds_per_step"] for own in best.values()]
+            figures[search]["ratio"] = times[0] / times[1]
+        for own in best.values():
+            del own["beams"], own["objectives"]
     report("search_overhead", {"candidates": 512, "beam": 5, "steps": STEPS, "searches": figures})
 
 

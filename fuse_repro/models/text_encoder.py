@@ -144,7 +144,9 @@ class TextEncoder(FrozenModel):
         """Batches of equally long content ids as whole texts [B, S], special tokens included, by one copy."""
         prefix, suffix = self.tokenizer.prefix_ids, self.tokenizer.suffix_ids
         shapes = [(len(rows), len(prefix) + len(rows[0]) + len(suffix)) for rows in batches]
-        flat = [token for rows in batches for row in rows for token in chain(prefix, row, suffix)]
+        flat: list[int] = []
+        for row in chain.from_iterable(batches):
+            flat += [*prefix, *row, *suffix]
         parts = torch.tensor(flat, dtype=torch.long, device=self.device).split([a * b for a, b in shapes])
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
