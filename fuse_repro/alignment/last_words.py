@@ -27,7 +27,7 @@ class LastWords:
         self._lead = tuple(tokenizer.encode([CARRIER])[0])
         kept = CARRIER in tokenizer.word_ends and tokenizer.decode([self._lead]) == [CARRIER]
         self._ends = tokenizer.word_ends if kept else frozenset()
-        self._read: dict[str, list[int]] = {}
+        self._read: dict[str, tuple[int, ...]] = {}  # tuples, which the garbage collector leaves alone
         self._parted: dict[str, Tokenized] = {}
         self._new: dict[int, str | None] = {}
         self._joined: dict[tuple[int, ...], dict[int, str | None]] = {}
@@ -45,9 +45,11 @@ class LastWords:
         known = dict(zip(shared, self._tokenizer.encode(shared), strict=True))
         new = _unknown(words, self._read)
         encoded = self._tokenizer.encode([CARRIER + word for word in new])
-        self._read.update((word, ids[len(self._lead) :]) for word, ids in zip(new, encoded, strict=True))
+        self._read.update(
+            (word, tuple(ids[len(self._lead) :])) for word, ids in zip(new, encoded, strict=True)
+        )
         return [
-            known[beginning] + self._read[word] for beginning, word in zip(beginnings, words, strict=True)
+            [*known[beginning], *self._read[word]] for beginning, word in zip(beginnings, words, strict=True)
         ]
 
     def split(self, texts: Sequence[str]) -> list[Tokenized]:
