@@ -39,8 +39,9 @@ def main() -> None:
         return before[owners] - known.advance(rows, last).log_probs[owners, tokens]
 
     def plain() -> torch.Tensor:
-        parts = [candidates[begin : begin + 64] for begin in range(0, len(candidates), 64)]
-        return torch.cat([prompt_nll(lm, [c.ids for c in part])[0] for part in parts])
+        extended = [(*prompts[c.row], c.token) for c in candidates]
+        parts = [extended[begin : begin + 64] for begin in range(0, len(extended), 64)]
+        return torch.cat([prompt_nll(lm, part)[0] for part in parts])
 
     difference = float((ours() - plain()).abs().max())
     ours_s, plain_s = seconds(ours, 5), seconds(plain, 1)

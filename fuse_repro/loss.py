@@ -26,6 +26,11 @@ class LossValues:
     raw: dict[str, Tensor]
     weighted: dict[str, Tensor]
 
+    def at(self, places: Tensor) -> LossValues:
+        """The values of the candidates at these places [n]."""
+        raw, weighted = ({n: v[places] for n, v in column.items()} for column in (self.raw, self.weighted))
+        return LossValues(self.total[places], raw, weighted)
+
     def row(self, index: int) -> dict[str, dict[str, float]]:
         """Every term of one candidate as plain numbers: name -> raw, weighted."""
         return {

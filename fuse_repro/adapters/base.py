@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from fuse_repro.alignment.last_words import last_words
 from fuse_repro.alignment.pairs import Alignment, align, token_alignment
 from fuse_repro.alignment.words import Tokenized
 from fuse_repro.errors import UsageError
@@ -91,8 +92,8 @@ class EmbeddingMap(nn.Module, ABC):
     def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
         """Gradient by the target's embeddings [B, S_t, d_t] -> by the source's [B, S_s, d_s]."""
 
-    def pull_token(self, gradient: Tensor, alignment: Alignment, position: int) -> Tensor:
-        """The gradient by one source token of every row, in the map's own coordinates of tokens: [B, f].
+    def pull_tokens(self, gradient: Tensor, alignment: Alignment, positions: Sequence[int]) -> Tensor:
+        """The gradient by n source tokens of every row, in the map's own coordinates of tokens: [B, n, f].
 
         For most maps f is d_s, the coordinates of the token's embedding; a map that knows the vocabulary may
         have others. `score_tokens` multiplies the gradient by every token's coordinates.
@@ -100,9 +101,13 @@ class EmbeddingMap(nn.Module, ABC):
         Args:
             gradient: by the target's embeddings, [B, S_t, d_t].
             alignment: of the B texts.
-            position: of the source token, from 0 on.
+            positions: of the source tokens, from 0 on, each once.
         """
-        return self.pullback(gradient, alignment)[:, position]
+        return self.pullback(gradient, alignment)[:, list(positions)]
+
+    def pull_token(self, gradient: Tensor, alignment: Alignment, position: int) -> Tensor:
+        """`pull_tokens` for one source token of every row: [B, f]."""
+        return self.pull_tokens(gradient, alignment, [position])[:, 0]
 
     def score_tokens(self, pulled: Tensor) -> Tensor:
         """First-order change of the objective with each of the source's V tokens: [B, f] -> [B, V]."""
@@ -134,7 +139,7 @@ class EmbeddingMap(nn.Module, ABC):
         Raises:
             UsageError: a text that has another number of words in `source` than in the target.
         """
-        target = self.target.tokenizer.split(texts)
+        target = last_words(self.target.tokenizer).split(texts)
         device = self.target.device
         if self.shared_tokenizer:
             return token_alignment(target, device)

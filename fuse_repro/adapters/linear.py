@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from fuse_repro.adapters.anchors import Anchors, AnchorSettings
 from fuse_repro.adapters.base import EmbeddingMap, fit_values, pick
-from fuse_repro.adapters.fuse.pull import pull_words
 from fuse_repro.adapters.prompt_checks import check_prompt
+from fuse_repro.adapters.spans import span_sums
 from fuse_repro.algebra.least_squares import solve_gram
-from fuse_repro.alignment.pairs import Alignment, WordPair
+from fuse_repro.alignment.pairs import Alignment
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 
@@ -61,8 +60,14 @@ class LinearMap(EmbeddingMap):
         """Gradient [B, S_t, d_t] -> [B, S_s, d_s]; see `pull_linear`."""
         return pull_linear(gradient, alignment, self.weight)
 
+    def pull_tokens(self, gradient: Tensor, alignment: Alignment, positions: Sequence[int]) -> Tensor:
+        """See `EmbeddingMap.pull_tokens`; the coordinates are those of embeddings."""
+        return pull_linear(gradient, alignment, self.weight, positions)
 
-def pull_linear(gradient: Tensor, alignment: Alignment, weight: Tensor) -> Tensor:
+
+def pull_linear(
+    gradient: Tensor, alignment: Alignment, weight: Tensor, positions: Sequence[int] | None = None
+) -> Tensor:
     """The pullback of a map for single vectors, W [d_s, d_t], to words of any number of tokens.
 
     A word of s source tokens is taken as their mean, and every one of its target tokens as the image of that
@@ -73,19 +78,28 @@ def pull_linear(gradient: Tensor, alignment: Alignment, weight: Tensor) -> Tenso
         gradient: by the target's embeddings, [B, S_t, d_t].
         alignment: of the B texts.
         weight: W, [d_s, d_t].
+        positions: of the n source tokens that are asked for; None for all.
 
     Returns:
-        The gradient by the source's embeddings, [B, S_s, d_s].
+        The gradient by their embeddings, [B, n, d_s].
     """
-    groups: dict[int, list[WordPair]] = defaultdict(list)
-    for word in alignment.words:
-        groups[word.source_count].append(word)
-    result = gradient.new_zeros(alignment.rows, alignment.source_length, weight.shape[0])
-    for count, words in groups.items():
-        depth = max(count, max(word.target_count for word in words))
-        face = (weight / count).to(gradient).unsqueeze(-1)
-        pull_words(gradient, result, words, face.expand(-1, -1, depth))
-    return result
+    asked = range(alignment.source_length) if positions is None else positions
+    column = {position: place for place, position in enumerate(asked)}
+    words = alignment.words_of(asked)
+    places = [
+        (word.row * len(column) + column[token], number)
+        for number, word in enumerate(words)
+        for token in range(word.source_start, word.source_stop)
+        if token in column
+    ]
+    result = gradient.new_zeros(alignment.rows * len(column), weight.shape[0])
+    if places:
+        sums = span_sums(gradient, [(word.row, word.target_start, word.target_stop) for word in words])
+        counts = gradient.new_tensor([word.source_count for word in words])
+        pulled = (sums / counts.unsqueeze(1)) @ weight.to(gradient).T
+        where, numbers = torch.tensor(places, device=gradient.device).T
+        result = result.index_copy(0, where, pulled[numbers])  # no token is in two words
+    return result.view(alignment.rows, len(column), -1)
 
 
 class RidgeMap(LinearMap):

@@ -19,8 +19,9 @@ from torch import Tensor
 from fuse_repro.adapters.base import EmbeddingMap, fit_values, pick
 from fuse_repro.adapters.linear import pull_linear
 from fuse_repro.adapters.prompt_checks import check_prompt
+from fuse_repro.adapters.spans import Span, span_sums
 from fuse_repro.algebra.least_squares import solve_gram
-from fuse_repro.alignment.pairs import Alignment, pad_ids
+from fuse_repro.alignment.pairs import Alignment, WordPair, pad_ids
 from fuse_repro.alignment.token_pieces import token_pieces
 from fuse_repro.dtypes import WEIGHTS, torch_dtype
 from fuse_repro.errors import UsageError, require
@@ -140,8 +141,8 @@ class LookupMap(EmbeddingMap):
         """Gradient [B, S_t, d_t] -> [B, S_s, d_s], by the linear map closest to the table."""
         return pull_linear(gradient, alignment, self.weight)
 
-    def pull_token(self, gradient: Tensor, alignment: Alignment, position: int) -> Tensor:
-        """The gradient by what the target writes for one source token of every row: [B, d_t].
+    def pull_tokens(self, gradient: Tensor, alignment: Alignment, positions: Sequence[int]) -> Tensor:
+        """The gradient by what the target writes for n source tokens of every row: [B, n, d_t].
 
         A word's source and target tokens are matched from its start; the last source token gets all target
         tokens that are left.
@@ -149,14 +150,14 @@ class LookupMap(EmbeddingMap):
         Args:
             gradient: by the target's embeddings, [B, S_t, d_t].
             alignment: of the B texts.
-            position: of the source token, from 0 on.
+            positions: of the source tokens, from 0 on, each once.
         """
-        pulled = gradient.new_zeros(alignment.rows, gradient.shape[2])
-        for row, word in enumerate(alignment.words_at(position)):
-            if word is not None:
-                begin, end = _share(position - word.source_start, word.source_count, word.target_count)
-                pulled[row] = gradient[row, word.target_start + begin : word.target_start + end].sum(0)
-        return pulled
+        spans = [
+            _span(row, word, position)
+            for position in positions
+            for row, word in enumerate(alignment.words_at(position))
+        ]
+        return span_sums(gradient, spans).view(len(positions), alignment.rows, -1).transpose(0, 1)
 
     def score_tokens(self, pulled: Tensor) -> Tensor:
         """First-order change of the objective with each of the source's V tokens: [B, d_t] -> [B, V]."""
@@ -164,6 +165,14 @@ class LookupMap(EmbeddingMap):
         coordinates = pulled if len(self.basis) == 0 else pulled @ self.basis.T
         change = [coordinates @ codes.float().T for codes in self.codes.split(BLOCK)]
         return torch.cat(change, dim=1) + (pulled @ self.centre).unsqueeze(1)
+
+
+def _span(row: int, word: WordPair | None, position: int) -> Span:
+    """The target tokens that stand for a source token of a word; none where there is no word."""
+    if word is None:
+        return row, 0, 0
+    begin, end = _share(position - word.source_start, word.source_count, word.target_count)
+    return row, word.target_start + begin, word.target_start + end
 
 
 def _share(token: int, source_count: int, target_count: int) -> tuple[int, int]:

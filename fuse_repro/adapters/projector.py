@@ -162,6 +162,10 @@ class ProjectorMap(EmbeddingMap):
         """
         return pull_linear(gradient, alignment, self.jacobian)
 
+    def pull_tokens(self, gradient: Tensor, alignment: Alignment, positions: Sequence[int]) -> Tensor:
+        """See `EmbeddingMap.pull_tokens`; the coordinates are those of embeddings."""
+        return pull_linear(gradient, alignment, self.jacobian, positions)
+
     @property
     def jacobian(self) -> Tensor:
         """The mean Jacobian over the anchors, as a map of row vectors: [d_s, d_t]."""

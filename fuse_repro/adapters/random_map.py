@@ -45,10 +45,15 @@ class RandomMap(EmbeddingMap):
 
     def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
         """Gradient [B, S_t, d_t] -> [B, S_s, d_s]; a random direction for every word."""
+        return self.pull_tokens(gradient, alignment, range(alignment.source_length))
+
+    def pull_tokens(self, gradient: Tensor, alignment: Alignment, positions: Sequence[int]) -> Tensor:
+        """See `EmbeddingMap.pull_tokens`; the coordinates are those of embeddings."""
         groups: dict[int, list[WordPair]] = defaultdict(list)
-        for word in alignment.words:
+        for word in alignment.words_of(positions):
             groups[max(word.source_count, word.target_count)].append(word)
-        result = gradient.new_zeros(alignment.rows, alignment.source_length, self.source.embedding_size)
+        column = {position: place for place, position in enumerate(positions)}
+        result = gradient.new_zeros(alignment.rows, len(column), self.source.embedding_size)
         for depth, words in groups.items():
-            pull_words(gradient, result, words, self._maps.like(depth, gradient))
+            pull_words(gradient, result, words, self._maps.like(depth, gradient), column)
         return result

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,8 +11,7 @@ from fuse_repro.alignment.words import Tokenized, WordTokenizer
 from fuse_repro.errors import UsageError
 
 
-@dataclass(frozen=True)
-class WordPair:
+class WordPair(NamedTuple):
     """One word of one text, as tokens of both models.
 
     Attributes:
@@ -77,21 +77,25 @@ class Alignment:
     def words_at(self, position: int) -> list[WordPair | None]:
         """The word of every row that holds source token `position`; None where it has no target token."""
         found: list[WordPair | None] = [None] * self.rows
-        for word in self.words:
-            if word.source_start <= position < word.source_stop:
-                found[word.row] = word
+        for word in self.words_of([position]):
+            found[word.row] = word
         return found
+
+    def words_of(self, positions: Sequence[int]) -> list[WordPair]:
+        """The words of all rows that hold any of the source tokens `positions`."""
+        wanted = set(positions)
+        return [
+            word for word in self.words if not wanted.isdisjoint(range(word.source_start, word.source_stop))
+        ]
 
 
 def pad_ids(sequences: Sequence[Sequence[int]], device: torch.device | str) -> tuple[Tensor, Tensor]:
     """Right-pad id sequences with 0: ids [B, S] and mask [B, S] (bool)."""
     longest = max((len(sequence) for sequence in sequences), default=0)
-    ids = torch.zeros(len(sequences), longest, dtype=torch.long)
-    mask = torch.zeros(len(sequences), longest, dtype=torch.bool)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
-        mask[row, : len(sequence)] = True
-    return ids.to(device), mask.to(device)
+    padded = [[*sequence, *[0] * (longest - len(sequence))] for sequence in sequences]
+    ids = torch.tensor(padded, dtype=torch.long).view(len(sequences), longest).to(device)
+    lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.long).to(device)
+    return ids, torch.arange(longest, device=device) < lengths.unsqueeze(1)
 
 
 def align(

@@ -18,6 +18,7 @@ import tokenizers
 import torch
 from torch import Tensor
 
+from fuse_repro.alignment.word_ends import word_ends
 from fuse_repro.errors import UsageError, require
 
 if TYPE_CHECKING:
@@ -52,13 +53,18 @@ class WordTokenizer:
     Args:
         tokenizer: any transformers tokenizer backed by the `tokenizers` library.
 
+    Attributes:
+        word_ends: characters after which a space begins a part of its own; see fuse_repro.alignment.word_ends.
+
     Raises:
         UsageError: a tokenizer without fast offsets (a slow one, or one whose backend cannot be copied).
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerFast") -> None:
         self.tokenizer = tokenizer
-        self._backend = _private_copy(tokenizer)
+        state = _private_state(tokenizer)
+        self._backend = tokenizers.Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
+        self.word_ends: frozenset[str] = word_ends(state)
         added = self._backend.get_added_tokens_decoder()
         special = {index for index, token in added.items() if token.special}
         self.special_ids: frozenset[int] = frozenset(special.union(tokenizer.all_special_ids))
@@ -90,8 +96,8 @@ class WordTokenizer:
             UsageError: an id outside `[0, vocab_size)`.
         """
         rows = [list(row) for row in ids]
-        highest = max((max(row, default=0) for row in rows), default=0)
-        lowest = min((min(row, default=0) for row in rows), default=0)
+        highest = max(chain.from_iterable(rows), default=0)
+        lowest = min(chain.from_iterable(rows), default=0)
         worst = lowest if lowest < 0 else highest
         require(
             0 <= worst < self.vocab_size,
@@ -181,7 +187,8 @@ def merge(pieces: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(pieces))
 
 
-def _private_copy(tokenizer: Any) -> tokenizers.Tokenizer:
+def _private_state(tokenizer: Any) -> dict[str, Any]:
+    """The tokenizer.json of the private copy."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     name = f"{type(tokenizer).__name__} {getattr(tokenizer, 'name_or_path', '')!r}"
     if not isinstance(backend, tokenizers.Tokenizer):
@@ -190,7 +197,7 @@ def _private_copy(tokenizer: Any) -> tokenizers.Tokenizer:
             "AutoTokenizer and a tokenizer.json"
         )
     try:
-        state = json.loads(backend.to_str())
+        state: dict[str, Any] = json.loads(backend.to_str())
     except Exception as err:  # the library raises bare Exception for parts written in Python
         raise UsageError(
             f"{name} cannot be copied ({err}): use a tokenizer that tokenizer.json can hold"
@@ -201,7 +208,7 @@ def _private_copy(tokenizer: Any) -> tokenizers.Tokenizer:
     for decoder in _decoders(state.get("decoder")):
         if "cleanup" in decoder:
             decoder["cleanup"] = False
-    return tokenizers.Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
+    return state
 
 
 def _decoders(decoder: dict[str, Any] | None) -> Iterator[dict[str, Any]]:

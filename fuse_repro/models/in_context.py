@@ -13,6 +13,7 @@ alone (docs/fidelity.md, "Encoders that pool at one token").
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -20,6 +21,7 @@ from fuse_repro.models.text_encoder import TextEncoder
 
 WORD_TOKENS = 2  # how many tokens a new word weighs in a pooled embedding
 ARTICLE = "a"
+TINY = 1e-24  # of a squared length, as `normalize` has it
 
 
 def contributions(encoder: TextEncoder, words: Sequence[str]) -> Tensor:
@@ -35,7 +37,36 @@ def with_each_word(encoder: TextEncoder, texts: Sequence[str], words: Tensor) ->
         texts: the prompts.
         words: [n, e], what every word brings, x(w).
     """
+    for length, text in zip(*_read(encoder, texts), strict=True):
+        yield normalize((length * text + WORD_TOKENS * words).float(), dim=1)
+
+
+def cosines_with_each_word(
+    encoder: TextEncoder, texts: Sequence[str], words: Tensor, squares: Tensor, target: Tensor
+) -> Tensor:
+    """The cosines of `with_each_word` to a target, by products of vectors alone: [B, n].
+
+    The square of |n E(p) + 2 x(w)| is n^2 |E(p)|^2 + 4 |x(w)|^2 + 4 n <E(p), x(w)>.
+
+    Args:
+        encoder: of the texts.
+        texts: B prompts.
+        words: [n, e], what every word brings, x(w).
+        squares: [n], |x(w)|^2.
+        target: [e], of unit length.
+    """
+    lengths, embeddings = _read(encoder, texts)
+    scaled = lengths.unsqueeze(1) * embeddings.float()
+    products = torch.cat([scaled, target.unsqueeze(0)]) @ words.float().T
+    along = (scaled @ target).unsqueeze(1) + WORD_TOKENS * products[-1]
+    square = scaled.square().sum(1, keepdim=True) + WORD_TOKENS**2 * squares
+    square = square + 2 * WORD_TOKENS * products[:-1]
+    return along * square.clamp_min(TINY).rsqrt()
+
+
+def _read(encoder: TextEncoder, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """How many tokens B texts have, special ones included, and their unit embeddings: [B], [B, e]."""
     around = len(encoder.tokenizer.prefix_ids) + len(encoder.tokenizer.suffix_ids)
     lengths = [len(ids) + around for ids in encoder.tokenizer.encode(texts)]
-    for length, text in zip(lengths, encoder.encode(texts), strict=True):
-        yield normalize((length * text + WORD_TOKENS * words).float(), dim=1)
+    embeddings = encoder.encode(texts)
+    return torch.tensor(lengths, device=embeddings.device, dtype=torch.float32), embeddings

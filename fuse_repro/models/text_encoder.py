@@ -1,12 +1,14 @@
 """Text encoders: unit-length embeddings of texts, differentiable with respect to token embeddings."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
+from fuse_repro.alignment.last_words import last_words
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
@@ -130,24 +132,31 @@ class TextEncoder(FrozenModel):
         """
         require(batch_size > 0, "batch_size", batch_size, "a positive number")
         unique = list(dict.fromkeys(texts))
-        ids = self.tokenizer.encode(unique)
-        result = torch.empty(len(unique), self.output_size, device=self.device, dtype=torch.float32)
+        ids = last_words(self.tokenizer).encode(unique)
+        groups = list(_equal_lengths(ids))
         in_batches = self.batches("text", batch_size)
-        for rows in _equal_lengths(ids):
-            tokens = torch.tensor([ids[row] for row in rows], dtype=torch.long, device=self.device)
+        parts = [torch.empty(0, self.output_size, device=self.device, dtype=torch.float32)]
+        for tokens in self._whole([[ids[row] for row in rows] for rows in groups]):
             with torch.inference_mode():
-                encoded = in_batches(self._encode_whole, tokens)
-            result[torch.tensor(rows, device=self.device)] = encoded
-        position = {text: row for row, text in enumerate(unique)}
-        return result[torch.tensor([position[text] for text in texts], dtype=torch.long, device=self.device)]
+                parts.append(in_batches(self._encode_whole, tokens))
+        place = {unique[row]: place for place, row in enumerate(chain.from_iterable(groups))}
+        order = torch.tensor([place[text] for text in texts], dtype=torch.long, device=self.device)
+        return torch.cat(parts)[order]
+
+    def _whole(self, batches: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
+        """Batches of equally long content ids as whole texts [B, S], special tokens included, by one copy."""
+        prefix, suffix = self.tokenizer.prefix_ids, self.tokenizer.suffix_ids
+        shapes = [(len(rows), len(prefix) + len(rows[0]) + len(suffix)) for rows in batches]
+        flat: list[int] = []
+        for row in chain.from_iterable(batches):
+            flat += [*prefix, *row, *suffix]
+        parts = torch.tensor(flat, dtype=torch.long, device=self.device).split([a * b for a, b in shapes])
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def _encode_whole(self, ids: Tensor) -> Tensor:
-        """Content ids [B, S] without padding to what `forward` returns, [B, e]."""
-        prefix = ids.new_tensor(self.tokenizer.prefix_ids).expand(len(ids), -1)
-        suffix = ids.new_tensor(self.tokenizer.suffix_ids).expand(len(ids), -1)
-        wrapped = torch.cat((prefix, ids, suffix), dim=1)
-        self._check_length(wrapped.shape[1])
-        return self._finish(self._pool(self.embed(wrapped), None))
+        """Whole texts [B, S], without padding, to what `forward` returns, [B, e]."""
+        self._check_length(ids.shape[1])
+        return self._finish(self._pool(self.embed(ids), None))
 
     def _finish(self, pooled: Tensor) -> Tensor:
         """What is made of pooled outputs [B, e]: here unit length, float32."""

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
 from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.models.in_context import with_each_word
+from fuse_repro.models.in_context import cosines_with_each_word
 from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import DualEncoder, TextEncoder
 from fuse_repro.objectives.prompt_batch import PromptBatch
@@ -89,8 +88,9 @@ class EmbeddingMatchTerm(nn.Module):
         with full_precision(target.device):
             if not context:
                 return (1.0 - table.embeddings @ target).expand(len(batch.texts), -1)
-            found = with_each_word(self.encoder, batch.texts, table.contributions)
-            return torch.stack([1.0 - embeddings @ target for embeddings in found])
+            return 1.0 - cosines_with_each_word(
+                self.encoder, batch.texts, table.contributions, table.squares, target
+            )
 
     def target(self, item: Any) -> Tensor:
         """The unit embedding of what a prompt should match: [e]."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ class WordTable:
 
     embeddings: Tensor
     contributions: Tensor
+
+    @cached_property
+    def squares(self) -> Tensor:
+        """The squared lengths of the contributions: [n]."""
+        return self.contributions.float().square().sum(1)
 
 
 def word_table(

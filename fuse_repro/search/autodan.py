@@ -126,9 +126,9 @@ class AutoDAN(Proposal):
         tokenizer, scores = problem.lm.tokenizer, self.scores(problem, prompts, state)
         candidates = propose(scores, [h.ids for h in prompts], tokenizer, self.candidates)
         if self.stop == "sentence_end":
-            known = {c.ids for c in candidates}
+            known = {(c.row, c.token) for c in candidates}
             ends = closings([h.ids for h in prompts], [h.text for h in prompts], tokenizer)
-            candidates += [c for c in ends if c.ids not in known]
+            candidates += [c for c in ends if (c.row, c.token) not in known]
         return candidates
 
     @torch.no_grad()
@@ -140,10 +140,11 @@ class AutoDAN(Proposal):
         state: State,
         candidates: Sequence[Candidate],
     ) -> list[Hypothesis]:
-        """The true objective of every candidate; `owners` are the prompts' places in the last beam.
+        """The candidates that may be kept, by the true objective: the `beam` best open ones, and the best finished one.
 
-        A candidate's likelihood needs no forward pass of its own: the log-probabilities that proposed it
-        already hold it. If nothing needs likelihoods, none are computed and all are 0.
+        `owners` are the prompts' places in the last beam. A candidate's likelihood needs no forward pass of
+        its own: the log-probabilities that proposed it already hold it. If nothing needs likelihoods, none
+        are computed and all are 0.
         """
         log_probs = state.log_probs
         rows = torch.tensor([c.row for c in candidates], device=log_probs.device)
@@ -155,21 +156,36 @@ class AutoDAN(Proposal):
         if self.reads_lm(problem):
             batch = replace(batch, nll=nll, scored=scored)
         values = problem.objective(batch)
+        finished = self._kept(candidates, values.total.tolist())
+        places = torch.tensor(list(finished), device=log_probs.device)
+        found = values.at(places)
+        columns = (found.total.tolist(), nll[places].tolist(), found.rows())
         return [
             Hypothesis(
-                ids=c.ids,
-                text=c.text,
-                nll=float(c_nll),
-                scored=prompts[c.row].scored + 1,
+                ids=(*prompts[candidates[place].row].ids, candidates[place].token),
+                text=candidates[place].text,
+                nll=own_nll,
+                scored=prompts[candidates[place].row].scored + 1,
                 objective=total,
                 terms=terms,
-                parent=owners[c.row],
-                finished=self.stop == "sentence_end" and bool(ENDS_SENTENCE.search(c.text)),
+                parent=owners[candidates[place].row],
+                finished=finished[place],
             )
-            for c, c_nll, total, terms in zip(
-                candidates, nll.tolist(), values.total.tolist(), values.rows(), strict=True
-            )
+            for place, total, own_nll, terms in zip(finished, *columns, strict=True)
         ]
+
+    def _kept(self, candidates: Sequence[Candidate], totals: Sequence[float]) -> dict[int, bool]:
+        """Places of candidates that may be kept, best first, and whether each ends a sentence."""
+        kept: dict[int, bool] = {}
+        room = {False: self.beam, True: int(self.stop == "sentence_end")}
+        for place in sorted(range(len(totals)), key=totals.__getitem__):
+            finished = self.stop == "sentence_end" and bool(ENDS_SENTENCE.search(candidates[place].text))
+            if room[finished] > 0:
+                kept[place] = finished
+                room[finished] -= 1
+            if not any(room.values()):
+                break
+        return kept
 
 
 def _start(problem: PromptProblem, reads_lm: bool = True) -> Hypothesis:

@@ -2,31 +2,30 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from fuse_repro.alignment.last_words import is_line, last_words
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
 
 SENTENCE_ENDS = (".", "!", "?")
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One way to extend a prompt.
 
     Attributes:
         row: which prompt is extended.
         token: the token that is added.
-        ids: the whole extended prompt.
         text: the text of the whole extended prompt.
     """
 
     row: int
     token: int
-    ids: tuple[int, ...]
     text: str
 
 
@@ -47,15 +46,17 @@ def propose(
     Raises:
         UsageError: no candidate is left for any prompt.
     """
-    scores = scores.clone()
-    scores[:, sorted(tokenizer.special_ids)] = -torch.inf
+    allowed = scores.index_fill(1, _special(tokenizer, scores.device), -torch.inf)
     size = scores.shape[1]
     reach = min(size, count + count // 4)
     while True:
-        tokens = scores.topk(reach, dim=1)
+        best = allowed.topk(reach, dim=1)
+        counts = (best.values > -torch.inf).sum(1).tolist()
         chosen = [
-            _surviving(row, prompt, tokens.indices[row][tokens.values[row] > -torch.inf].tolist(), tokenizer)
-            for row, prompt in enumerate(prompts)
+            _surviving(row, prompt, tokens[:known], tokenizer)
+            for row, (prompt, tokens, known) in enumerate(
+                zip(prompts, best.indices.tolist(), counts, strict=True)
+            )
         ]
         if reach == size or all(len(candidates) >= count for candidates in chosen):
             break
@@ -86,7 +87,7 @@ def closings(
     ended = [(row, text + mark) for row, text in enumerate(texts) for mark in SENTENCE_ENDS]
     encoded = tokenizer.encode([text for _, text in ended])
     return [
-        Candidate(row, ids[-1], tuple(ids), text)
+        Candidate(row, ids[-1], text)
         for (row, text), ids in zip(ended, encoded, strict=True)
         if tuple(ids[:-1]) == prompts[row]
     ]
@@ -95,8 +96,16 @@ def closings(
 def _surviving(
     row: int, prompt: tuple[int, ...], tokens: list[int], tokenizer: WordTokenizer
 ) -> list[Candidate]:
-    kept = survivors([(*prompt, token) for token in tokens], tokenizer)
-    return [Candidate(row, ids[-1], ids, text) for ids, text in kept]
+    texts = last_words(tokenizer).extended(prompt, tokens)
+    return [
+        Candidate(row, token, text) for token, text in zip(tokens, texts, strict=True) if text is not None
+    ]
+
+
+@lru_cache(maxsize=8)
+def _special(tokenizer: WordTokenizer, device: torch.device) -> Tensor:
+    """The special tokens, on the device where scores are."""
+    return torch.tensor(sorted(tokenizer.special_ids), dtype=torch.long, device=device)
 
 
 def survivors(
@@ -108,5 +117,5 @@ def survivors(
     return [
         (ids, text)
         for ids, text, back in zip(prompts, texts, encoded, strict=True)
-        if tuple(back) == ids and text.splitlines() == [text]
+        if tuple(back) == ids and is_line(text)
     ]

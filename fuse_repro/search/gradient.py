@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.alignment.pairs import Alignment
-from fuse_repro.alignment.words import Tokenized
+from fuse_repro.alignment.words import Tokenized, WordTokenizer
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.precision import full_precision
 from fuse_repro.objectives import OpenSlot, PromptBatch
@@ -39,22 +39,31 @@ class OpenPrompt:
 
 @dataclass(frozen=True)
 class SlotGradients:
-    """The objective at R points of the open token, and its gradients by what an adapter's target reads there.
+    """The objective of B prompts at R points of the open token, and its gradients by what an adapter's target reads.
 
     Attributes:
-        values: [R], the weighted sum of the terms that have gradients.
-        joins: [R], which points join the last word.
-        traces: per adapter the gradient [R, S_t, d_t] and the alignment of the texts read.
+        values: [B, R], the weighted sum of the terms that have gradients.
+        joins: of the R points, which ones join the last word.
+        traces: per adapter the gradient [B R, S_t, d_t] and the alignment of the texts read, prompt by prompt.
         position: which of the primary model's tokens is the open one.
     """
 
     values: Tensor
-    joins: Tensor
+    joins: tuple[bool, ...]
     traces: Sequence[tuple[EmbeddingMap, Tensor, Alignment]]
     position: int
 
+    @property
+    def kinds(self) -> tuple[bool, ...]:
+        """The kinds of points that there are: of new words (False), that join the last one (True)."""
+        return tuple(sorted(set(self.joins)))
+
+    def values_of(self, joins: bool) -> Tensor:
+        """The objective at the points of one kind: [B, r]."""
+        return self.values.index_select(1, self._places(joins))
+
     def scores(self, joins: bool = False, instead: EmbeddingMap | None = None) -> Tensor:
-        """First-order change with each of V tokens, up to a constant; the mean over points of one kind: [V].
+        """First-order change with each of V tokens, up to a constant; the mean over points of one kind: [B, V].
 
         Args:
             joins: the kind of points: those that join the last word, or those that start one.
@@ -64,27 +73,40 @@ class SlotGradients:
         with full_precision(self.values.device):
             for adapter, gradient, alignment in self.traces:
                 chosen = adapter if instead is None else instead
-                pulled = chosen.pull_token(gradient.float(), alignment, self.position)[self.joins == joins]
-                total = total + chosen.score_tokens(pulled.float().mean(0, keepdim=True))[0]
+                pulled = chosen.pull_token(gradient.float(), alignment, self.position).float()
+                each = pulled.view(*self.values.shape, -1).index_select(1, self._places(joins))
+                total = total + chosen.score_tokens(each.mean(1))
         return total
+
+    def _places(self, joins: bool) -> Tensor:
+        places = [place for place, kind in enumerate(self.joins) if kind == joins]
+        return torch.tensor(places, dtype=torch.long, device=self.values.device)
 
 
 def slot_gradients(
-    problem: PromptProblem, prompt: OpenPrompt, linearisation: Linearisation, log_probs: Tensor
+    problem: PromptProblem,
+    prompts: Sequence[OpenPrompt],
+    linearisation: Linearisation,
+    log_probs: Tensor,
+    points: Sequence[Sequence[Point]] | None = None,
 ) -> SlotGradients | None:
-    """Gradients at every point of the linearisation, in one forward and one backward pass.
+    """Gradients of the terms that have adapters, in one forward and one backward pass of every model.
+
+    The language model's own likelihood is left out: the search knows the log-probabilities of all tokens.
 
     Args:
-        problem: whose objective is meant.
-        prompt: the prompt with the open token.
-        linearisation: the points.
-        log_probs: [V], of the prompt's next token.
+        problem: what is minimised.
+        prompts: B prompts with one open token, of equally many tokens.
+        linearisation: what stands in the open token.
+        log_probs: [B, V], of the prompts' next tokens.
+        points: the linearisation's points for every prompt, equally many; None asks it.
 
     Returns:
         None if no term of the objective has a gradient.
     """
-    points = linearisation.points(problem.lm, log_probs)
-    batch = _batch(problem, prompt, points, linearisation, log_probs)
+    if points is None:
+        points = [linearisation.points(problem.lm, row) for row in log_probs]
+    batch = _batch(problem, prompts, points, linearisation, log_probs)
     adapters = list(dict.fromkeys(term.adapter for term in carried_terms(problem).values()))
     with ExitStack() as stack, torch.enable_grad():
         seen = [stack.enter_context(adapter.watching()) for adapter in adapters]
@@ -96,11 +118,11 @@ def slot_gradients(
         total = torch.stack(values).sum(0)
         with full_precision(total.device):
             gradients = torch.autograd.grad(total.sum(), [embeddings for _, embeddings, _ in traces])
-    joins = torch.tensor([point.joins for point in points], device=total.device)
-    position = len(problem.lm.tokenizer.encode([prompt.before])[0])
     pairs = zip(gradients, traces, strict=True)
     found_traces = [(adapter, gradient, alignment) for gradient, (adapter, _, alignment) in pairs]
-    return SlotGradients(total.detach(), joins, found_traces, position)
+    assert batch.slot is not None
+    joins = tuple(point.joins for point in points[0])
+    return SlotGradients(total.detach().view(len(prompts), -1), joins, found_traces, batch.slot.position)
 
 
 def carried_terms(problem: PromptProblem) -> dict[str, Any]:
@@ -112,42 +134,63 @@ def carried_terms(problem: PromptProblem) -> dict[str, Any]:
 
 def _batch(
     problem: PromptProblem,
-    prompt: OpenPrompt,
-    points: Sequence[Point],
+    prompts: Sequence[OpenPrompt],
+    points: Sequence[Sequence[Point]],
     linearisation: Linearisation,
     log_probs: Tensor,
 ) -> PromptBatch:
-    """The prompt once per point; the open token's own embedding is zero, only its gradient is asked for."""
-    lm = problem.lm
-    before, after = (
-        lm.tokenizer.split([text])[0] if text else EMPTY for text in (prompt.before, prompt.after)
-    )
-    known = lm.embed(torch.tensor([*before.ids, *after.ids], dtype=torch.long, device=lm.device))
-    whole = torch.cat(
-        [known[: len(before.ids)], known.new_zeros(1, known.shape[1]), known[len(before.ids) :]]
-    )
-    rows = len(points)
-    open_word = not prompt.before[-1:].isspace()  # else whatever comes starts one
+    """Every prompt once per point; the open token's own embedding is zero, only its gradient is asked for."""
+    lm, each = problem.lm, len(points[0])
+    parts = [_around(prompt, lm.tokenizer) for prompt in prompts]
+    position = len(parts[0][0].ids)
+    ids = torch.tensor([[*b.ids, *a.ids] for b, a in parts], dtype=torch.long, device=lm.device)
+    known = lm.embed(ids)
+    open_token = known.new_zeros(len(prompts), 1, known.shape[2])
+    whole = torch.cat([known[:, :position], open_token, known[:, position:]], dim=1)
 
     def vectors(model: FrozenModel) -> Tensor:
-        return linearisation.vector(model, lm, log_probs).expand(rows, -1)
+        rows = torch.stack([linearisation.vector(model, lm, row) for row in log_probs])
+        return rows.repeat_interleave(each, dim=0)
 
     slot = OpenSlot(
-        tokens=[_with_slot(before, point.joins and open_word, after) for point in points],
-        before=[prompt.before] * rows,
-        fillers=[point.filler for point in points],
-        position=len(before.ids),
-        after=[prompt.after] * rows,
+        tokens=[
+            tokens
+            for prompt, part, own in zip(prompts, parts, points, strict=True)
+            for tokens in _with_slots(prompt, *part, own)
+        ],
+        before=[prompt.before for prompt in prompts for _ in range(each)],
+        fillers=[point.filler for own in points for point in own],
+        position=position,
+        after=[prompt.after for prompt in prompts for _ in range(each)],
         vectors=vectors if linearisation.moves else None,
     )
+    nll, scored = (
+        whole.new_tensor([getattr(prompt, name) for prompt in prompts]).repeat_interleave(each)
+        for name in ("nll", "scored")
+    )
     return PromptBatch(
-        texts=[prompt.before] * rows,
+        texts=slot.before,
         targets=problem.targets,
-        nll=whole.new_full((rows,), prompt.nll),
-        scored=whole.new_full((rows,), prompt.scored),
-        embeddings=whole.expand(rows, -1, -1).clone().requires_grad_(True),
+        nll=nll,
+        scored=scored,
+        embeddings=whole.repeat_interleave(each, dim=0).requires_grad_(True),
         slot=slot,
     )
+
+
+def _around(prompt: OpenPrompt, tokenizer: WordTokenizer) -> tuple[Tokenized, Tokenized]:
+    """The tokens before and after the open one."""
+    before, after = (tokenizer.split([text])[0] if text else EMPTY for text in (prompt.before, prompt.after))
+    return before, after
+
+
+def _with_slots(
+    prompt: OpenPrompt, before: Tokenized, after: Tokenized, points: Sequence[Point]
+) -> list[Tokenized]:
+    """The prompt's tokens with the open one at every point."""
+    open_word = not prompt.before[-1:].isspace()  # else whatever comes starts one
+    kinds = {joins: _with_slot(before, joins and open_word, after) for joins in (False, True)}
+    return [kinds[point.joins] for point in points]
 
 
 def _with_slot(before: Tokenized, joins: bool, after: Tokenized) -> Tokenized:

@@ -110,7 +110,8 @@ class Linearisation:
         return _expected(model, lm.tokenizer, log_probs)
 
 
-def random_tokens(tokenizer: WordTokenizer, count: int, joins: bool, seed: int) -> list[str]:
+@lru_cache(maxsize=64)
+def random_tokens(tokenizer: WordTokenizer, count: int, joins: bool, seed: int) -> tuple[str, ...]:
     """Texts of `count` random tokens, letters only, that start a word (with its space) or join the last one.
 
     A small vocabulary may have fewer; then all of them are given.
@@ -122,7 +123,7 @@ def random_tokens(tokenizer: WordTokenizer, count: int, joins: bool, seed: int) 
     none = f"no token of letters {'joins' if joins else 'starts'} a word: use another kind of points"
     require(bool(pool) or count == 0, "linearisation points", count, none)
     chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))[:count]
-    return [pool[i] for i in chosen.tolist()]
+    return tuple(pool[i] for i in chosen.tolist())
 
 
 @lru_cache(maxsize=8)

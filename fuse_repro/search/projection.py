@@ -38,7 +38,7 @@ def grow(
             raise UsageError(
                 f"a prompt of {lm.name} cannot go on: no next token survives decode -> encode; change prefix"
             )
-        grown = [candidate.ids for candidate in found]
+        grown = [(*prompt, candidate.token) for prompt, candidate in zip(grown, found, strict=True)]
     return grown
 
 

@@ -17,9 +17,9 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.metering import unmetered
 from fuse_repro.objectives import FluencyTerm, PromptBatch
 from fuse_repro.search.gradient import OpenPrompt, carried_terms, slot_gradients
-from fuse_repro.search.linearisation import Linearisation
+from fuse_repro.search.linearisation import Linearisation, Point
 from fuse_repro.search.problem import Hypothesis, PromptProblem
-from fuse_repro.search.scoring import GROUPS, combine
+from fuse_repro.search.scoring import by_kind, combine
 from fuse_repro.search.unread import State, Unread
 from fuse_repro.weights import cache_folder
 
@@ -96,47 +96,70 @@ class Proposal:
             share = fluency_weight(problem) / (share.new_tensor([h.scored for h in prompts]) + 1)
         scores = self.logprob_weight * share[:, None] * state.log_probs
         if self.gradient_weight > 0:
-            predicted = [
-                self.predict(problem, OpenPrompt(h.text, h.nll, h.scored), log_probs)
-                for h, log_probs in zip(prompts, state.log_probs, strict=True)
-            ]
-            scores = scores - self.gradient_weight * torch.stack(predicted)
+            opened = [OpenPrompt(h.text, h.nll, h.scored) for h in prompts]
+            scores = scores - self.gradient_weight * self.predict(problem, opened, state.log_probs)
         return scores
 
-    def predict(self, problem: PromptProblem, prompt: OpenPrompt, log_probs: Tensor) -> Tensor:
-        """The predicted change of the terms that have adapters, with each of V tokens: [V]."""
-        found = slot_gradients(problem, prompt, self.linearisation, log_probs)
+    def predict(self, problem: PromptProblem, prompts: Sequence[OpenPrompt], log_probs: Tensor) -> Tensor:
+        """The predicted change of the terms that have adapters, with each of V tokens: [B, V].
+
+        Args:
+            problem: what is minimised.
+            prompts: B prompts of equally many tokens.
+            log_probs: [B, V], of their open tokens.
+        """
+        points = [self.linearisation.points(problem.lm, row) for row in log_probs]
+        alike: dict[int, list[int]] = {}
+        for row, own in enumerate(points):
+            alike.setdefault(len(own), []).append(row)  # a prompt may have fewer likely words than another
+        parts = [
+            self._predict(
+                problem, [prompts[row] for row in rows], [points[row] for row in rows], log_probs[rows]
+            )
+            for rows in alike.values()
+        ]
+        order = [row for rows in alike.values() for row in rows]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)[torch.tensor(order).argsort()]
+
+    def _predict(
+        self,
+        problem: PromptProblem,
+        prompts: Sequence[OpenPrompt],
+        points: Sequence[Sequence[Point]],
+        log_probs: Tensor,
+    ) -> Tensor:
+        """`predict` of prompts with equally many points."""
+        found = slot_gradients(problem, prompts, self.linearisation, log_probs, points)
         if found is None:
             return torch.zeros_like(log_probs)
         if not self.calibrated:
             return found.scores()
-        kinds = [kind for kind in GROUPS if bool((found.joins == kind).any())]
-        values = {kind: found.values[found.joins == kind] for kind in kinds}
+        values = {kind: found.values_of(kind) for kind in found.kinds}
         zeroth = typical = None
         if self.zeroth != "none":
-            zeroth = self._estimate(problem, prompt, lambda term: self.zeroth == "context")
-        if min(len(seen) for seen in values.values()) == 1:
-            typical = self._estimate(problem, prompt, _spreads_in_context)
+            zeroth = self._estimate(problem, prompts, lambda term: self.zeroth == "context")
+        if min(seen.shape[1] for seen in values.values()) == 1:
+            typical = self._estimate(problem, prompts, _spreads_in_context)
         return combine(
-            {kind: found.scores(kind) for kind in kinds},
+            {kind: found.scores(kind) for kind in found.kinds},
             zeroth,
-            joining(problem.lm.tokenizer).to(log_probs.device),
+            token_kinds(problem.lm.tokenizer, log_probs.device),
             self.zeroth_weight,
             values,
             typical,
         )
 
     def _estimate(
-        self, problem: PromptProblem, prompt: OpenPrompt, context: Callable[[Any], bool]
+        self, problem: PromptProblem, prompts: Sequence[OpenPrompt], context: Callable[[Any], bool]
     ) -> Tensor | None:
-        """The weighted estimate [V] of the terms that have one, in context where `context` says so of a term."""
+        """The weighted estimate [B, V] of the terms that have one, in context where `context` says so of a term."""
         folder = cache_folder(self.cache_dir)
-        batch = PromptBatch([prompt.before + prompt.after], problem.targets)
+        batch = PromptBatch([prompt.before + prompt.after for prompt in prompts], problem.targets)
         estimates = [
             problem.objective.weights[name]
-            * term.word_estimates(batch, _table(term, problem.lm, folder), context(term))[0]
+            * term.word_estimates(batch, _table(term, problem.lm, folder), context(term))
             for name, term in carried_terms(problem).items()
-            if can_estimate(term, prompt)
+            if all(can_estimate(term, prompt) for prompt in prompts)
         ]
         return torch.stack(estimates).sum(0) if estimates else None
 
@@ -162,6 +185,12 @@ def joining(tokenizer: WordTokenizer) -> Tensor:
     """Which of the V tokens go on with the last word of a text: [V], bool."""
     texts = token_texts(tokenizer, range(tokenizer.vocab_size))
     return torch.tensor([not starts_word(text) for text in texts])
+
+
+@lru_cache(maxsize=8)
+def token_kinds(tokenizer: WordTokenizer, device: torch.device) -> dict[bool, Tensor]:
+    """The tokens that start a word, and those that go on with one, on a device."""
+    return by_kind(joining(tokenizer).to(device))
 
 
 def _table(term: Any, source: FrozenModel, folder: Path | None) -> Any:

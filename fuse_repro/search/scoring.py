@@ -8,53 +8,80 @@ from torch import Tensor
 GROUPS = (False, True)  # tokens that start a word, tokens that join the last one
 
 
+def by_kind(joins: Tensor) -> dict[bool, Tensor]:
+    """The places of the tokens that start a word, and of those that join the last one, where there are any.
+
+    Args:
+        joins: [n] bool, which tokens join the last word.
+    """
+    places = {kind: (joins == kind).nonzero().squeeze(1) for kind in GROUPS}
+    return {kind: found for kind, found in places.items() if len(found)}
+
+
 def standardise(values: Tensor) -> Tensor:
-    """The values with mean 0 and standard deviation 1; all 0 where there is no spread."""
-    offsets = values - values.mean()
-    spread = offsets.std(correction=0)
-    return offsets / spread if spread > 0 else torch.zeros_like(offsets)
+    """The values [*, n] with mean 0 and standard deviation 1 in every row; all 0 where there is no spread."""
+    offsets = values - values.mean(-1, keepdim=True)
+    spread = offsets.std(-1, correction=0, keepdim=True)
+    return torch.where(spread > 0, offsets / spread, 0.0)
 
 
 def combine(
     linear: Mapping[bool, Tensor],
     zeroth: Tensor | None,
-    joins: Tensor,
+    kinds: Mapping[bool, Tensor],
     weights: Sequence[float] = (1.0, 0.5),
     values: Mapping[bool, Tensor] | None = None,
     typical: Tensor | None = None,
 ) -> Tensor:
-    """Predicted objective (lower is better) of a prompt with each of n tokens, up to monotone changes: [n].
+    """Predicted objective (lower is better) of prompts with each of n tokens, up to monotone changes: [*, n].
+
+    Every row is a prompt by itself.
 
     Args:
-        linear: first-order changes [n] from points that start a word (False) and that join the last one
+        linear: first-order changes [*, n] from points that start a word (False) and that join the last one
             (True). If one is missing, the other serves. If both are missing, the zeroth order decides alone.
-        zeroth: [n], the estimate without gradients, or None.
-        joins: [n], which tokens join the last word.
+        zeroth: [*, n], the estimate without gradients, or None.
+        kinds: the places of the tokens of each kind; see `by_kind`.
         weights: of the standardised zeroth order against the standardised first order, per kind of token.
-        values: the objective at the points of either kind. With them every kind is brought to the objective's
-            own scale; without them all tokens are standardised together.
-        typical: [n], an estimate that spreads as the objective does. It serves kinds with one point, since a
-            single value has no spread. Without it the zeroth order stands in, then the first order; all of
+        values: the objective [*, r] at the points of either kind. With them every kind is brought to the
+            objective's own scale; without them all tokens are standardised together.
+        typical: [*, n], an estimate that spreads as the objective does. It serves kinds with one point, since
+            a single value has no spread. Without it the zeroth order stands in, then the first order; all of
             them are weighted as the terms are.
     """
-    groups = [(joins == kind, kind) for kind in GROUPS] if values is not None else [(joins | ~joins, False)]
-    result = torch.zeros(len(joins), device=joins.device, dtype=torch.float32)
-    for chosen, kind in groups:
-        first = _either(linear, kind) if linear else None
-        parts = []
-        if first is not None:
-            parts.append(standardise(first[chosen].float()))
-        if zeroth is not None:
-            parts.append((weights[kind] if linear else 1.0) * standardise(zeroth[chosen].float()))
-        score = standardise(torch.stack(parts).sum(0))
-        if values is not None:
-            seen = _either(values, kind).float()
-            stand_ins = (estimate for estimate in (typical, zeroth, first) if estimate is not None)
-            spread_of = seen if len(seen) > 1 else next(stand_ins)[chosen].float()
-            score = seen.mean() + score * spread_of.std(correction=0)
-        result[chosen] = score
+    if values is None:
+        return _joined(_either(linear, False), zeroth, weights[False])
+    result: Tensor | None = None
+    for kind, places in kinds.items():
+        estimates = (_either(linear, kind), zeroth, typical)
+        first, other, stand_in = (
+            None if e is None else e.float().index_select(-1, places) for e in estimates
+        )
+        score = _joined(first, other, weights[kind])
+        seen = _either(values, kind)
+        assert seen is not None
+        spread_of = (
+            next(e for e in (stand_in, other, first) if e is not None) if seen.shape[-1] == 1 else seen
+        )
+        spread = spread_of.float().std(-1, correction=0, keepdim=True)
+        score = seen.float().mean(-1, keepdim=True) + score * spread
+        if result is None:
+            size = sum(len(own) for own in kinds.values())
+            result = torch.empty(*score.shape[:-1], size, device=score.device, dtype=torch.float32)
+        result = result.index_copy(-1, places, score)
+    assert result is not None
     return result
 
 
-def _either(found: Mapping[bool, Tensor], kind: bool) -> Tensor:
-    return found[kind] if kind in found else found[not kind]
+def _joined(first: Tensor | None, zeroth: Tensor | None, weight: float) -> Tensor:
+    """First order and `weight` times zeroth order, each standardised, or the one that there is."""
+    if first is None:
+        assert zeroth is not None
+        return standardise(standardise(zeroth.float()))
+    score = standardise(first.float())
+    return standardise(score if zeroth is None else score + weight * standardise(zeroth.float()))
+
+
+def _either(found: Mapping[bool, Tensor], kind: bool) -> Tensor | None:
+    """What belongs to this kind of token, else to the other one."""
+    return found.get(kind, found.get(not kind))

@@ -83,8 +83,8 @@ class TokenGradients:
             read = self.reading.embeddings[row, positions].to(self.table)
             total = total + share * ((read @ self.table.T).float() - self.reading.log_probs[row, positions])
         for adapter, gradient, alignment in self.traces:
-            pulled = [adapter.pull_token(gradient, alignment, position)[row] for position in positions]
-            total = total + adapter.score_tokens(torch.stack(pulled).float())
+            pulled = adapter.pull_tokens(gradient, alignment, positions)[row]
+            total = total + adapter.score_tokens(pulled.float())
         return total
 
 

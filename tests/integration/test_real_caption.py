@@ -66,9 +66,9 @@ def test_the_fitted_map_ranks_candidates_and_a_random_one_does_not() -> None:
             targets = {"text": term.target(target)}
             problem = PromptProblem(lm, MultiObjectiveLoss({"text": term}), "An image of", targets)
             prompt, at_mask = OpenPrompt("An image of"), Linearisation("dummy")
-            found = slot_gradients(problem, prompt, at_mask, torch.zeros(lm.tokenizer.vocab_size))
+            found = slot_gradients(problem, [prompt], at_mask, torch.zeros(1, lm.tokenizer.vocab_size))
             assert found is not None
-            predicted = found.scores()[tokens]
+            predicted = found.scores()[0, tokens]
             true = term(PromptBatch(texts, targets))
             ranks = torch.stack([predicted, true]).argsort(1).argsort(1).double()
             values.append(float(torch.corrcoef(ranks)[0, 1]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -184,15 +183,19 @@ class FuseAdapterModule(EmbeddingMap):
 
     def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
         """Gradient by the target's embeddings [B, S_t, d_t] -> by the source's [B, S_s, d_s] (eq. 5)."""
+        return self.pull_tokens(gradient, alignment, range(alignment.source_length))
+
+    def pull_tokens(self, gradient: Tensor, alignment: Alignment, positions: Sequence[int]) -> Tensor:
+        """See `EmbeddingMap.pull_tokens`; the coordinates are those of embeddings."""
         groups: dict[Key | int, list[WordPair]] = defaultdict(list)
-        for word in alignment.words:
+        for word in alignment.words_of(positions):
             used = self._as_used(word, gradient.shape[1])
             groups[self._choice(used)].append(used)
-        shape = (alignment.rows, alignment.source_length, self.source.embedding_size)
-        result = gradient.new_zeros(shape)
+        column = {position: place for place, position in enumerate(positions)}
+        result = gradient.new_zeros(alignment.rows, len(column), self.source.embedding_size)
         permute = "permute" in self.settings.compat
         for choice, words in groups.items():
-            pull_words(gradient, result, words, self._map_of(choice, gradient), permute)
+            pull_words(gradient, result, words, self._map_of(choice, gradient), column, permute)
         return result
 
     def _as_used(self, word: WordPair, target_length: int) -> WordPair:
@@ -204,9 +207,9 @@ class FuseAdapterModule(EmbeddingMap):
         """
         compat = self.settings.compat
         if "first_token_gradient" in compat:
-            word = replace(word, target_start=0, target_stop=min(word.source_count, target_length))
+            word = word._replace(target_start=0, target_stop=min(word.source_count, target_length))
         if "truncate_source" in compat and "source_count_lookup" not in compat:
-            word = replace(word, source_stop=word.source_start + min(word.source_count, word.target_count))
+            word = word._replace(source_stop=word.source_start + min(word.source_count, word.target_count))
         return word
 
     def _choice(self, word: WordPair) -> Key | int:

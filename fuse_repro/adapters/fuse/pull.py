@@ -6,7 +6,8 @@ t-transpose of T, is G_s[a] = sum_b G_t[b] T[(b - a) mod n]^T: s * t small matri
 transform (FUSE, section 4.2: "the sum of m^2 matrix multiplications").
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -17,35 +18,34 @@ from fuse_repro.alignment.pairs import WordPair
 def pull_words(
     gradient: Tensor,
     result: Tensor,
-    words: Sequence[WordPair],
+    words: Iterable[WordPair],
     tensor_map: Tensor,
+    column: Mapping[int, int],
     permute_only: bool = False,
 ) -> None:
-    """Pull the target gradients of `words`, all through one map, and write them into `result`.
+    """Pull the target gradients of `words`, all through one map, and add them to `result`.
 
     Args:
         gradient: by the target's embeddings, [B, S_t, d_t].
-        result: [B, S_s, d_s], written in place at the words' source tokens.
+        result: [B, n, d_s], changed in place.
         words: which tokens belong together.
         tensor_map: [d_s, d_t, n], with n at least the token counts of every word.
+        column: the source tokens that are asked for, each with its place in `result`.
         permute_only: transpose each face but leave their order, which is not the t-transpose; kept for
             comparison with the published code.
     """
-    depth = tensor_map.shape[-1]
-    sign = -1 if permute_only else 1
-    rows = torch.tensor([word.row for word in words], device=gradient.device)
-    source_start = torch.tensor([word.source_start for word in words], device=gradient.device)
-    target_start = torch.tensor([word.target_start for word in words], device=gradient.device)
-    source_count = torch.tensor([word.source_count for word in words], device=gradient.device)
-    target_count = torch.tensor([word.target_count for word in words], device=gradient.device)
-    for b in range(int(target_count.max())):
-        has_b = target_count > b
-        g = gradient[rows[has_b], target_start[has_b] + b]
-        for a in range(int(source_count.max())):
-            has_a = source_count[has_b] > a
-            face = tensor_map[..., sign * (b - a) % depth]
-            where = (rows[has_b][has_a], source_start[has_b][has_a] + a)
-            result.index_put_(where, g[has_a] @ face.mT, accumulate=True)
+    depth, sign = tensor_map.shape[-1], -1 if permute_only else 1
+    faces: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    for word in words:
+        for a in range(word.source_count):
+            place = column.get(word.source_start + a)
+            if place is not None:
+                for b in range(word.target_count):
+                    faces[sign * (b - a) % depth].append((word.row, word.target_start + b, place))
+    for number, face in faces.items():
+        rows, targets, places = torch.tensor(face, device=gradient.device).T
+        pulled = gradient[rows, targets] @ tensor_map[..., number].mT
+        result.index_put_((rows, places), pulled, accumulate=True)
 
 
 def random_tensor_map(sizes: tuple[int, int], depth: int, std: float, seed: int) -> Tensor:

@@ -14,7 +14,7 @@ from fuse_repro.search.gradient import OpenPrompt, slot_gradients
 from fuse_repro.search.linearisation import Linearisation
 from fuse_repro.search.problem import PromptProblem
 from fuse_repro.search.proposal import ZEROTH, can_estimate, joining
-from fuse_repro.search.scoring import GROUPS, combine
+from fuse_repro.search.scoring import by_kind, combine
 
 BASELINES = ("zero", "random", "shuffled", "lm_only", "table", "context", "oracle")
 
@@ -83,28 +83,26 @@ def predictions(
     """
     found = {}
     for name, linearisation in points.items():
-        traced = slot_gradients(question.problem, question.prompt, linearisation, question.log_probs)
+        traced = slot_gradients(question.problem, [question.prompt], linearisation, question.log_probs[None])
         if traced is not None:
             found[name] = traced
     linear: dict[tuple[str, str], dict[bool, Tensor]] = {}
     for name, traced in found.items():
-        kinds = [kind for kind in GROUPS if bool((traced.joins == kind).any())]
         for map_name, fitted in maps.items():
-            scores = {kind: traced.scores(kind, fitted).cpu()[question.ids] for kind in kinds}
+            scores = {kind: traced.scores(kind, fitted)[0].cpu()[question.ids] for kind in traced.kinds}
             linear[map_name, name] = scores
     result = _baselines(question, baselines, next(iter(linear.values()))[False] if linear else None)
     result |= {f"{map_name}@{name}": scores[False] for (map_name, name), scores in linear.items()}
-    joins = joining(question.problem.lm.tokenizer)[question.ids]
+    kinds = by_kind(joining(question.problem.lm.tokenizer)[question.ids])
     for name, chosen in combinations.items():
         key = (chosen.map, chosen.points)
         traced = found[chosen.points]
-        kinds = list(linear[key])
-        values = {kind: traced.values[traced.joins == kind].cpu() for kind in kinds}
+        values = {kind: traced.values_of(kind)[0].cpu() for kind in linear[key]}
         zeroth = None if chosen.zeroth == "none" else question.estimates.get(chosen.zeroth)
         result[name] = combine(
             linear[key],
             zeroth,
-            joins,
+            kinds,
             chosen.zeroth_weight,
             values if chosen.calibrated else None,
             question.estimates.get("typical"),

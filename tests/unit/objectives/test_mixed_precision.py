@@ -164,9 +164,8 @@ def test_scores_of_candidates_under_mixed_precision(zeroth: str) -> None:
 
 
 def predicted(settings: Proposal, problem: PromptProblem) -> torch.Tensor:
-    return settings.predict(
-        problem, OpenPrompt("An image"), torch.zeros(problem.lm.tokenizer.vocab_size)
-    ).detach()
+    log_probs = torch.zeros(1, problem.lm.tokenizer.vocab_size)
+    return settings.predict(problem, [OpenPrompt("An image")], log_probs)[0].detach()
 
 
 @pytest.mark.parametrize("fitted", [LookupMap, FuseAdapterModule])

@@ -73,11 +73,11 @@ def test_one_term_serves_two_language_models() -> None:
     for lm in (tiny_gpt2(), tiny_gemma3()):
         fresh = TextMatchTerm("text", encoder)
         shared.adapter = fresh.adapter = LookupMap.fit(lm, encoder, WORDS)
-        log_probs = torch.zeros(lm.tokenizer.vocab_size)
+        log_probs = torch.zeros(1, lm.tokenizer.vocab_size)
         found, expected = (
             settings.predict(
                 PromptProblem(lm, MultiObjectiveLoss({"text": term}), "A", targets),
-                OpenPrompt("A"),
+                [OpenPrompt("A")],
                 log_probs,
             )
             for term in (shared, fresh)

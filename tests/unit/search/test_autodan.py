@@ -144,13 +144,13 @@ def test_slot_gradient_is_the_pullback_at_the_dummy_word(problem: PromptProblem)
     pulled = sum(word[b] @ fitted[..., b % fitted.shape[-1]].T for b in range(end - begin))
     found = slot_gradients(
         problem,
-        OpenPrompt(problem.prefix),
+        [OpenPrompt(problem.prefix)],
         Linearisation("dummy", "dog"),
-        torch.zeros(problem.lm.tokenizer.vocab_size),
+        torch.zeros(1, problem.lm.tokenizer.vocab_size),
     )
     expected = problem.lm.embedding_table() @ pulled
-    torch.testing.assert_close(found.scores(), expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found.values, loss.detach())
+    torch.testing.assert_close(found.scores()[0], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.values[0], loss.detach())
 
 
 def test_without_a_gradient_candidates_are_the_likeliest(problem: PromptProblem) -> None:

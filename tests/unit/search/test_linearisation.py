@@ -45,10 +45,10 @@ def test_points_that_no_text_has(problem: PromptProblem, kind: str) -> None:
     vector = linearisation.vector(term.encoder, lm, log_probs).requires_grad_(True)
     loss = loss_at(problem, vector)
     (gradient,) = torch.autograd.grad(loss.sum(), vector)
-    found = slot_gradients(problem, PROMPT, linearisation, log_probs)
-    torch.testing.assert_close(found.values, loss.detach(), atol=1e-5, rtol=1e-5)
+    found = slot_gradients(problem, [PROMPT], linearisation, log_probs[None])
+    torch.testing.assert_close(found.values[0], loss.detach(), atol=1e-5, rtol=1e-5)
     expected = term.adapter.score_tokens(gradient[None])[0]
-    torch.testing.assert_close(found.scores(), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.scores()[0], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_vectors_of_the_three_points(problem: PromptProblem) -> None:
@@ -72,12 +72,14 @@ def test_several_points_average_what_each_says(problem: PromptProblem) -> None:
     several = Linearisation("random", count=4, joining=3)
     points = several.points(problem.lm, log_probs)
     assert [point.joins for point in points] == [False] * 4 + [True] * 3
-    found = slot_gradients(problem, PROMPT, several, log_probs)
+    found = slot_gradients(problem, [PROMPT], several, log_probs[None])
     alone = [
-        slot_gradients(problem, PROMPT, Linearisation("dummy", point.filler.strip()), log_probs)
+        slot_gradients(problem, [PROMPT], Linearisation("dummy", point.filler.strip()), log_probs[None])
         for point in points[:4]
     ]
-    torch.testing.assert_close(found.values[:4], torch.cat([a.values for a in alone]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        found.values[0, :4], torch.cat([a.values[0] for a in alone]), atol=1e-5, rtol=1e-5
+    )
     mean = torch.stack([a.scores() for a in alone]).mean(0)
     torch.testing.assert_close(found.scores(False), mean, atol=1e-5, rtol=1e-4)
     assert (found.scores(True) - mean).abs().max() > 1e-6
@@ -90,9 +92,9 @@ def test_values_are_the_objective_of_the_texts_read(problem: PromptProblem, befo
     log_probs = next_token(problem)
     texts = [before + point.filler for point in several.points(problem.lm, log_probs)]
     term = problem.objective.terms["text"]
-    found = slot_gradients(problem, OpenPrompt(before), several, log_probs)
+    found = slot_gradients(problem, [OpenPrompt(before)], several, log_probs[None])
     own = 1 - term.encoder.encode(texts) @ problem.targets["text"]
-    torch.testing.assert_close(found.values, own, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.values[0], own, atol=1e-5, rtol=1e-5)
 
 
 def test_a_token_inside_a_prompt(problem: PromptProblem) -> None:
@@ -100,7 +102,10 @@ def test_a_token_inside_a_prompt(problem: PromptProblem) -> None:
     term, log_probs = problem.objective.terms["text"], next_token(problem)
     encoder = term.encoder
     found = slot_gradients(
-        problem, OpenPrompt("An image of", after=" on a table"), Linearisation("dummy", "dog"), log_probs
+        problem,
+        [OpenPrompt("An image of", after=" on a table")],
+        Linearisation("dummy", "dog"),
+        log_probs[None],
     )
     (tokens,) = encoder.tokenizer.split(["An image of dog on a table"])
     embeddings = encoder.embed(torch.tensor([tokens.ids])).requires_grad_(True)
@@ -108,8 +113,8 @@ def test_a_token_inside_a_prompt(problem: PromptProblem) -> None:
     (gradient,) = torch.autograd.grad(loss.sum(), embeddings)
     start, stop = tokens.spans[3]
     expected = term.adapter.score_tokens(gradient[:, start:stop].sum(1))[0]
-    torch.testing.assert_close(found.values, loss.detach(), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(found.scores(), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.values[0], loss.detach(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.scores()[0], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_another_map_may_pull_the_same_gradient(problem: PromptProblem) -> None:
@@ -119,9 +124,12 @@ def test_another_map_may_pull_the_same_gradient(problem: PromptProblem) -> None:
     own = PromptProblem(lm, MultiObjectiveLoss({"text": other}), PROMPT.before, problem.targets)
     log_probs = next_token(problem)
     for linearisation in (Linearisation("dummy"), Linearisation("random", count=3, joining=2)):
-        shared = slot_gradients(problem, PROMPT, linearisation, log_probs).scores(instead=fuse)
+        shared = slot_gradients(problem, [PROMPT], linearisation, log_probs[None]).scores(instead=fuse)
         torch.testing.assert_close(
-            shared, slot_gradients(own, PROMPT, linearisation, log_probs).scores(), atol=1e-5, rtol=1e-4
+            shared,
+            slot_gradients(own, [PROMPT], linearisation, log_probs[None]).scores(),
+            atol=1e-5,
+            rtol=1e-4,
         )
 
 
@@ -158,3 +166,22 @@ def test_a_small_vocabulary_gives_as_many_points_as_it_has(problem: PromptProble
     points = Linearisation(count=9999).points(problem.lm, next_token(problem))
     assert 20 < len(points) < problem.lm.tokenizer.vocab_size
     assert len({point.filler for point in points}) == len(points)
+
+
+@pytest.mark.parametrize("kind", ["dummy", "expected", "likely", "random"])
+def test_a_beam_in_one_batch_is_its_prompts_one_by_one(problem: PromptProblem, kind: str) -> None:
+    """Prompts of equally many tokens, whose texts have different numbers of them in the other model."""
+    lm, joining = problem.lm, 2 if kind == "random" else 0
+    linearisation = Linearisation(kind, count=3, joining=joining)
+    prompts = [OpenPrompt(text) for text in ("An image of a", "A plate of pasta", "The old bridge is")]
+    ids = lm.tokenizer.encode([prompt.before for prompt in prompts])
+    shortest = min(map(len, ids))
+    prompts = [OpenPrompt(text) for text in lm.tokenizer.decode([row[:shortest] for row in ids])]
+    log_probs = lm.start(torch.tensor([row[:shortest] for row in ids])).log_probs
+    found = slot_gradients(problem, prompts, linearisation, log_probs)
+    assert found.kinds == ((False, True) if joining else (False,))
+    for row, prompt in enumerate(prompts):
+        alone = slot_gradients(problem, [prompt], linearisation, log_probs[row : row + 1])
+        torch.testing.assert_close(found.values[row], alone.values[0], atol=1e-5, rtol=1e-5)
+        for joins in found.kinds:
+            torch.testing.assert_close(found.scores(joins)[row], alone.scores(joins)[0], atol=1e-5, rtol=1e-4)

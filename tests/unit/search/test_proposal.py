@@ -16,11 +16,13 @@ from fuse_repro.objectives import (
 )
 from fuse_repro.search import AutoDAN, Linearisation, PromptProblem, Proposal
 from fuse_repro.search.gradient import OpenPrompt
+from fuse_repro.search.linearisation import Point
 from fuse_repro.search.proposal import fluency_weight, joining
-from fuse_repro.search.scoring import combine, standardise
+from fuse_repro.search.scoring import by_kind, combine, standardise
 
 WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
 PREFIX = "An image of"
+POINTS = ([Point(" dog"), Point(" cat")], [Point(" dog"), Point(" cat"), Point(" table")])
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +44,10 @@ def test_combining_keeps_the_order_of_a_single_part() -> None:
     draw = torch.Generator().manual_seed(0)
     linear, zeroth = (torch.randn(50, generator=draw) for _ in range(2))
     joins = torch.zeros(50, dtype=torch.bool)
-    assert spearman(combine({False: linear}, None, joins), linear) == pytest.approx(1)
-    assert spearman(combine({}, zeroth, joins), zeroth) == pytest.approx(1)
-    assert spearman(combine({False: linear}, zeroth, joins, (0.0, 0.0)), linear) == pytest.approx(1)
-    assert spearman(combine({False: linear}, zeroth, joins, (1e6, 0.0)), zeroth) == pytest.approx(1)
+    assert spearman(combine({False: linear}, None, by_kind(joins)), linear) == pytest.approx(1)
+    assert spearman(combine({}, zeroth, by_kind(joins)), zeroth) == pytest.approx(1)
+    assert spearman(combine({False: linear}, zeroth, by_kind(joins), (0.0, 0.0)), linear) == pytest.approx(1)
+    assert spearman(combine({False: linear}, zeroth, by_kind(joins), (1e6, 0.0)), zeroth) == pytest.approx(1)
 
 
 def test_calibration_brings_each_kind_of_token_to_the_objectives_scale() -> None:
@@ -53,7 +55,7 @@ def test_calibration_brings_each_kind_of_token_to_the_objectives_scale() -> None
     linear = {False: torch.randn(60, generator=draw), True: 5 * torch.randn(60, generator=draw)}
     joins = torch.arange(60) % 3 == 0
     values = {False: torch.tensor([1.0, 3.0]), True: torch.tensor([10.0, 10.5])}
-    score = combine(linear, None, joins, values=values)
+    score = combine(linear, None, by_kind(joins), values=values)
     for kind, mean, spread in ((False, 2.0, 1.0), (True, 10.25, 0.25)):
         own = score[joins == kind]
         assert float(own.mean()) == pytest.approx(mean, abs=1e-5)
@@ -63,7 +65,7 @@ def test_calibration_brings_each_kind_of_token_to_the_objectives_scale() -> None
 
 def test_without_points_that_join_the_others_serve() -> None:
     linear, joins = {False: torch.randn(20)}, torch.arange(20) < 10
-    score = combine(linear, None, joins, values={False: torch.tensor([0.0, 2.0])})
+    score = combine(linear, None, by_kind(joins), values={False: torch.tensor([0.0, 2.0])})
     assert float(score[joins].mean()) == pytest.approx(float(score[~joins].mean()), abs=1e-5)
 
 
@@ -82,7 +84,7 @@ def test_scores_follow_the_paper_when_not_calibrated(problem: PromptProblem) -> 
     state = problem.lm.start(torch.tensor([ids]))
     (hypothesis,) = AutoDAN(candidates=1, beam=1, max_new_tokens=1, stop="never").search(problem).steps[0]
     start = type(hypothesis)(tuple(ids), PREFIX, 3.0, 4, 0.0, {})
-    change = settings.predict(problem, OpenPrompt(PREFIX, 3.0, 4), state.log_probs[0])
+    change = settings.predict(problem, [OpenPrompt(PREFIX, 3.0, 4)], state.log_probs)[0]
     expected = 0.7 * state.log_probs[0] - 0.3 * change
     torch.testing.assert_close(settings.scores(problem, [start], state)[0], expected)
 
@@ -93,7 +95,7 @@ def test_calibrated_scores_predict_the_objective_itself(problem: PromptProblem) 
     tokenizer = problem.lm.tokenizer
     (ids,) = tokenizer.encode([PREFIX])
     state = problem.lm.start(torch.tensor([ids]))
-    predicted = settings.predict(problem, OpenPrompt(PREFIX), state.log_probs[0])
+    predicted = settings.predict(problem, [OpenPrompt(PREFIX)], state.log_probs)[0]
     tokens = [t for t in range(tokenizer.vocab_size) if t not in tokenizer.special_ids]
     texts = tokenizer.decode([[*ids, t] for t in tokens])
     kept = [
@@ -151,9 +153,10 @@ def test_calibrated_scores_spread_with_the_terms_weight(
 ) -> None:
     """Also of a kind of token with a single point, whose value has no spread of its own."""
     settings = Proposal(linearisation=points, zeroth=zeroth, calibrated=True)
-    log_probs = torch.zeros(problem.lm.tokenizer.vocab_size)
+    log_probs = torch.zeros(1, problem.lm.tokenizer.vocab_size)
     once, twice = (
-        settings.predict(weighed(problem, weight), OpenPrompt(PREFIX), log_probs) for weight in (20.0, 40.0)
+        settings.predict(weighed(problem, weight), [OpenPrompt(PREFIX)], log_probs)[0]
+        for weight in (20.0, 40.0)
     )
     flags = joining(problem.lm.tokenizer)
     for kind in (flags, ~flags):
@@ -164,7 +167,7 @@ def test_calibrated_scores_spread_with_the_terms_weight(
 def test_with_one_point_the_spread_is_that_of_the_words_alone(problem: PromptProblem) -> None:
     settings = Proposal(linearisation=Linearisation("dummy"), calibrated=True)
     term, lm = problem.objective.terms["text"], problem.lm
-    found = settings.predict(problem, OpenPrompt(PREFIX), torch.zeros(lm.tokenizer.vocab_size))
+    found = settings.predict(problem, [OpenPrompt(PREFIX)], torch.zeros(1, lm.tokenizer.vocab_size))[0]
     table = term.word_table(lm)
     alone = 20 * term.word_estimates(PromptBatch([PREFIX], problem.targets), table, False)[0]
     flags = joining(lm.tokenizer)
@@ -182,11 +185,43 @@ def test_a_single_value_takes_its_spread_from_the_best_estimate_there_is() -> No
         ((None, typical), typical),
         ((None, None), linear),
     ):
-        score = combine({False: linear}, estimates[0], joins, values=one, typical=estimates[1])
+        score = combine({False: linear}, estimates[0], by_kind(joins), values=one, typical=estimates[1])
         for kind in (joins, ~joins):
             spread = float(source[kind].std(correction=0))
             assert float(score[kind].mean()) == pytest.approx(3.0, abs=1e-4)
             assert float(score[kind].std(correction=0)) == pytest.approx(spread, rel=1e-4)
     two = {False: torch.tensor([1.0, 2.0])}
-    score = combine({False: linear}, zeroth, joins, values=two, typical=typical)
+    score = combine({False: linear}, zeroth, by_kind(joins), values=two, typical=typical)
     assert float(score[joins].std(correction=0)) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_the_rows_of_a_batch_are_combined_by_themselves() -> None:
+    draw = torch.Generator().manual_seed(0)
+    rows, kinds = 3, by_kind(torch.arange(40) % 3 == 0)
+    linear = {kind: torch.randn(rows, 40, generator=draw) for kind in (False, True)}
+    zeroth, typical = torch.randn(2, rows, 40, generator=draw)
+    for points in (1, 4):
+        values = {kind: torch.randn(rows, points, generator=draw) for kind in (False, True)}
+        for known in (None, values):
+            found = combine(linear, zeroth, kinds, values=known, typical=typical)
+            for row in range(rows):
+                first = {kind: own[row] for kind, own in linear.items()}
+                seen = None if known is None else {kind: own[row] for kind, own in known.items()}
+                alone = combine(first, zeroth[row], kinds, values=seen, typical=typical[row])
+                torch.testing.assert_close(found[row], alone)
+
+
+def test_prompts_with_fewer_likely_words_are_predicted_apart(
+    problem: PromptProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every prompt of a beam gets what it gets alone, in its place."""
+    points = Linearisation("likely", count=3)
+    monkeypatch.setattr(Linearisation, "points", lambda self, lm, row: POINTS[int(row[0])])
+    settings = Proposal(linearisation=points, zeroth="context", calibrated=True)
+    log_probs = torch.zeros(3, problem.lm.tokenizer.vocab_size)
+    log_probs[:, 0] = torch.tensor([1.0, 0.0, 1.0])
+    prompts = [OpenPrompt(text) for text in (PREFIX, "A image of", PREFIX)]
+    found = settings.predict(problem, prompts, log_probs)
+    for row, prompt in enumerate(prompts):
+        alone = settings.predict(problem, [prompt], log_probs[row : row + 1])[0]
+        torch.testing.assert_close(found[row], alone, atol=1e-4, rtol=1e-4)
