@@ -124,7 +124,10 @@ def evaluate(device: torch.device, steps: int) -> dict[str, Any]:
         texts = (" ".join(words[i % 97 : i % 97 + 5 + i % 5]) for i in range(count))
         items = tuple(Item(text, words[i % len(words)]) for i, text in enumerate(texts))
         task = PromptTask(
-            "facts", tuple(words), {"train": items[:1], "dev": items[:1], "test": items}, "[X] is [Y] ."
+            "facts",
+            tuple(words),
+            {"train": (Item("one", words[0]),), "dev": (Item("two", words[1]),), "test": items},
+            "[X] is [Y] .",
         )
         prompt = for_model(lm, normal_init(lm, 5, torch.Generator().manual_seed(0)))
         taken, _ = timed(device, lambda lm=lm, prompt=prompt, task=task: ask(lm, prompt, task))
@@ -154,9 +157,9 @@ def tune(device: torch.device, steps: int) -> dict[str, Any]:
 
     def task(number: int) -> PromptTask:
         draw = torch.Generator().manual_seed(number)
-        picks = torch.randint(len(words), (16 * taken, 8), generator=draw).tolist()
+        picks = torch.randint(len(words), (16 * taken + 32, 8), generator=draw).tolist()
         items = tuple(Item(" ".join(words[i] for i in row[1:]), words[row[0]]) for row in picks)
-        splits = {"train": items, "dev": items[:16], "test": items[:16]}
+        splits = {"train": items[32:], "dev": items[:16], "test": items[16:32]}
         return PromptTask(f"relation_{number}", tuple(words), splits, "[X] is [Y] .")
 
     wanted = [Wanted(task(number), settings) for number in range(prompts)]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from fuse_repro.errors import require
 
 T = TypeVar("T")
+MOST = 1_000_000  # shards: more are a slip of the keyboard
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class Division:
 
     def __post_init__(self) -> None:
         require(
-            _whole(self.shards) and self.shards >= 1,
+            _whole(self.shards) and 1 <= self.shards <= MOST,
             "dataset.shards",
             self.shards,
-            "a whole number from 1 on",
+            f"a whole number from 1 to {MOST}",
         )
         allowed = f"a whole number from 0 to {self.shards - 1}, since dataset.shards={self.shards}"
         require(_whole(self.shard) and 0 <= self.shard < self.shards, "dataset.shard", self.shard, allowed)

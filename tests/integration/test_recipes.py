@@ -187,7 +187,7 @@ def test_mistakes_are_found_without_weights_or_data(
     assert main(["experiment=fuse/table1_coco", "dry_run=true", "dry_run_tflops=0"]) == 1
     assert "dry_run_tflops=0" in capsys.readouterr().err
     assert main(["experiment=transfer/lama", "dataset.path=nowhere", f"models_dir={models_dir}"]) == 1
-    assert "LAMA-TREx: path='nowhere' is no folder" in capsys.readouterr().err
+    assert "LAMA-TREx: dataset.path='nowhere' is no folder" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

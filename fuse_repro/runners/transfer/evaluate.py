@@ -4,15 +4,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from fuse_repro.data.prompt_task import SPLITS, PromptTask
-from fuse_repro.errors import UsageError, require
+from fuse_repro.data.prompt_task import PromptTask
+from fuse_repro.errors import UsageError
 from fuse_repro.runners.build import build, build_data
-from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.trainer import TEST, build_trainer
+from fuse_repro.runners.transfer.checks import check_runner
 from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
 from fuse_repro.runners.transfer.given import fitting, read_prompts, written_prompt
 from fuse_repro.runners.transfer.results import summary
-from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 
 
@@ -32,9 +31,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         UsageError: no prompt at all, one that the model cannot read, or data that cannot be used.
     """
     runner = config.runner
-    check_settings("runner", runner, EvaluateSettings)
-    refuse_shards(config)
-    require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
+    check_runner(config, EvaluateSettings)
     soft = None if config.prompt is None else read_prompts(config.prompt, [runner.target])[0]
     written = None if config.text is None else written_prompt(config.text)
     if soft is None and written is None and not runner.template:

@@ -10,22 +10,19 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from fuse_repro.adapters import EmbeddingMap, RelativePromptTransfer
-from fuse_repro.data.prompt_task import SPLITS
-from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt, for_model, save_peft
 from fuse_repro.prompts.nearest import NearRow, lonely, near_rows
 from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.objective import build_objective
-from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.trainer import TEST, build_trainer
 from fuse_repro.runners.transfer.arrival import words_arrive
+from fuse_repro.runners.transfer.checks import check_runner
 from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
 from fuse_repro.runners.transfer.given import fitting, read_prompts
 from fuse_repro.runners.transfer.methods import fit_map
 from fuse_repro.runners.transfer.results import summary
 from fuse_repro.runners.transfer.terms import check_objective, match_weights, objective_terms
-from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.weights import cache_folder
 
@@ -50,9 +47,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         UsageError: a prompt, a model, a map or data that cannot be used.
     """
     runner = config.runner
-    check_settings("runner", runner, MoveSettings)
-    refuse_shards(config)
-    require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
+    check_runner(config, MoveSettings)
     fit = build_fit(config.adapter)
     check_objective("adapter", fit, objective_terms(config))
     weights = match_weights(config)

@@ -5,18 +5,17 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from fuse_repro.data.prompt_task import SPLITS, PromptTask
-from fuse_repro.errors import UsageError, first_line, require
+from fuse_repro.data.prompt_task import PromptTask
+from fuse_repro.errors import UsageError, first_line
 from fuse_repro.prompts import save_peft
 from fuse_repro.runners.build import build, build_data
-from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
+from fuse_repro.runners.transfer.checks import check_runner
 from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.results import summary
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import check_lengths, check_together
-from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.weights import cache_folder
 
@@ -36,9 +35,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         UsageError: settings or data that cannot be used, or tuning that diverges.
     """
     runner = config.runner
-    check_settings("runner", runner, TuneSettings)
-    refuse_shards(config)
-    require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
+    check_runner(config, TuneSettings)
     settings: PromptTuning = build(config.optimizer)
     check_lengths(config.trainer)
     check_together(settings, config.trainer)

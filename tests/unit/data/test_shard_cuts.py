@@ -71,7 +71,7 @@ def test_the_shards_of_two_settings_are_other_ones_but_always_the_same() -> None
 @pytest.mark.parametrize(
     ("shards", "shard", "said"),
     [
-        (0, 0, "dataset.shards=0 is not allowed: a whole number from 1 on"),
+        (0, 0, "dataset.shards=0 is not allowed: a whole number from 1 to 1000000"),
         ("three", 0, "dataset.shards='three' is not allowed"),
         (True, 0, "dataset.shards=True is not allowed"),
         (3, 3, "dataset.shard=3 is not allowed: a whole number from 0 to 2, since dataset.shards=3"),

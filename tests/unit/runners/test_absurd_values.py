@@ -26,7 +26,7 @@ from fuse_repro.errors import UsageError
 from fuse_repro.help import explain
 from fuse_repro.loggers.wandb_settings import WandbSettings
 from fuse_repro.runners import values
-from fuse_repro.runners.build import build, build_fit
+from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.fidelity.methods import check_methods
 from fuse_repro.runners.fidelity.runner import FidelitySettings, combinations
 from fuse_repro.runners.fidelity.runner import check_config as check_fidelity
@@ -36,8 +36,12 @@ from fuse_repro.runners.search.caption import CaptionSettings
 from fuse_repro.runners.search.inversion import InversionSettings
 from fuse_repro.runners.search.metrics import check_metrics
 from fuse_repro.runners.search.sentiment import SentimentSettings, checked_sentiments
+from fuse_repro.runners.transfer.checks import check_runner as check_own_prompts
+from fuse_repro.runners.transfer.evaluate import EvaluateSettings
+from fuse_repro.runners.transfer.move import MoveSettings
 from fuse_repro.runners.transfer.runner import TransferSettings
 from fuse_repro.runners.transfer.runner import check_config as check_transfer_config
+from fuse_repro.runners.transfer.tune import TuneSettings
 
 LONG, HUGE = "x" * 5000, 10**400
 ABSURD = [0, -1, 1e308, 1e3, math.nan, math.inf, HUGE, "", LONG, None, [None], {"a": []}]
@@ -67,7 +71,7 @@ FREE = (
 TEXTS = ("prefix", "template", "label", "word", "position", "entity", "group", "project", "language", "split")
 MAY_BE_ZERO = (
     "seed", "patience", "ridge", "logprob_weight", "gradient_weight", "weight", "reviews", "fillers", "curves",
-    "images", "joining", "warmup", "holdout", "holdout_noise", "weight_decay", "pieces", "train", "dev",
+    "images", "shard", "joining", "warmup", "holdout", "holdout_noise", "weight_decay", "pieces", "train", "dev",
     "max_train")  # fmt: skip
 SETTINGS: Mapping[str, type] = {
     "fuse_repro.runners.search.caption.run": CaptionSettings,
@@ -75,7 +79,11 @@ SETTINGS: Mapping[str, type] = {
     "fuse_repro.runners.search.sentiment.run": SentimentSettings,
     "fuse_repro.runners.transfer.runner.run": TransferSettings,
     "fuse_repro.runners.fidelity.runner.run": FidelitySettings,
+    "fuse_repro.runners.transfer.evaluate.run": EvaluateSettings,
+    "fuse_repro.runners.transfer.move.run": MoveSettings,
+    "fuse_repro.runners.transfer.tune.run": TuneSettings,
 }
+OWN_PROMPTS = (EvaluateSettings, MoveSettings, TuneSettings)
 
 
 def composed(*overrides: str) -> dict[str, Any]:
@@ -93,7 +101,8 @@ def parts() -> list[tuple[str, Any, Mapping[str, Any]]]:
         config = composed(*overrides)
         whole = "_target_" in config["runner"] and "captions" not in config["runner"]
         for group in ("dataset", "corpus", "adapter", "optimizer", "objective", "runner", "logger"):
-            if config[group] is not None and (whole or group in ("corpus", "adapter")):
+            empty = config[group] is None or (group == "dataset" and "_target_" not in config[group])
+            if not empty and (whole or group in ("corpus", "adapter")):
                 found.setdefault(kind(group, config[group]), (group, config[group], config))
         for name, node in config["methods"].items():
             found.setdefault(kind("adapter", node), (f"methods.{name}", node, config))
@@ -130,7 +139,7 @@ def check(key: str, node: Any, config: Mapping[str, Any]) -> None:
     values.check_values(tree)
     placed = OmegaConf.select(tree, key)
     if group == "dataset":
-        data = build(placed)
+        data = build_data(placed)
         if isinstance(data, TextClassification | LamaFacts):
             data.tasks()
     elif group == "corpus":
@@ -161,6 +170,9 @@ def check_runner(node: DictConfig, config: Mapping[str, Any]) -> None:
         "fuse_repro.runners.transfer.runner.run": check_transfer,
         "fuse_repro.runners.fidelity.runner.run": check_fidelity_runner,
     }
+    settings = SETTINGS[node._target_]
+    if settings in OWN_PROMPTS:
+        check_own_prompts(OmegaConf.create({**config, "runner": node}), settings)
     if node._target_ in checks:
         models = {role: {"_target_": model["_target_"]} for role, model in config["models"].items()}
         few = {"models": models, "objective": config["objective"], "runner": node}
@@ -304,7 +316,7 @@ def test_what_the_schema_refuses_says_what_it_takes(override: str, said: str) ->
 def test_a_long_value_is_cut_in_what_the_schema_says() -> None:
     said = refused(f"dry_run_tflops={LONG}")
     assert said.startswith("dry_run_tflops: Value 'xxx")
-    assert said.endswith("characters); give a number")
+    assert said.endswith("characters); give a number or null")
     assert len(said) < 400
 
 
