@@ -27,11 +27,12 @@ else
 	@echo "To move prompts to Gemma 3 instead: read its terms ($(TERMS)), then make demo GEMMA=accept-terms"
 endif
 
-# One process more than there are cores: some tests wait for Slurm and for servers most of their time.
+# One process more than there are cores: some tests wait for Slurm and for servers most of their time. Files in their own order,
+# since the longest tests stand alone in theirs, which would come last.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Damaged and hostile files for every reader, for so many minutes.
 MINUTES ?= 10
