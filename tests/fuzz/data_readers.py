@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fuse_repro.data.lama import LamaFacts
 from fuse_repro.data.nocaps import NoCapsData
 from fuse_repro.data.senticap import SentiCapData
 from fuse_repro.data.texts import TextData
+from fuse_repro.errors import UsageError
 
 from .attempt import Reader
 from .samples import files_of
@@ -72,8 +74,9 @@ def _photo_list() -> dict[str, bytes]:
 
 
 def _photos(data: ImageCaptionData) -> None:
+    """Every photograph of the list; one that cannot be read is a failed item, as in a run."""
     for item in data.items:
-        if item.path.is_file():
+        with suppress(UsageError):
             load_image(item.path)
 
 
