@@ -37,6 +37,11 @@ def part_values(config: DictConfig, part: str) -> dict[str, Any]:
     return values | {group: values[group][part] for group in PARTED}
 
 
+def weight_files(models: Mapping[str, FrozenModel]) -> dict[str, Mapping[str, str]]:
+    """Role -> file -> sha256, of the models whose weights came from files: what a manifest says of them."""
+    return {role: model.weights.files for role, model in models.items() if model.weights is not None}
+
+
 def check_kind(config: DictConfig, role: str, kind: type, key: str, allowed: str) -> None:
     """Raise UsageError where the config says already that the model in `role` is of another kind.
 
@@ -126,7 +131,7 @@ def prepare_search(
     lm = models[PRIMARY]
     require(isinstance(lm, CausalLM), "models.lm", lm.name, CAUSAL)
     check(models)
-    files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
+    files = weight_files(models)
     directory.open(device=str(device), weights=files, shard=shard)
     begun = time.perf_counter()
     adapters = {}

@@ -68,7 +68,7 @@ def first_damage(path: Path) -> str | None:
 
     Files are read again only when they have changed.
     """
-    return _first_damage(path, tuple(_stamp(path / name) for name in (MANIFEST, STATUS, RESULTS, RECORDS)))
+    return _first_damage(path, tuple(stamp(path / name) for name in (MANIFEST, STATUS, RESULTS, RECORDS)))
 
 
 @lru_cache(maxsize=4096)
@@ -76,7 +76,8 @@ def _first_damage(path: Path, stamps: tuple[tuple[int, int] | None, ...]) -> str
     return next(iter(look_at(path).damage), None)
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Time of change (ns) and size (bytes) of a file: what it holds has not changed while these have not."""
     try:
         found = path.stat()
     except OSError:

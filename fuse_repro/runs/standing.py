@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from fuse_repro.runs.directory import RECORDS, STATUS
-from fuse_repro.runs.look import look_at
+from fuse_repro.runs.look import look_at, stamp
 from fuse_repro.runs.times import MOST, TIMES, item_seconds
 
 LATEST = 50  # items whose mean time says how long the next ones will take
@@ -47,7 +47,7 @@ class Standing:
 
 def standing(path: Path) -> Standing:
     """How far the run in `path` is; files are read again only when they have changed."""
-    return _standing(path, tuple(_stamp(path / name) for name in (RECORDS, STATUS, TIMES)))
+    return _standing(path, tuple(stamp(path / name) for name in (RECORDS, STATUS, TIMES)))
 
 
 def together(some: Iterable[Standing], workers: int = 1) -> Standing:
@@ -71,11 +71,3 @@ def _standing(path: Path, stamps: tuple[tuple[int, int] | None, ...]) -> Standin
     said = (found.status or {}).get("items")
     total = said if said is not None and 0 <= said < MOST else None
     return Standing(len(found.records) - failed, failed, total, fmean(seconds) if seconds else None)
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from drills import drill, records
+from small_disks import small_disk
 
 from fuse_repro.cli import main
 
@@ -30,17 +31,8 @@ def attempt(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A folder of a read-only file system."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if (
-        os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", place], check=False).returncode
-    ):
-        pytest.skip("only root can mount a disk, and not everywhere")
-    try:
+    with small_disk(tmp_path / "disk", "ro") as place:
         yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 @pytest.mark.parametrize("below", ["file", "file/run"])

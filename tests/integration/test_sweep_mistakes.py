@@ -1,13 +1,13 @@
 """Sweeps that cannot be: one clear line, and nothing half-written."""
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from drills import drill, records, the_sweep
+from small_disks import small_disk as mounted
 
 from fuse_repro.cli import main
 
@@ -100,17 +100,8 @@ def test_a_place_that_cannot_be_made(capsys: pytest.CaptureFixture[str], tmp_pat
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 100 kB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", disk], check=False)
-    if mounted.returncode:
-        pytest.skip("this machine does not let root mount a tmpfs")
-    try:
+    with mounted(tmp_path / "disk", "size=100k") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 @pytest.mark.parametrize("in_process", ["true", "false"])

@@ -15,7 +15,7 @@ from fuse_repro.metrics.fidelity import sample_k
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.progress import bar
-from fuse_repro.runners.assemble import CAUSAL, check_kind, load_models
+from fuse_repro.runners.assemble import CAUSAL, check_kind, load_models, weight_files
 from fuse_repro.runners.build import Fit, blamed, build, build_data, build_fit
 from fuse_repro.runners.fidelity.instrument import Candidates, Instrument
 from fuse_repro.runners.fidelity.methods import Combination, check_methods
@@ -83,8 +83,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     candidates = _candidates(lm, config.runner.candidates, config.seed)
     for k in config.runner.ks:
         sample_k(k, len(candidates.ids), candidates.pool)
-    files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
-    directory.open(device=str(device), weights=files)
+    directory.open(device=str(device), weights=weight_files(models))
     maps, seconds = _fit(fits, models, corpus.words(), cache_folder(config.cache_dir))
     first = {role: next(iter(fitted.values())) for role, fitted in maps.items()}
     instrument = Instrument(

@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError
+from fuse_repro.runners.assemble import weight_files
 from fuse_repro.runners.build import build, build_data
 from fuse_repro.runners.trainer import TEST, build_trainer
 from fuse_repro.runners.transfer.checks import check_runner
@@ -41,11 +42,9 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         )
     trainer = build_trainer(config.trainer, TEST, root=directory.path)
     data = build_data(config.dataset)
-    data.tasks()  # mistakes in the data are found before the model is loaded
+    data.ask_only(data.tasks())  # mistakes in the data are found before the model is loaded
     lm = build(config.models[runner.target]).to(trainer.strategy.root_device)
-    directory.open(
-        device=str(lm.device), weights={} if lm.weights is None else {runner.target: lm.weights.files}
-    )
+    directory.open(device=str(lm.device), weights=weight_files({runner.target: lm}))
     asked: dict[str, Asked] = {}
     if soft is not None:
         asked["prompt"] = (lm, fitting(soft, lm, runner.force))

@@ -10,6 +10,7 @@ from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt
+from fuse_repro.runners.transfer.results import answered
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.tasks import Exams
 
@@ -52,11 +53,4 @@ class PromptExamModule(pl.LightningModule):
             found = self._exams.ask(model, prompt, task, self.split)
         except UsageError as error:
             return {"status": "failed", "error": first_line(error)}
-        return {
-            "status": "done",
-            "accuracy": found.accuracy,
-            "loss": found.loss,
-            "items": found.items,
-            "candidates": found.candidates,
-            "dropped": dict(task.dropped) | found.skipped,
-        }
+        return {"status": "done", **answered(task, found)}

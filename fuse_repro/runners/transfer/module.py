@@ -13,7 +13,7 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.metering import metering
 from fuse_repro.progress import bar
 from fuse_repro.runners.transfer.methods import Method, Setting
-from fuse_repro.runners.transfer.results import summary
+from fuse_repro.runners.transfer.results import answered, summary
 from fuse_repro.runs.directory import RunDirectory
 
 
@@ -109,11 +109,7 @@ class PromptTransferModule(pl.LightningModule):
         return {
             "status": "done",
             "model": model.name,
-            "accuracy": found.accuracy,
-            "loss": found.loss,
-            "items": found.items,
-            "candidates": found.candidates,
-            "dropped": dict(task.dropped),
+            **answered(task, found),
             **notes,
         }
 

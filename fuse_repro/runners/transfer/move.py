@@ -13,8 +13,8 @@ from fuse_repro.adapters import EmbeddingMap, RelativePromptTransfer
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt, for_model, save_peft
 from fuse_repro.prompts.nearest import NearRow, lonely, near_rows
+from fuse_repro.runners.assemble import weight_files
 from fuse_repro.runners.build import build, build_data, build_fit
-from fuse_repro.runners.objective import build_objective
 from fuse_repro.runners.trainer import TEST, build_trainer
 from fuse_repro.runners.transfer.arrival import words_arrive
 from fuse_repro.runners.transfer.checks import check_runner
@@ -22,7 +22,13 @@ from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
 from fuse_repro.runners.transfer.given import fitting, read_prompts
 from fuse_repro.runners.transfer.methods import fit_map
 from fuse_repro.runners.transfer.results import summary
-from fuse_repro.runners.transfer.terms import check_objective, match_weights, objective_terms
+from fuse_repro.runners.transfer.terms import (
+    check_objective,
+    match_weights,
+    objective_of,
+    objective_terms,
+    roles_of,
+)
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.weights import cache_folder
 
@@ -53,13 +59,12 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     weights = match_weights(config)
     read = read_prompts(config.prompt, runner.sources)
     data = build_data(config.dataset) if OmegaConf.select(config, "dataset._target_") else None
-    tasks = () if data is None else data.tasks()
+    if data is not None:
+        data.ask_only(data.tasks())  # mistakes in the data are found before a model is loaded
     trainer = build_trainer(config.trainer, TEST, root=directory.path)
     device = trainer.strategy.root_device
-    roles = dict.fromkeys([*runner.sources, runner.target])
-    models = {role: build(config.models[role]).to(device) for role in roles}
-    files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
-    directory.open(device=str(device), weights=files)
+    models = {role: build(config.models[role]).to(device) for role in roles_of(config)}
+    directory.open(device=str(device), weights=weight_files(models))
     sources, target = [models[role] for role in runner.sources], models[runner.target]
     prompts = [fitting(prompt, lm, runner.force) for prompt, lm in zip(read, sources, strict=True)]
     words, cache = build(config.corpus).words(), cache_folder(config.cache_dir)
@@ -72,7 +77,8 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     expected = (
         words_arrive(fit, sources, target, words, cache, weights, config.seed) if runner.expect else None
     )
-    _record_rows(directory, sources[0], prompts[0], target, prompt, losses)
+    least = lonely(target)
+    _record_rows(directory, (sources[0], prompts[0]), (target, prompt), losses, least)
     found: dict[str, Any] = {
         "runner": "move",
         "output": str(folder),
@@ -80,9 +86,9 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "target": target.name,
         "position": prompt.position,
         "arrival": None if expected is None else asdict(expected),
-        "lonely": lonely(target),
+        "lonely": least,
     }
-    if tasks:
+    if data is not None:
         asked: dict[str, Asked] = {"before": (sources[0], prompts[0]), "after": (target, prompt)}
         module = PromptExamModule(lambda task: asked, [*sources, target], runner.split, directory)
         trainer.test(module, datamodule=data, verbose=False)
@@ -97,24 +103,24 @@ def moved(
     """The moved prompt [m, d_t], and the matching loss of every row [m] where the map matches."""
     if not isinstance(fitted, RelativePromptTransfer):
         return fitted.transfer(own[0]), None
-    adapters: dict[str, EmbeddingMap] = dict.fromkeys(config.runner.sources, fitted)
-    objective = build_objective(config.objective, models, adapters, primary=config.runner.target)
-    result = fitted.solve(own, objective=objective)
+    result = fitted.solve(own, objective=objective_of(config, models, fitted))
     return result.prompt, result.matching_loss
 
 
 def _record_rows(
     directory: RunDirectory,
-    source: FrozenModel,
-    before: SoftPrompt,
-    target: FrozenModel,
-    after: SoftPrompt,
+    before: tuple[FrozenModel, SoftPrompt],
+    after: tuple[FrozenModel, SoftPrompt],
     losses: Tensor | None,
+    least: float,
 ) -> None:
-    """One record per row: the words that it lies near, in both models, and its length."""
-    known, least = directory.known(), lonely(target)
-    told, arrived = near_rows(source, before.embeddings), near_rows(target, after.embeddings)
-    for place, (one, other) in enumerate(zip(told, arrived, strict=True)):
+    """One record per row: the words that it lies near, in both models, its length, and whether it is far from all.
+
+    A row is far where its cosine to the nearest word is below `least`.
+    """
+    known = directory.known()
+    rows = [near_rows(lm, prompt.embeddings) for lm, prompt in (before, after)]
+    for place, (one, other) in enumerate(zip(*rows, strict=True)):
         key = f"row/{place}"
         if key in known:
             continue

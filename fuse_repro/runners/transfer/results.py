@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.metrics.statistics import nested_interval
 from fuse_repro.models.metering import summed
+from fuse_repro.tasks import Evaluation
 
 
 def summary(records: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any]:
@@ -40,4 +42,15 @@ def _method(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "low": found.low,
         "high": found.high,
         "tasks": {task: fmean(values) for task, values in by_task.items()},
+    }
+
+
+def answered(task: PromptTask, found: Evaluation) -> dict[str, Any]:
+    """What a record says of a task's items; those that the model cannot answer in one token count as dropped."""
+    return {
+        "accuracy": found.accuracy,
+        "loss": found.loss,
+        "items": found.items,
+        "candidates": found.candidates,
+        "dropped": dict(task.dropped) | found.skipped,
     }

@@ -4,18 +4,15 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
-from fuse_repro.adapters import EmbeddingMap
 from fuse_repro.data.prompt_task import SPLITS, PromptTask
 from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, first_line, require
-from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import bar
+from fuse_repro.runners.assemble import weight_files
 from fuse_repro.runners.build import build, build_data, build_fit
-from fuse_repro.runners.objective import build_objective, expanded_terms, term_weights
 from fuse_repro.runners.shards import Merging, shard_note
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
 from fuse_repro.runners.transfer.methods import BASELINES, Baseline, Method, Moved, Setting
@@ -23,7 +20,13 @@ from fuse_repro.runners.transfer.module import PromptTransferModule, cell_id
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.results import summary
 from fuse_repro.runners.transfer.settings import PromptTuning
-from fuse_repro.runners.transfer.terms import check_objective, match_weights, objective_terms
+from fuse_repro.runners.transfer.terms import (
+    check_objective,
+    match_weights,
+    objective_of,
+    objective_terms,
+    roles_of,
+)
 from fuse_repro.runners.transfer.trainer import check_lengths, check_together
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
@@ -59,16 +62,15 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     every = data.tasks()
     given, shard = data.own(every), shard_note(config, data.division, [task.name for task in every])
     device = trainer.strategy.root_device
-    models = {role: build(config.models[role]).to(device) for role in _roles(config)}
-    files = {role: model.weights.files for role, model in models.items() if model.weights is not None}
-    directory.open(device=str(device), weights=files, shard=shard)
+    models = {role: build(config.models[role]).to(device) for role in roles_of(config)}
+    directory.open(device=str(device), weights=weight_files(models), shard=shard)
     asked = [models[role] for role in dict.fromkeys([*config.runner.sources, config.runner.target])]
     tasks = _comparable(given, asked, directory)
     setting = _setting(config, settings, models, directory)
     methods: dict[str, Method] = {name: Baseline(name, setting) for name in config.runner.baselines}
     for name, fit in fits.items():
         methods[name] = Moved(
-            fit, lambda fitted: _objective(config, models, fitted), match_weights(config), setting
+            fit, lambda fitted: objective_of(config, models, fitted), match_weights(config), setting
         )
     runner = config.runner
     module = PromptTransferModule(models, methods, setting, list(runner.seeds), runner.split, directory)
@@ -95,13 +97,6 @@ MERGING = Merging(
 )
 
 
-def _roles(config: DictConfig) -> list[str]:
-    """The models of a run: sources, target, and those of the objective's further terms."""
-    terms = expanded_terms(config.objective)
-    further = [terms[name].model for name in term_weights(config.objective)]
-    return [*dict.fromkeys([*config.runner.sources, config.runner.target, *further])]
-
-
 def _setting(
     config: DictConfig, settings: PromptTuning, models: Mapping[str, FrozenModel], directory: RunDirectory
 ) -> Setting:
@@ -114,22 +109,6 @@ def _setting(
         cache=cache,
         trace_accuracy=config.runner.trace_accuracy,
     )
-
-
-def _objective(
-    config: DictConfig, models: Mapping[str, FrozenModel], fitted: EmbeddingMap
-) -> MultiObjectiveLoss:
-    """The objective's terms: matches through the fitted map, further ones through maps from the target."""
-    target = config.runner.target
-    adapters: dict[str, EmbeddingMap] = dict.fromkeys(config.runner.sources, fitted)
-    further = {term.model for term in expanded_terms(config.objective).values()} - {target, *adapters}
-    if further and config.adapter is not None:
-        fit, words = build_fit(config.adapter), build(config.corpus).words()
-        cache = cache_folder(config.cache_dir)
-        for role in sorted(further):
-            adapters[role] = fit(models[target], models[role], words, cache_dir=cache)
-    with torch.no_grad():
-        return build_objective(config.objective, models, adapters, primary=target)
 
 
 def check_config(config: DictConfig, fits: Mapping[str, Any]) -> None:

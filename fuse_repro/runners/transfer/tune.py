@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.prompts import save_peft
+from fuse_repro.runners.assemble import weight_files
 from fuse_repro.runners.build import build, build_data
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
 from fuse_repro.runners.transfer.checks import check_runner
@@ -43,9 +44,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     data = build_data(config.dataset)
     tasks = data.tasks()
     lm = build(config.models[runner.target]).to(trainer.strategy.root_device)
-    directory.open(
-        device=str(lm.device), weights={} if lm.weights is None else {runner.target: lm.weights.files}
-    )
+    directory.open(device=str(lm.device), weights=weight_files({runner.target: lm}))
     cache = cache_folder(config.cache_dir)
     tuned = TunedPrompts(settings, cache, directory.observers, config.trainer)
     tuned.prepare((lm, task, config.seed) for task in tasks)

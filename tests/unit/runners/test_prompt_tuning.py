@@ -1,7 +1,6 @@
 """Tuning: the loss falls in every architecture, only the prompt changes, a stopped run goes on exactly."""
 
 import hashlib
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pytorch_lightning
 import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file
+from small_disks import small_disk
 from tiny_masked_lms import ARCHITECTURES, tiny_lm
 
 from fuse_repro.data.prompt_task import Item, PromptTask
@@ -453,17 +453,8 @@ def test_a_cache_behind_a_link_goes_on(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 kB, which holds one checkpoint and not two."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if (
-        os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", place], check=False).returncode
-    ):
-        pytest.skip("only root can mount a small disk, and not everywhere")
-    try:
+    with small_disk(tmp_path / "disk", "size=16k") as place:
         yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 def test_a_full_disk_leaves_nothing_that_blocks_the_next_start(disk: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_disks import small_disk
 
 from fuse_repro.errors import UsageError
 from fuse_repro.storage import files
@@ -19,17 +20,8 @@ from fuse_repro.storage.tensors import write
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 kB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if (
-        os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", place], check=False).returncode
-    ):
-        pytest.skip("only root can mount a small disk, and not everywhere")
-    try:
+    with small_disk(tmp_path / "disk", "size=64k") as place:
         yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 def test_a_file_is_replaced_whole_and_leaves_nothing_else(tmp_path: Path) -> None:
