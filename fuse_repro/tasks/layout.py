@@ -134,7 +134,7 @@ class Layout:
         else:
             whole, answer = head, len(head) - 1
         require(bool(whole), "text", text, f"a text that {self.lm.name} has tokens for")
-        limit = _max_tokens(self.lm)
+        limit = max_tokens(self.lm)
         if limit is not None and len(whole) > limit:
             raise UsageError(
                 f"the text {text[:40]!r}... makes {len(whole)} tokens with its prompt, but {self.lm.name} reads at "
@@ -180,7 +180,7 @@ def by_length(lengths: Sequence[int]) -> list[int]:
     return sorted(range(len(lengths)), key=lengths.__getitem__)
 
 
-def _max_tokens(lm: FrozenModel) -> int | None:
+def max_tokens(lm: FrozenModel) -> int | None:
     """The most tokens the model has positions for, or None if it does not say."""
     if isinstance(lm, MaskedLM):
         return lm.max_tokens
