@@ -193,7 +193,8 @@ def _with_header(path: Path, lines: Iterator[tuple[int, list[str]]]) -> Table:
         raise UsageError(f"{path} is empty: its first line must name the columns")
     twice = sorted({name for name in columns if columns.count(name) > 1})
     require(not twice, f"{path}: columns", twice, "every name in the first line once")
-    found, odd = [], []
+    found: list[tuple[int, list[str]]] = []
+    odd: list[tuple[int, list[str]]] = []
     for number, cells in rows:
         (found if len(cells) == len(columns) else odd).append((number, cells))
     if odd:
