@@ -1,8 +1,8 @@
 """What fewer linearisation points cost in fidelity, paired over prompts.
 
-    fuse-repro experiment=fidelity_points dataset.path=$FUSE_REPRO_DATA/coco/images.jsonl \
+fuse-repro experiment=fidelity_points dataset.path=$FUSE_REPRO_DATA/coco/images.jsonl \
         '~models.other' objective.other_fluency.weight=0 runner.candidates=1024 output_dir=outputs/points
-    python benchmarks/fidelity_points.py outputs/points
+python benchmarks/fidelity_points.py outputs/points
 """
 
 import sys
