@@ -21,7 +21,6 @@ def trimmed_byte_level_bpe() -> PreTrainedTokenizerFast:
 
 
 BUILDERS = [byte_level_bpe, trimmed_byte_level_bpe, wordpiece, metaspace_unigram, metaspace_bpe, clip_bpe]
-NAMES = ["byte_level_bpe", "wordpiece", "metaspace_unigram", "metaspace_bpe", "clip_bpe"]
 KEEPS_SPACES = [byte_level_bpe, trimmed_byte_level_bpe, metaspace_bpe]
 every_kind = pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
 
