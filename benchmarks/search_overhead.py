@@ -135,7 +135,7 @@ def watched(times: OwnTimes, lm: CausalLM, encoder: TextEncoder) -> None:
     times.watch(lm.model, "forward", "language model")
     times.watch(encoder.model, "forward", "encoder")
     times.watch(torch.autograd, "grad", "backward")
-    for name in ("encode", "decode", "split"):
+    for name in ("encode", "encode_parts", "decode", "split"):
         times.watch(WordTokenizer, name, "tokenising")
     times.watch(autodan, "propose", "candidates")
     times.watch(AutoDAN, "_evaluate", "evaluation")

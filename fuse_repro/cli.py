@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
+SWEEPS = ("-m", "--multirun")
 EXIT_NO_READER = 141  # what a shell reports of a program that SIGPIPE ended
 
 
@@ -123,10 +124,12 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         _check_flags(flags)
         arguments = joined(arguments) if sweeping else arguments
-        if not any(argument.startswith("-") for argument in arguments):
-            _compose_once(folder, arguments)
         with sigterm_raises():
-            _with_arguments(decorated, arguments)
+            overrides = [argument for argument in arguments if argument not in SWEEPS]
+            if any(one.startswith(("-", "hydra.mode=")) for one in overrides):
+                _with_arguments(decorated, arguments)
+            else:
+                _composed_once(folder, overrides, job, sweeping)
     except (HydraException, OmegaConfBaseException) as error:
         say(explain(error, folder, flags.overrides))
         return EXIT_USAGE
@@ -170,12 +173,23 @@ def _check_flags(flags: "Namespace") -> None:
         raise UsageError("--resolve goes with --cfg only, such as --cfg job --resolve")
 
 
-def _compose_once(folder: Path, overrides: Sequence[str]) -> None:
-    """Find a mistake in the overrides at once; Hydra itself composes twice before it says so."""
-    from hydra import compose, initialize_config_dir
+def _composed_once(
+    folder: Path, overrides: Sequence[str], job: Callable[["DictConfig"], None], sweeping: bool
+) -> None:
+    """One run, or a sweep, by Hydra, whose own command composes the config once more to find out which."""
+    from hydra._internal.hydra import Hydra
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.global_hydra import GlobalHydra
 
-    with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
-        compose("config", overrides=list(overrides))
+    GlobalHydra.instance().clear()
+    app = Hydra.create_main_hydra2("cli", create_config_search_path(str(folder)))
+    try:
+        if sweeping:
+            app.multirun("config", job, [*overrides, "hydra.mode=MULTIRUN"])
+        else:
+            app.run("config", job, [*overrides, "hydra.mode=RUN"])
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def _with_arguments(command: Callable[[], None], arguments: Sequence[str]) -> None:

@@ -8,7 +8,9 @@ from fuse_repro.alignment.word_ends import last_cut
 from fuse_repro.alignment.words import CARRIER, Tokenized, WordTokenizer
 
 TEXTS = 2**16  # last words of texts that are kept
+TOGETHER = 2**8  # last words that are read as one text
 WORDS = 2**8  # last words of prompts whose continuations are kept
+SPACED = f"{CARRIER} "  # how a text begins whose first word is the carrier
 JOINS = ""  # stands for a token that goes on with the last word
 
 
@@ -32,25 +34,20 @@ class LastWords:
         self._new: dict[int, str | None] = {}
         self._joined: dict[tuple[int, ...], dict[int, str | None]] = {}
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """As `WordTokenizer.encode`.
+    def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """As `WordTokenizer.encode`, in tuples.
 
         Raises:
             UsageError: see there.
         """
         if not self._ends:
-            return self._tokenizer.encode(texts)
+            return list(map(tuple, self._tokenizer.encode(texts)))
         beginnings, words = self._parts(texts)
         shared = list(dict.fromkeys(beginnings))
-        known = dict(zip(shared, self._tokenizer.encode(shared), strict=True))
-        new = _unknown(words, self._read)
-        encoded = self._tokenizer.encode([CARRIER + word for word in new])
-        self._read.update(
-            (word, tuple(ids[len(self._lead) :])) for word, ids in zip(new, encoded, strict=True)
-        )
-        return [
-            [*known[beginning], *self._read[word]] for beginning, word in zip(beginnings, words, strict=True)
-        ]
+        known = dict(zip(shared, map(tuple, self._tokenizer.encode(shared)), strict=True))
+        self._read.update(self._following(_unknown(words, self._read)))
+        read = self._read
+        return [known[beginning] + read[word] for beginning, word in zip(beginnings, words, strict=True)]
 
     def split(self, texts: Sequence[str]) -> list[Tokenized]:
         """As `WordTokenizer.split`.
@@ -88,7 +85,7 @@ class LastWords:
         word = prompt[len(ids) :]
         if not (place and cut and word and is_line(text)):
             return self._survivors([(*prompt, token) for token in tokens])
-        ended = text[-1] in self._ends and self.encode([text]) == [list(prompt)]
+        ended = text[-1] in self._ends and self.encode([text]) == [prompt]
         new = self._starting(tokens) if ended else dict.fromkeys(tokens, JOINS)
         joined = self._joining(word, [token for token in tokens if new[token] == JOINS])
         found = []
@@ -99,9 +96,14 @@ class LastWords:
 
     def _parts(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
         """What stands before the last word of every text, and that word with its space; "" where there is no cut."""
-        places = [last_cut(text, self._ends) or len(text) for text in texts]
-        pairs = list(zip(texts, places, strict=True))
-        return [text[:place] for text, place in pairs], [text[place:] for text, place in pairs]
+        beginnings, words, ends = [], [], self._ends
+        for text in texts:
+            place = text.rfind(" ")
+            if place <= 0 or text[place - 1] not in ends:  # seldom, and a call costs more than the rest
+                place = last_cut(text, ends) or len(text)
+            beginnings.append(text[:place])
+            words.append(text[place:])
+        return beginnings, words
 
     def _continued(self, beginning: Tokenized, word: Tokenized) -> Tokenized:
         """A text whose last word was split after the carrier."""
@@ -114,19 +116,7 @@ class LastWords:
     def _starting(self, tokens: Iterable[int]) -> dict[int, str | None]:
         """What tokens add to any text that ends with a word: their text, None, or JOINS if they start no word."""
         new = [token for token in tokens if token not in self._new]
-        texts = self._tokenizer.decode([(*self._lead, token) for token in new])
-        spaced = f"{CARRIER} "
-        self._new.update(
-            (token, JOINS) for token, text in zip(new, texts, strict=True) if not text.startswith(spaced)
-        )
-        rows = [
-            ((*self._lead, token), text)
-            for token, text in zip(new, texts, strict=True)
-            if text.startswith(spaced)
-        ]
-        kept = self._read_back(*zip(*rows, strict=True)) if rows else []
-        for (ids, text), survives in zip(rows, kept, strict=True):
-            self._new[ids[-1]] = text[len(CARRIER) :] if survives else None
+        self._new.update(zip(new, self._standing([(token,) for token in new], JOINS), strict=True))
         return self._new
 
     def _joining(self, word: tuple[int, ...], tokens: Iterable[int]) -> dict[int, str | None]:
@@ -135,20 +125,44 @@ class LastWords:
             self._joined.clear()
         known = self._joined.setdefault(word, {})
         new = [token for token in tokens if token not in known]
-        texts = self._survivors([(*self._lead, *word, token) for token in new])
-        known.update((token, text and text[len(CARRIER) :]) for token, text in zip(new, texts, strict=True))
+        known.update(zip(new, self._standing([(*word, token) for token in new], None), strict=True))
         return known
 
-    def _survivors(self, prompts: Sequence[tuple[int, ...]]) -> list[str | None]:
-        """The text of every prompt, or None, by whole tokenisation."""
-        texts = self._tokenizer.decode(prompts)
-        kept = self._read_back(prompts, texts)
-        return [text if survives else None for text, survives in zip(texts, kept, strict=True)]
+    def _standing(self, words: Sequence[tuple[int, ...]], other: str | None) -> list[str | None]:
+        """What tokens add to any text that ends with a word; None where that is not read back as these tokens.
 
-    def _read_back(self, prompts: Sequence[tuple[int, ...]], texts: Sequence[str]) -> list[bool]:
-        """Whether every text is one line, and read back as these tokens."""
+        Args:
+            words: tokens behind a text, each once.
+            other: given for tokens that go on with the text's own last word.
+        """
+        texts = self._tokenizer.decode([(*self._lead, *ids) for ids in words])
+        added = [text[len(CARRIER) :] if text.startswith(SPACED) else None for text in texts]
+        read = self._following([text for text in dict.fromkeys(added) if text is not None])
+        return [
+            other if text is None else text if read[text] == ids and is_line(text) else None
+            for ids, text in zip(words, added, strict=True)
+        ]
+
+    def _following(self, words: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """The tokens of last words, as they stand behind any word end.
+
+        Words that end in a word end themselves are read as one long text, which can be cut between them.
+        """
+        joined = [word for word in words if word[:1] == " " and word[-1] in self._ends]
+        found: dict[str, tuple[int, ...]] = {}
+        for begin in range(0, len(joined), TOGETHER):
+            part = joined[begin : begin + TOGETHER]
+            found.update(zip(part, self._tokenizer.encode_parts([CARRIER, *part])[1:], strict=True))
+        alone = [word for word in words if word not in found]
+        encoded = self._tokenizer.encode([CARRIER + word for word in alone])
+        found.update((word, tuple(ids[len(self._lead) :])) for word, ids in zip(alone, encoded, strict=True))
+        return found
+
+    def _survivors(self, prompts: Sequence[tuple[int, ...]]) -> list[str | None]:
+        """The text of every prompt, or None where it is not read back, by whole tokenisation."""
+        texts = self._tokenizer.decode(prompts)
         rows = zip(prompts, texts, self._tokenizer.encode(texts), strict=True)
-        return [tuple(back) == ids and is_line(text) for ids, text, back in rows]
+        return [text if tuple(back) == ids and is_line(text) else None for ids, text, back in rows]
 
 
 def _unknown(words: Iterable[str], known: dict[str, Any]) -> list[str]:

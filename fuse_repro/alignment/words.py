@@ -7,8 +7,9 @@ take the same path.
 
 import hashlib
 import json
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
@@ -89,6 +90,24 @@ class WordTokenizer:
         batch = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in batch]
 
+    def encode_parts(self, parts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of one text, by its parts: the text is encoded once, and a token belongs where it begins.
+
+        Many short texts as parts of one take a fraction of the time. Parts have the tokens that they have by themselves
+        only where the text may be cut between them (see fuse_repro.alignment.word_ends).
+
+        Args:
+            parts: what the text is made of, none of them empty.
+
+        Raises:
+            UsageError: not a sequence of texts that can be encoded as UTF-8.
+        """
+        _check_texts(parts)
+        encoding = self._backend.encode("".join(parts), add_special_tokens=False)
+        ids, begins = encoding.ids, [start for start, _ in encoding.offsets]
+        bounds = accumulate(map(len, parts), initial=0)
+        return [tuple(ids[a:b]) for a, b in pairwise(bisect_left(begins, bound) for bound in bounds)]
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of every token sequence; spaces are not cleaned up and special tokens are kept.
 
@@ -96,8 +115,8 @@ class WordTokenizer:
             UsageError: an id outside `[0, vocab_size)`.
         """
         rows = [list(row) for row in ids]
-        highest = max(chain.from_iterable(rows), default=0)
-        lowest = min(chain.from_iterable(rows), default=0)
+        highest = max(map(max, filter(None, rows)), default=0)
+        lowest = min(map(min, filter(None, rows)), default=0)
         worst = lowest if lowest < 0 else highest
         require(
             0 <= worst < self.vocab_size,
@@ -221,6 +240,9 @@ def _decoders(decoder: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
 
 def _check_texts(texts: Sequence[str]) -> None:
     require(not isinstance(texts, str), "texts", texts, "a sequence of texts; put a single one in a list")
+    with suppress(TypeError, UnicodeEncodeError):
+        "".join(texts).encode()
+        return
     for text in texts:
         require(isinstance(text, str), "text", text, "a str")
         try:

@@ -1,9 +1,10 @@
 """Text encoders: unit-length embeddings of texts, differentiable with respect to token embeddings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
@@ -133,25 +134,31 @@ class TextEncoder(FrozenModel):
         require(batch_size > 0, "batch_size", batch_size, "a positive number")
         unique = list(dict.fromkeys(texts))
         ids = last_words(self.tokenizer).encode(unique)
-        groups = list(_equal_lengths(ids))
+        groups = _equal_lengths(ids)
         in_batches = self.batches("text", batch_size)
         parts = [torch.empty(0, self.output_size, device=self.device, dtype=torch.float32)]
         for tokens in self._whole([[ids[row] for row in rows] for rows in groups]):
             with torch.inference_mode():
                 parts.append(in_batches(self._encode_whole, tokens))
-        place = {unique[row]: place for place, row in enumerate(chain.from_iterable(groups))}
-        order = torch.tensor([place[text] for text in texts], dtype=torch.long, device=self.device)
-        return torch.cat(parts)[order]
+        places = numpy.argsort(numpy.fromiter(chain.from_iterable(groups), numpy.int64, len(unique)))
+        if len(unique) < len(texts):
+            number = {text: row for row, text in enumerate(unique)}
+            places = places[[number[text] for text in texts]]
+        return torch.cat(parts)[torch.from_numpy(places).to(self.device)]
 
     def _whole(self, batches: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
         """Batches of equally long content ids as whole texts [B, S], special tokens included, by one copy."""
-        prefix, suffix = self.tokenizer.prefix_ids, self.tokenizer.suffix_ids
-        shapes = [(len(rows), len(prefix) + len(rows[0]) + len(suffix)) for rows in batches]
-        flat: list[int] = []
-        for row in chain.from_iterable(batches):
-            flat += [*prefix, *row, *suffix]
-        parts = torch.tensor(flat, dtype=torch.long, device=self.device).split([a * b for a, b in shapes])
-        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        around = [
+            numpy.array(side, dtype=numpy.int64)
+            for side in (self.tokenizer.prefix_ids, self.tokenizer.suffix_ids)
+        ]
+        blocks = []
+        for rows in batches:
+            prefix, suffix = (numpy.broadcast_to(side, (len(rows), len(side))) for side in around)
+            blocks.append(numpy.hstack([prefix, numpy.array(rows, dtype=numpy.int64), suffix]))
+        flat = numpy.concatenate([numpy.empty(0, dtype=numpy.int64), *(block.ravel() for block in blocks)])
+        parts = torch.from_numpy(flat).to(self.device).split([block.size for block in blocks])
+        return [part.view(block.shape) for part, block in zip(parts, blocks, strict=True)]
 
     def _encode_whole(self, ids: Tensor) -> Tensor:
         """Whole texts [B, S], without padding, to what `forward` returns, [B, e]."""
@@ -215,10 +222,9 @@ def _length_mask(lengths: Tensor, size: int) -> Tensor:
     return (torch.arange(size, device=lengths.device) < lengths[:, None]).long()
 
 
-def _equal_lengths(ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+def _equal_lengths(ids: Sequence[Sequence[int]]) -> list[list[int]]:
     """Row numbers in groups of rows of equally many tokens, short ones first."""
-    groups: dict[int, list[int]] = {}
-    for row, tokens in enumerate(ids):
-        groups.setdefault(len(tokens), []).append(row)
-    for _, rows in sorted(groups.items()):
-        yield rows
+    lengths = numpy.fromiter(map(len, ids), numpy.int64, len(ids))
+    order = lengths.argsort(kind="stable")
+    cuts = numpy.flatnonzero(numpy.diff(lengths[order])) + 1
+    return [rows.tolist() for rows in numpy.split(order, cuts) if len(rows)]

@@ -9,6 +9,8 @@ from fuse_repro.errors import UsageError
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.objectives.prompt_batch import PromptBatch
 
+ROWS = 64  # prompts whose logits at every token are held at once, at first
+
 
 @torch.no_grad()
 def prompt_nll(lm: CausalLM, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -22,17 +24,21 @@ def prompt_nll(lm: CausalLM, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor
     """
     prefix = lm.tokenizer.prefix_ids
     context = max(1, len(prefix))
-    nll = torch.zeros(len(token_ids), device=lm.device, dtype=torch.float32)
-    scored = torch.tensor([len(prefix) + len(ids) - context for ids in token_ids], device=lm.device)
-    if int(scored.min()) < 0:
+    counts = [len(prefix) + len(ids) - context for ids in token_ids]
+    if min(counts) < 0:
         raise UsageError(f"{lm.name} cannot score an empty prompt: give a prefix of at least one token")
+    nll = torch.zeros(len(token_ids), device=lm.device, dtype=torch.float32)
+
+    def likelihood(ids: Tensor) -> Tensor:
+        log_probs = lm(lm.embed(ids)).float().log_softmax(-1)
+        return log_probs[:, context - 1 : -1].gather(-1, ids[:, context:, None]).squeeze(-1).sum(1)
+
+    batches = lm.batches("whole prompt", ROWS)
     for length in sorted({len(ids) for ids in token_ids}):
         rows = [row for row, ids in enumerate(token_ids) if len(ids) == length]
-        ids = torch.tensor([[*prefix, *token_ids[row]] for row in rows], device=lm.device)
-        log_probs = lm(lm.embed(ids)).float().log_softmax(-1)
-        picked = log_probs[:, context - 1 : -1].gather(-1, ids[:, context:, None]).squeeze(-1)
-        nll[rows] = -picked.sum(1)
-    return nll, scored
+        whole = torch.tensor([[*prefix, *token_ids[row]] for row in rows], device=lm.device)
+        nll[rows] = -batches(likelihood, whole)
+    return nll, torch.tensor(counts, device=lm.device)
 
 
 class FluencyTerm(nn.Module):

@@ -14,7 +14,7 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 
 AFTER_BOS = "after_bos"
-POSITIONS = ("prefix", AFTER_BOS, "postfix")
+POSITIONS = ("prefix", "postfix", AFTER_BOS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,6 +65,16 @@ def _made_by(target: str) -> type | None:
     return made if isinstance(made, type) else None
 
 
+def corpus_words(config: DictConfig) -> tuple[str, ...]:
+    """The words that maps are fitted on; made before a model is loaded, so that mistakes in them are found first.
+
+    Raises:
+        UsageError: a corpus that cannot be read, or has fewer words than asked for.
+    """
+    words: tuple[str, ...] = build(config.corpus).words()
+    return words
+
+
 def load_models(config: DictConfig, device: torch.device) -> dict[str, FrozenModel]:
     """The primary model and the models of the terms that count, on `device`: role -> model."""
     roles = {PRIMARY, *term_roles(config.objective).values()}
@@ -114,7 +124,7 @@ def prepare_search(
     Everything that can be checked without a model is checked before one is loaded; `check` sees the models
     before the directory is opened. Raises UsageError for settings or data that cannot be used.
     """
-    optimizer, corpus = build(config.optimizer), build(config.corpus)
+    optimizer = build(config.optimizer)
     fit = None if config.adapter is None else build_fit(config.adapter)
     needed = optimizer.uses_gradients and fit is None
     require(
@@ -126,6 +136,7 @@ def prepare_search(
     data = build_data(config.dataset)
     data.setup("predict")
     shard = shard_note(config, data.division, data.names()) if isinstance(data, ItemData) else None
+    words = corpus_words(config) if optimizer.uses_gradients else ()
     device = trainer.strategy.root_device
     models = load_models(config, device)
     lm = models[PRIMARY]
@@ -136,6 +147,6 @@ def prepare_search(
     begun = time.perf_counter()
     adapters = {}
     if optimizer.uses_gradients and fit is not None:
-        adapters = fit_adapters(models, fit, corpus.words(), cache_folder(config.cache_dir))
+        adapters = fit_adapters(models, fit, words, cache_folder(config.cache_dir))
     fit_seconds = time.perf_counter() - begun
     return PromptSearchParts(data, trainer, optimizer, cast(CausalLM, lm), models, adapters, fit_seconds)

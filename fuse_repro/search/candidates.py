@@ -48,25 +48,31 @@ def propose(
     """
     allowed = scores.index_fill(1, _special(tokenizer, scores.device), -torch.inf)
     size = scores.shape[1]
-    reach = min(size, count + count // 4)
+    reach = min(size, count + count // 16 + 1)
+    chosen: list[list[Candidate]] = [[] for _ in prompts]
+    wanting = list(range(len(prompts)))  # prompts that have too few, and further tokens to try
     while True:
         best = allowed.topk(reach, dim=1)
         counts = (best.values > -torch.inf).sum(1).tolist()
-        chosen = [
-            _surviving(row, prompt, tokens[:known], tokenizer)
-            for row, (prompt, tokens, known) in enumerate(
-                zip(prompts, best.indices.tolist(), counts, strict=True)
-            )
-        ]
-        if reach == size or all(len(candidates) >= count for candidates in chosen):
+        ranked = best.indices.tolist()
+        for row in wanting:
+            chosen[row] = _surviving(row, prompts[row], ranked[row][: counts[row]], tokenizer)
+        wanting = [row for row in wanting if len(chosen[row]) < count and counts[row] == reach < size]
+        if not wanting:
             break
-        reach = min(size, 4 * reach)
+        reach = min(size, max(_enough(count, reach, len(chosen[row])) for row in wanting))
     if not any(chosen):
         raise UsageError(
             f"no candidates left: none of the {size} next tokens survives decode -> encode after "
             f"{tokenizer.decode([prompts[0]])[0]!r}; change prefix (text that itself survives), or the model"
         )
     return [candidate for candidates in chosen for candidate in candidates[:count]]
+
+
+def _enough(count: int, tried: int, survived: int) -> int:
+    """How many tokens are likely to leave `count` survivors; somewhat to four times as many as were tried."""
+    likely = tried * count // max(survived, 1)
+    return min(4 * tried, likely + likely // 16 + 1)
 
 
 def evenly(candidates: Sequence[Candidate], count: int) -> list[Candidate]:

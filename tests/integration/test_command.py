@@ -121,6 +121,19 @@ def test_values_out_of_range_are_one_line(
     assert "Traceback" not in printed
 
 
+def test_too_few_words_are_found_before_a_model_is_loaded(
+    capsys: pytest.CaptureFixture[str], tiny_overrides: list[str], photos: Path, tmp_path: Path
+) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("a man rides a wave")
+    corpus = ["corpus=text_file", f"corpus.path={words}", "corpus.size=9", f"models.lm.path={words.parent}"]
+    command = [*tiny_overrides, f"dataset.path={photos}", f"output_dir={tmp_path / 'run'}"]
+    code, printed = run(capsys, *command, *corpus)
+    assert code != 0
+    assert f"corpus.size=9 is not allowed: {words} has 4 different words" in printed
+    assert not (tmp_path / "run" / "records.jsonl").exists()
+
+
 def test_a_run_leaves_everything_a_report_needs(
     capsys: pytest.CaptureFixture[str], tiny_overrides: list[str], photos: Path, tmp_path: Path
 ) -> None:

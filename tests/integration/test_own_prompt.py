@@ -50,7 +50,11 @@ def test_tune_move_evaluate(transfer_overrides: list[str], tmp_path: Path) -> No
     data = of(transfer_overrides, "dataset")
     steps = ["optimizer.m=3", "optimizer.max_steps=4", f"output={tuned}", f"output_dir={tmp_path / 'tune'}"]
     assert main(["experiment=tune", *lm(transfer_overrides, "source"), *data, *steps]) == 0
-    assert set(results(tmp_path / "tune")["methods"]) == {"tuned", "template"}
+    tune = results(tmp_path / "tune")
+    assert set(tune["methods"]) == {"tuned", "template"}
+    costs = [row["cost"]["flops"] for row in rows(tmp_path / "tune")]
+    assert min(costs) > 0
+    assert tune["cost"] | {"tokens": None} == {"flops": sum(costs), "records": len(costs), "tokens": None}
     models = of(transfer_overrides, "model", "corpus")
     command = ["experiment=move", *models, *data, *MAP, f"prompt={tuned}", f"output={moved}"]
     assert main([*command, f"output_dir={tmp_path / 'move'}"]) == 0

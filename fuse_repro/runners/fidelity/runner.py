@@ -15,7 +15,7 @@ from fuse_repro.metrics.fidelity import sample_k
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.progress import bar
-from fuse_repro.runners.assemble import CAUSAL, check_kind, load_models, weight_files
+from fuse_repro.runners.assemble import CAUSAL, check_kind, corpus_words, load_models, weight_files
 from fuse_repro.runners.build import Fit, blamed, build, build_data, build_fit
 from fuse_repro.runners.fidelity.instrument import Candidates, Instrument
 from fuse_repro.runners.fidelity.methods import Combination, check_methods
@@ -71,7 +71,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     points = {name: build(node) for name, node in config.runner.points.items()}
     combined = combinations(config.runner.combinations or {})
     check_methods(list(fits), list(points), combined, config.runner.baselines)
-    corpus = build(config.corpus)
+    words = corpus_words(config)
     config = _measurable(config)
     check_kind(config, PRIMARY, CausalLM, "models.lm", CAUSAL)
     trainer = build_trainer(config.trainer, PREDICT, root=directory.path)
@@ -84,7 +84,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     for k in config.runner.ks:
         sample_k(k, len(candidates.ids), candidates.pool)
     directory.open(device=str(device), weights=weight_files(models))
-    maps, seconds = _fit(fits, models, corpus.words(), cache_folder(config.cache_dir))
+    maps, seconds = _fit(fits, models, words, cache_folder(config.cache_dir))
     first = {role: next(iter(fitted.values())) for role, fitted in maps.items()}
     instrument = Instrument(
         lm=lm,

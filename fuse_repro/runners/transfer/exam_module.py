@@ -9,6 +9,7 @@ from torch import nn
 from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.metering import metering
 from fuse_repro.prompts import SoftPrompt
 from fuse_repro.runners.transfer.results import answered
 from fuse_repro.runs.directory import RunDirectory
@@ -46,7 +47,10 @@ class PromptExamModule(pl.LightningModule):
             key = f"{task.name}/{name}"
             if key not in self._known:
                 row = {"id": key, "task": task.name, "label": task.label, "method": name, "model": model.name}
-                self.directory.append(row | self._cell(model, prompt, task))
+                with metering() as spent:
+                    found = self._cell(model, prompt, task)
+                cost = {"cost": spent.cost()} if found["status"] == "done" else {}
+                self.directory.append(row | found | cost, spent.seconds)
 
     def _cell(self, model: FrozenModel, prompt: SoftPrompt | str, task: PromptTask) -> dict[str, Any]:
         try:

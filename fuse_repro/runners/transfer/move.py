@@ -15,7 +15,7 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import AFTER_BOS, SoftPrompt, for_model, peft_place, save_peft
 from fuse_repro.prompts.nearest import NearRow, lonely, near_rows
 from fuse_repro.prompts.places import BOS
-from fuse_repro.runners.assemble import weight_files
+from fuse_repro.runners.assemble import corpus_words, weight_files
 from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.trainer import TEST, build_trainer
 from fuse_repro.runners.transfer.arrival import words_arrive
@@ -66,6 +66,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     data = build_data(config.dataset) if OmegaConf.select(config, "dataset._target_") else None
     if data is not None:
         tasks = data.tasks()  # mistakes in the data are found before a model is loaded
+    words = corpus_words(config)
     trainer = build_trainer(config.trainer, TEST, root=directory.path)
     device = trainer.strategy.root_device
     models = {role: build(config.models[role]).to(device) for role in roles_of(config)}
@@ -74,7 +75,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     if data is not None:
         data.ask_only(comparable(tasks, [*sources, target]))
     prompts = [fitting(prompt, lm, runner.force) for prompt, lm in zip(read, sources, strict=True)]
-    words, cache = build(config.corpus).words(), cache_folder(config.cache_dir)
+    cache = cache_folder(config.cache_dir)
     with torch.no_grad():
         fitted = fit_map(fit, sources, target, words, cache, weights)
         vectors, losses = moved(config, fitted, models, [prompt.embeddings for prompt in prompts])

@@ -11,7 +11,7 @@ from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import bar
-from fuse_repro.runners.assemble import weight_files
+from fuse_repro.runners.assemble import corpus_words, weight_files
 from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.shards import Merging, shard_note
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
@@ -61,12 +61,13 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     data: PromptTaskData = build_data(config.dataset)
     every = data.tasks()
     given, shard = data.own(every), shard_note(config, data.division, [task.name for task in every])
+    words = corpus_words(config) if fits else ()
     device = trainer.strategy.root_device
     models = {role: build(config.models[role]).to(device) for role in roles_of(config)}
     directory.open(device=str(device), weights=weight_files(models), shard=shard)
     asked = [models[role] for role in dict.fromkeys([*config.runner.sources, config.runner.target])]
     tasks = _comparable(given, asked, directory)
-    setting = _setting(config, settings, models, directory)
+    setting = _setting(config, settings, models, words, directory)
     methods: dict[str, Method] = {name: Baseline(name, setting) for name in config.runner.baselines}
     for name, fit in fits.items():
         methods[name] = Moved(
@@ -98,14 +99,18 @@ MERGING = Merging(
 
 
 def _setting(
-    config: DictConfig, settings: PromptTuning, models: Mapping[str, FrozenModel], directory: RunDirectory
+    config: DictConfig,
+    settings: PromptTuning,
+    models: Mapping[str, FrozenModel],
+    words: tuple[str, ...],
+    directory: RunDirectory,
 ) -> Setting:
     cache = cache_folder(config.cache_dir)
     return Setting(
         sources={role: models[role] for role in config.runner.sources},
         target=models[config.runner.target],
         tuned=TunedPrompts(settings, cache, directory.observers, config.trainer),
-        words=build(config.corpus).words(),
+        words=words,
         cache=cache,
         trace_accuracy=config.runner.trace_accuracy,
     )

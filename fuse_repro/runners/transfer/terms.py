@@ -10,7 +10,8 @@ from fuse_repro.adapters import EmbeddingMap, RelativePromptTransfer
 from fuse_repro.errors import UsageError, require
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.runners.build import build, build_fit, map_class
+from fuse_repro.runners.assemble import corpus_words
+from fuse_repro.runners.build import build_fit, map_class
 from fuse_repro.runners.objective import build_objective, expanded_terms, term_weights
 from fuse_repro.weights import cache_folder
 
@@ -49,7 +50,7 @@ def objective_of(
     adapters: dict[str, EmbeddingMap] = dict.fromkeys(config.runner.sources, fitted)
     further = {term.model for term in expanded_terms(config.objective).values()} - {target, *adapters}
     if further and config.adapter is not None:
-        fit, words = build_fit(config.adapter), build(config.corpus).words()
+        fit, words = build_fit(config.adapter), corpus_words(config)
         cache = cache_folder(config.cache_dir)
         for role in sorted(further):
             adapters[role] = fit(models[target], models[role], words, cache_dir=cache)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from random import Random
 
 import pytest
 from hypothesis import example, given, settings
@@ -10,9 +11,9 @@ from tiny_tokenizers import SENTENCES, byte_level_bpe, clip_bpe, metaspace_bpe, 
 from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from fuse_repro.alignment.last_words import LastWords
+from fuse_repro.alignment.last_words import TOGETHER, LastWords
 from fuse_repro.alignment.word_ends import PATTERNS, PRINTABLE, last_cut
-from fuse_repro.alignment.words import WordTokenizer
+from fuse_repro.alignment.words import CARRIER, WordTokenizer
 
 Build = Callable[[], PreTrainedTokenizerFast]
 
@@ -143,7 +144,8 @@ def reference(
 @example(["the 日本 x", "e\u0301 \u0301e x", "ab\n cd", "a \u0301b", "\u0d4e b", "a</w> b"])
 @settings(max_examples=60, deadline=None)
 def test_texts_have_the_tokens_of_whole_texts(build: Build, given_texts: list[str]) -> None:
-    assert by_last_word(build).encode(given_texts) == wrapped(build).encode(given_texts)
+    encoded = by_last_word(build).encode(given_texts)
+    assert [list(ids) for ids in encoded] == wrapped(build).encode(given_texts)
 
 
 @every
@@ -215,12 +217,23 @@ def test_a_prefix_is_read_once_and_a_word_once(monkeypatch: pytest.MonkeyPatch) 
     """2 + 1 texts for 4: what is shared is not read again, nor is a last word of an earlier call."""
     tokenizer = WordTokenizer(byte_level_bpe())
     words, read = LastWords(tokenizer), []
-    encode = tokenizer.encode
-    monkeypatch.setattr(
-        tokenizer, "encode", lambda given_texts: read.extend(given_texts) or encode(given_texts)
-    )
+    for name in ("encode", "encode_parts"):
+        own = getattr(tokenizer, name)
+        monkeypatch.setattr(tokenizer, name, lambda given, own=own: read.extend(given) or own(given))
     words.encode(["A red cat", "A red dog"])
-    assert len(read) == 3
+    assert read == ["A red", CARRIER, " cat", " dog"]
     read.clear()
     words.encode(["A blue cat", "A blue dog"])
     assert read == ["A blue"]
+
+
+@pytest.mark.parametrize("build", CUT, ids=lambda build: build.__name__)
+@given(choice=st.randoms(use_true_random=False))
+@settings(max_examples=4, deadline=None)
+def test_many_last_words_have_the_tokens_that_each_has_alone(build: Build, choice: Random) -> None:
+    """More than are read as one text, and of any characters."""
+    given_texts = [
+        "A " + "".join(choice.choices(PIECES, k=choice.randint(1, 4))) for _ in range(2 * TOGETHER)
+    ]
+    encoded = LastWords(wrapped(build)).encode(given_texts)
+    assert [list(ids) for ids in encoded] == wrapped(build).encode(given_texts)

@@ -95,7 +95,7 @@ def test_a_published_tokenizer_judges_last_words_as_whole_prompts(name):
         rows = [[*ids, token] for token in tokens]
         texts = tokenizer.decode(rows)
         whole = tokenizer.encode(texts)
-        assert words.encode(texts) == whole
+        assert [list(row) for row in words.encode(texts)] == whole
         assert words.extended(tuple(ids), tokens) == [
             text if back == row and text.splitlines() == [text] else None
             for row, text, back in zip(rows, texts, whole, strict=True)

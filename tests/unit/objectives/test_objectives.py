@@ -93,6 +93,27 @@ def test_likelihood_is_the_models_own(parts: tuple) -> None:
         prompt_nll(lm, [[]])
 
 
+def test_prompts_that_do_not_fit_in_memory_together_are_scored_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lm = tiny_gpt2()
+    ids = lm.tokenizer.encode(["An image of a cat", "An image of a dog", "Two dogs", "An image of a cat"])
+    expected, scored = prompt_nll(lm, ids)
+    forward, rows = lm.forward, []
+
+    def small_memory(embeddings: torch.Tensor) -> torch.Tensor:
+        rows.append(len(embeddings))
+        if len(embeddings) > 1:
+            raise torch.OutOfMemoryError
+        return forward(embeddings)
+
+    monkeypatch.setattr(lm, "forward", small_memory)
+    found, again = prompt_nll(lm, ids)
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(again, scored)
+    assert max(rows) > 1
+
+
 def test_a_texts_distance_to_itself_is_zero_and_differs_from_others(parts: tuple) -> None:
     _, encoder, adapter = parts
     term = TextMatchTerm("text", encoder, adapter)
