@@ -10,7 +10,15 @@ from fuse_repro.data.facts import FRACTIONS
 from fuse_repro.data.prompt_task import Item, PromptTask, check_template, shuffled, split_by_text
 from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, quoted, require
-from fuse_repro.storage.reading import below, is_folder, is_there, json_lines, read_text, whole_text
+from fuse_repro.storage.reading import (
+    below,
+    is_folder,
+    is_there,
+    json_lines,
+    read_text,
+    text_lines,
+    whole_text,
+)
 
 FACTS = ("LAMA-TREx", "TREx")
 TRAIN = ("lpaqa_train",)
@@ -168,7 +176,7 @@ def _vocabulary(path: Path) -> list[str]:
     text = read_text(
         path, lambda why: UsageError(f"{path} cannot be read ({why}): give a UTF-8 file with one word a line")
     )
-    return list(dict.fromkeys(word for line in text.split("\n") if (word := line.strip())))
+    return list(dict.fromkeys(word for line in text_lines(text) if (word := line.strip())))
 
 
 def _find(root: Path, given: str | None, usual: Sequence[str], what: str) -> Path:
