@@ -97,7 +97,9 @@ def test_fewer_items_where_asked_for(released: Path) -> None:
             r"P36.jsonl, line 2: needs an object with text under sub_label and obj_label",
         ),
         (
-            lambda f: (f / "TREx" / "P36.jsonl").write_bytes(b"\xff\xfe\0"),  # a mark of UTF-16, and half a letter
+            lambda f: (f / "TREx" / "P36.jsonl").write_bytes(
+                b"\xff\xfe\0"
+            ),  # a mark of UTF-16, and half a letter
             r"cannot be read .*: give a UTF-8 file",
         ),
         (
