@@ -64,7 +64,8 @@ class Sidecars:
     """`runner.sidecar`: a .txt with the caption beside each photograph, such as a.txt beside a.jpg.
 
     It is written when all captions are there, and stands in the photograph's own folder. Where two photographs of a
-    folder differ in their suffix alone, it is a.jpg.txt. A caption with a sentiment goes to a.positive.txt. A .txt that this run has not written is never replaced, unless `runner.sidecar=overwrite`.
+    folder differ in their suffix alone, it is a.jpg.txt. A caption with a sentiment goes to a.positive.txt. A .txt that
+    this run has not written is never replaced, unless `runner.sidecar=overwrite`.
 
     Attributes:
         runner: the runner's config.
