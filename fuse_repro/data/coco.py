@@ -22,7 +22,7 @@ SOURCE = DataSource(
     "https://cocodataset.org (images, annotations) and https://cs.stanford.edu/people/karpathy/deepimagesent "
     "(caption_datasets.zip, for Karpathy's split)",
     "dataset_coco.json or annotations/captions_SPLIT.json, and the photographs in train2014/ and val2014/ "
-    "(or train2017/ and val2017/)",
+    "(or train2017/ and val2017/; or images/, or beside the file)",
 )
 
 
@@ -66,7 +66,7 @@ def _name(row: Row) -> str:
 
 
 def _places(row: Row) -> Sequence[str]:
-    return [f"{row['filepath']}/{row['filename']}", f"images/{row['filename']}"]
+    return [f"{row['filepath']}/{row['filename']}", f"images/{row['filename']}", str(row["filename"])]
 
 
 def _original(folder: Path, split: str) -> list[ImageItem]:
@@ -80,7 +80,12 @@ def _original(folder: Path, split: str) -> list[ImageItem]:
         return [
             ImageItem(
                 str(image_number(row["id"])),
-                image_path(folder, f"{split}/{row['file_name']}", f"images/{row['file_name']}"),
+                image_path(
+                    folder,
+                    f"{split}/{row['file_name']}",
+                    f"images/{row['file_name']}",
+                    str(row["file_name"]),
+                ),
                 tuple(captions[image_number(row["id"])]),
                 text_or_none(licences.get(str(row.get("license")))),
                 text_or_none(row.get("flickr_url")),

@@ -58,7 +58,9 @@ class SentiCapData(PhotoData):
         require(bool(captions), "dataset.split", split, f"a split with {sentiment} captions")
         self._items = tuple(
             ImageItem(
-                _number(name), image_path(folder, f"val2014/{name}", f"images/{name}"), tuple(captions[name])
+                _number(name),
+                image_path(folder, f"val2014/{name}", f"images/{name}", name),
+                tuple(captions[name]),
             )
             for name in sorted(captions)[:limit]
         )

@@ -325,7 +325,7 @@ def test_environment_variables_win_over_defaults_and_names_are_mended(
     shown = Shown(folder)
     assert (shown.run["project"], shown.run["run_group"]) == ("our-own", "g" * 128)
     assert shown.run["display_name"] == "a/b"
-    assert shown.table("records") == [{"id": "one", "value": 0.5}]
+    assert shown.curve("item/index", "item/value") == [(0, 0.5)]
     assert f"wandb: upload it with: wandb sync {folder}" in capsys.readouterr().err
 
 
@@ -341,8 +341,8 @@ def test_an_id_that_the_server_refuses_is_followed_by_another(
     monkeypatch.setenv("WANDB_BASE_URL", server.address)
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     logger.opened({"config_hash": "x", "config": {}})
-    logger.close()
     server.vanish()
+    logger.close()
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith(f"wandb: the server refuses the run id {first}, and gets {first}-1: ")
     assert "created and deleted" in said[0]

@@ -89,8 +89,10 @@ def test_the_numbers_of_coco_may_be_text(mixed: tuple[Any, Any], tmp_path: Path)
     value = {"images": images, "annotations": notes, "licenses": None}
     (tmp_path / "captions_val2014.json").write_text(json.dumps(value))
     (tmp_path / "nocaps_val_4500_captions.json").write_text(json.dumps(value))
+    photo(tmp_path / "9.jpg")
     for data in (CocoData(tmp_path, "val2014"), NoCapsData(tmp_path)):
         assert [(item.id, item.references) for item in data.items] == [("9", ("A.",)), ("25", ("A.",))]
+        assert data.items[0].path == tmp_path / "9.jpg", "photographs may lie beside the file"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from fuse_repro.data import photo as photo_files
 from fuse_repro.data import photo_folder
+from fuse_repro.data.downloaded import image_number
 from fuse_repro.data.flickr30k import Flickr30kData
 from fuse_repro.data.images import ImageCaptionData, load_image
 from fuse_repro.data.photo import SUFFIXES
@@ -193,6 +194,20 @@ def test_what_is_counted_in_words() -> None:
     assert counted({}) == ""
     assert counted({".heic": 2, "folder": 1}) == "2 .heic, 1 folder"
     assert counted({"linked folder": 3}) == "3 linked folders"
+
+
+@given(number=some.integers(0, 10**15), zeros=some.integers(0, 3))
+def test_a_number_of_coco_is_one_however_it_is_written(number: int, zeros: int) -> None:
+    written = [number, float(number), str(number), "0" * zeros + str(number)]
+    assert {image_number(value) for value in written} == {number}
+
+
+@pytest.mark.parametrize(
+    "value", [True, 1.5, float("inf"), float("nan"), 2.0**60, "", "1.0", "-1", "\u0669", None]
+)
+def test_what_is_no_number_of_coco(value: object) -> None:
+    with pytest.raises(TypeError):
+        image_number(value)
 
 
 def flickr(folder: Path, **change: object) -> Path:
