@@ -86,7 +86,7 @@ def captions_by_image(annotations: Sequence[Mapping[str, Any]]) -> dict[int, lis
 
 
 def image_number(value: object) -> int:
-    """The number that stands for an image or annotation, as a number or as text: 9, 9.0, "9" and "000000000009" are one.
+    """The number that stands for an image or annotation, as a number or as text: 9, 9.0, "9", "0009" are one.
 
     Raises:
         TypeError: it is neither.
