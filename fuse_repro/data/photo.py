@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
@@ -79,9 +79,10 @@ def _opened(stream: BinaryIO) -> Iterator[Image.Image]:
         _read_heif()
         formats.append("HEIF")
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged files, which end in an error or a picture
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            file = Image.open(stream, formats=formats)
+            file: Image.Image = Image.open(stream, formats=formats)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             if not head.startswith(JPEG_START):
                 raise
@@ -132,7 +133,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey values of 32 bits, which a TIFF may hold, as 8 bits: of the range from 0 to 1, 255, 65,535 or 2^32 - 1."""
     image = image.convert("F")
-    low, high = image.getextrema()
+    low, high = cast(tuple[float, float], image.getextrema())
     top = next((top for top in (1.0, 255.0, 65535.0) if high <= top and low >= 0), 2.0**32 - 1)
     return image.point(lambda value: value * (255 / top)).convert("L")
 

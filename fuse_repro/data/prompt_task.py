@@ -106,7 +106,7 @@ class PromptTask:
         """
         wanted = set(answers)
         kept = {
-            split: tuple(left for item in items if (left := item.only(wanted)) is not None)
+            split: tuple(one for item in items if (one := item.only(wanted)) is not None)
             for split, items in self.splits.items()
         }
         lost = sum(map(len, self.splits.values())) - sum(map(len, kept.values()))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from fuse_repro.errors import require
 from fuse_repro.shown import shown
@@ -86,7 +87,7 @@ def settled(given: WandbSettings, environment: Mapping[str, str]) -> tuple[Wandb
         require(given.mode is not None or said["mode"] in MODES, VARIABLES["mode"], said["mode"], allowed)
     if given.entity is None:
         check_entity(VARIABLES["entity"], said.get("entity"))
-    values = {
+    values: dict[str, Any] = {
         field.name: getattr(given, field.name) or said.get(field.name) or DEFAULTS.get(field.name)
         for field in fields(given)
         if field.name in VARIABLES

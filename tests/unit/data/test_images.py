@@ -87,6 +87,7 @@ def test_images_that_cannot_be_used(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("error")
 def test_damaged_bytes_are_an_image_or_a_usage_error(tmp_path: Path) -> None:
     generator = numpy.random.default_rng(1)
     for suffix in (".png", ".jpg", ".gif", ".webp", ".bmp", ".tiff", ".avif"):
