@@ -21,7 +21,12 @@ class CausalLM(FrozenModel):
 
     def __init__(self, model: Any, *arguments: Any, **keywords: Any) -> None:
         super().__init__(model, *arguments, **keywords)
-        self.model.get_output_embeddings().register_forward_pre_hook(_in_one_piece)
+        if self._head is None:
+            raise UsageError(
+                f"{self.name}: {type(model).__name__} says nothing of the next token: load the model with "
+                "AutoModelForCausalLM"
+            )
+        self._head.register_forward_pre_hook(_in_one_piece)
 
     @classmethod
     def load(

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from fuse_repro.errors import UsageError, first_line
+from fuse_repro.errors import UsageError, first_line, require
 
 Module = TypeVar("Module", bound=nn.Module)
 MARK = "_only_reads"
@@ -22,8 +22,10 @@ def reading_view(model: Module) -> Module:
         model: any module; a view is given back as it is.
 
     Raises:
-        UsageError: a model that cannot be copied, and that is not frozen already.
+        UsageError: no model, or one that cannot be copied and is not frozen already.
     """
+    given = "a model that is loaded, as transformers' from_pretrained gives it"
+    require(isinstance(model, nn.Module), "model", model, given)
     if MARK in model.__dict__:
         return model
     try:

@@ -106,6 +106,13 @@ def test_a_slow_tokenizer_is_one_line() -> None:
         CausalLM(own_model(), object())  # type: ignore[arg-type]
 
 
+def test_what_is_no_language_model_is_one_line() -> None:
+    with pytest.raises(UsageError, match="model='gpt2' is not allowed: a model that is loaded"):
+        CausalLM("gpt2", byte_level_bpe())
+    with pytest.raises(UsageError, match="GPT2Model says nothing of the next token: load the model with"):
+        CausalLM(own_model().transformer, byte_level_bpe())
+
+
 def test_a_view_is_seen_once_and_keeps_the_hooks_of_the_user() -> None:
     model = own_model(dropout=0.0)
     calls: list[int] = []
