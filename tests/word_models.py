@@ -7,9 +7,17 @@ import wordfreq
 from tiny_models import save_model, tiny_bert_encoder, tiny_clip
 from tiny_tokenizers import BYTES
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    CLIPModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.models.clip import ClipDualEncoder
 
 ENDINGS = ("ing", "ed", "er", "ly", "ion", "es", "al")
 
@@ -55,8 +63,16 @@ def word_llama() -> CausalLM:
     )
 
 
+def long_clip() -> ClipDualEncoder:
+    """The tiny CLIP with room for texts of 300 tokens, since it has few words of more than one letter."""
+    short = tiny_clip()
+    config = short.model.config
+    config.text_config.max_position_embeddings = 300
+    return ClipDualEncoder(CLIPModel(config), short.tokenizer, short.image_processor)
+
+
 def save_four(folder: Path, source: str, target: str, encoder: str, vision: str) -> None:
     """Write two language models, a sentence encoder and a CLIP below these names, as transformers folders."""
-    made = {source: word_gpt2(), target: word_llama(), encoder: tiny_bert_encoder(), vision: tiny_clip()}
+    made = {source: word_gpt2(), target: word_llama(), encoder: tiny_bert_encoder(), vision: long_clip()}
     for name, model in made.items():
         save_model(model, folder / name)

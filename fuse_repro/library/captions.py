@@ -87,8 +87,12 @@ def caption(
     """
     several = isinstance(images, Sequence) and not isinstance(images, str)
     given = list(cast(Sequence, images)) if several else [images]
-    require(isinstance(language_model, CausalLM), "language_model", language_model, "a CausalLM")
-    require(isinstance(image_text_model, DualEncoder), "image_text_model", image_text_model, "a DualEncoder")
+    for name, model, kind in (
+        ("language_model", language_model, CausalLM),
+        ("image_text_model", image_text_model, DualEncoder),
+    ):
+        allowed = f"a {kind.__name__} of fuse_repro, made of a model and its tokenizer"
+        require(isinstance(model, kind), name, type(model).__name__, allowed)
     photographs = [load_image(one) if isinstance(one, str | Path) else one for one in given]
     for one in photographs:
         require(hasattr(one, "convert"), "images", one, "PIL images, or the paths of photographs")

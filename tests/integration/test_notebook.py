@@ -1,4 +1,4 @@
-"""examples/first_steps.ipynb runs offline, on tiny models under the names that it uses; what it shows came from a run."""
+"""examples/first_steps.ipynb runs offline on tiny models under the names that it uses; what it shows is from a run."""
 
 import json
 import re
