@@ -96,7 +96,7 @@ def caption(
     photographs = [load_image(one) if isinstance(one, str | Path) else one for one in given]
     for one in photographs:
         require(hasattr(one, "convert"), "images", one, "PIL images, or the paths of photographs")
-    config = packaged(cache_dir, seed=seed, objective="caption")
+    config = packaged({"objective": "caption"}, cache_dir=cache_dir, seed=seed)
     search = _search_of(optimizer, cache_dir, seed)
     fitted = {}
     if search.uses_gradients:
@@ -115,7 +115,7 @@ def _search_of(optimizer: str | Optimizer, cache_dir: Folder | None, seed: int) 
     """The search. Raises UsageError for one that tunes soft prompts, which find no text."""
     search = optimizer
     if isinstance(optimizer, str):
-        node = packaged(cache_dir, seed=seed, optimizer=optimizer).optimizer
+        node = packaged({"optimizer": optimizer}, cache_dir=cache_dir, seed=seed).optimizer
         search = build(node) if "_target_" in node else node
     require(
         hasattr(search, "search"), "optimizer", optimizer, "a search for texts, such as 'autodan' or 'gcg'"

@@ -1,6 +1,6 @@
 """Parts by the names that the command knows them by, made from the packaged configs, so that defaults are the same."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,7 @@ def load_model(
     Raises:
         UsageError: no such model, terms not accepted, or anything wrong with the source or the files.
     """
-    config = packaged(cache_dir, models_dir=models_dir, dtype=dtype, **{"model@models.lm": name})
+    config = packaged({"model@models.lm": name}, cache_dir=cache_dir, models_dir=models_dir, dtype=dtype)
     node = with_models_dir(config).models.lm
     if accept_terms and "accept_terms" in node:
         node.accept_terms = True
@@ -50,21 +50,21 @@ def load_model(
 
 
 def packaged(
-    cache_dir: Folder | None = None,
+    groups: Mapping[str, str],
     *,
+    cache_dir: Folder | None = None,
     models_dir: Folder | None = None,
     dtype: str = "float32",
     seed: int = 0,
-    **groups: str,
 ) -> DictConfig:
     """The configs of some parts, with the values that the command takes by default.
 
     Args:
+        groups: group of conf/, with @PACKAGE where it goes elsewhere -> name of the option.
         cache_dir: of the root config.
         models_dir: of the root config.
         dtype: of the root config.
         seed: of the root config.
-        groups: group of conf/, with @PACKAGE where it goes elsewhere -> name of the option.
 
     Raises:
         UsageError: a name that a group does not have.
@@ -99,7 +99,7 @@ def fit_of(adapter: Adapter, seed: int) -> Fit | None:
     if isinstance(adapter, EmbeddingMap):
         return None
     if isinstance(adapter, str):
-        return build_fit(packaged(seed=seed, adapter=adapter).adapter)
+        return build_fit(packaged({"adapter": adapter}, seed=seed).adapter)
     require(
         callable(adapter), "adapter", adapter, "a name such as 'ridge', a map, or the fit of a map's class"
     )
@@ -124,7 +124,7 @@ def words_of(words: Sequence[str] | None) -> Sequence[str]:
     """The words that maps are fitted on: these, or the command's, the most frequent ones of English."""
     if words is not None:
         return words
-    found: Sequence[str] = build(packaged(corpus="wordfreq").corpus).words()
+    found: Sequence[str] = build(packaged({"corpus": "wordfreq"}).corpus).words()
     return found
 
 

@@ -39,7 +39,7 @@ def test_a_photograph_is_captioned_as_by_the_command(
 ) -> None:
     more = [f"dataset.path={photos}", "runner.metrics=false", f"output_dir={tmp_path / 'run'}"]
     assert main([*tiny_overrides, *more]) == 0
-    optimizer = build(packaged(tmp_path / "cache", optimizer="autodan").optimizer)
+    optimizer = build(packaged({"optimizer": "autodan"}, cache_dir=tmp_path / "cache").optimizer)
     small = replace(optimizer, candidates=8, beam=2, max_new_tokens=3)
     records = read_records(tmp_path / "run")
     found = caption([record["image"] for record in records], tiny_gpt2(), tiny_clip(), optimizer=small)

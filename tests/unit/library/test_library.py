@@ -135,7 +135,7 @@ def test_a_program_that_is_a_hydra_application_goes_on() -> None:
     folder = str(Path(__file__).parents[3] / "conf" / "adapter")
     with initialize_config_dir(version_base="1.2", config_dir=folder):
         own = GlobalHydra.instance().hydra
-        assert packaged(adapter="ridge").adapter._target_.endswith("RidgeMap.fit")
+        assert packaged({"adapter": "ridge"}).adapter._target_.endswith("RidgeMap.fit")
         assert GlobalHydra.instance().hydra is own
         assert str(VersionBase.instance().getbase()) == "1.2"
         assert compose("lookup").dtype == "float32"
