@@ -1,4 +1,4 @@
-"""examples/first_steps.ipynb runs offline on tiny models under the names that it uses; what it shows is from a run."""
+"""examples/first_steps.ipynb runs offline, on tiny models under the names that it uses; what it shows is complete."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def test_every_cell_runs_without_a_network(
     assert "captions tried" in printed
 
 
-def test_what_it_shows_came_from_one_run_from_top_to_bottom() -> None:
+def test_what_it_shows_is_complete_and_names_no_machine() -> None:
     assert [cell["execution_count"] for cell in CODE] == list(range(1, len(CODE) + 1))
     for cell in CODE:
         prints = "print(" in "".join(cell["source"])
