@@ -126,7 +126,7 @@ class PromptSearchModule(pl.LightningModule):
             **self._origin(item),
             "prefix": self.prefix,
             "text": best.text,
-            "caption": best.text.removeprefix(self.prefix).strip(),
+            "caption": without_prefix(best.text, self.prefix),
             "finished": best.finished,
             "evaluations": found.evaluations,
             "gradients": found.gradients,
@@ -149,6 +149,11 @@ def mean_targets(
         for name, term in terms
         if isinstance(term, kind)
     }
+
+
+def without_prefix(text: str, prefix: str) -> str:
+    """What was found: a prompt without what it had to begin with."""
+    return text.removeprefix(prefix).strip()
 
 
 def _step_row(hypothesis: Hypothesis) -> dict[str, Any]:
