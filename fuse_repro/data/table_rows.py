@@ -1,14 +1,13 @@
 """Rows of a user's own table: a .csv, .tsv, .jsonl or .parquet file, or a data set of the Hugging Face hub."""
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuse_repro.data.csv_rows import LONGEST, csv_rows
+from fuse_repro.data.csv_rows import csv_rows
 from fuse_repro.errors import UsageError, first_line, quoted, require
-from fuse_repro.storage.reading import json_lines, read_text, require_regular, whole_text
+from fuse_repro.storage.reading import json_lines, read_text, require_regular, text_lines, whole_text
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 KEY = "dataset.path"
@@ -156,28 +155,14 @@ def _text(path: Path) -> str:
 
 
 def _csv(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    lines = _text(path).split("\n")
-    if delimiter == ",":
-        return csv_rows(path, lines)
     require(len(delimiter) == 1, "dataset.delimiter", delimiter, "one character, as ';', or null for a comma")
-    return _delimited(path, lines, delimiter)
-
-
-def _delimited(path: Path, lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """As `csv_rows`, with another character between cells."""
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
-    rows = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter, strict=True)
-    try:
-        for row in rows:
-            yield rows.line_num, row
-    except csv.Error as err:
-        raise UsageError(f"{path}, line {rows.line_num}: no CSV ({err}): close every quote") from err
+    return csv_rows(path, text_lines(_text(path)), delimiter)
 
 
 def _tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Cells between tabs. There is no quoting: a quotation mark is part of a cell."""
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        yield number, line.removesuffix("\r").split("\t")
+    for number, line in enumerate(text_lines(_text(path)), start=1):
+        yield number, line.split("\t")
 
 
 def _with_header(path: Path, lines: Iterator[tuple[int, list[str]]]) -> Table:

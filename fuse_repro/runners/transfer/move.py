@@ -9,11 +9,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from fuse_repro.adapters import EmbeddingMap, RelativePromptTransfer
+from fuse_repro.adapters import RelativePromptTransfer
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import AFTER_BOS, SoftPrompt, for_model, peft_place, save_peft
-from fuse_repro.prompts.nearest import NearRow, lonely, near_rows
+from fuse_repro.prompts.nearest import NearRow, lonely
 from fuse_repro.prompts.places import BOS
 from fuse_repro.runners.assemble import corpus_words, weight_files
 from fuse_repro.runners.build import build, build_data, build_fit
@@ -24,6 +24,7 @@ from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
 from fuse_repro.runners.transfer.felt import felt
 from fuse_repro.runners.transfer.given import comparable, fitting, read_prompts
 from fuse_repro.runners.transfer.methods import fit_map
+from fuse_repro.runners.transfer.moving import moved, moved_rows
 from fuse_repro.runners.transfer.results import summary
 from fuse_repro.runners.transfer.terms import (
     check_objective,
@@ -78,7 +79,9 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     cache = cache_folder(config.cache_dir)
     with torch.no_grad():
         fitted = fit_map(fit, sources, target, words, cache, weights)
-        vectors, losses = moved(config, fitted, models, [prompt.embeddings for prompt in prompts])
+        searches = isinstance(fitted, RelativePromptTransfer)
+        objective = objective_of(config, models, fitted) if searches else None
+        vectors, losses = moved(fitted, [prompt.embeddings for prompt in prompts], objective)
     prompt = for_model(target, vectors, peft_place(target, prompts[0].position, runner.bos))
     folder = Path(config.output) if config.output else directory.path / "prompt"
     save_peft(prompt, folder, target, runner.base_model)
@@ -114,16 +117,6 @@ def _felt(target: FrozenModel, prompt: SoftPrompt) -> dict[str, float]:
     return {place: felt(target, replace(prompt, position=place)) for place in places}
 
 
-def moved(
-    config: DictConfig, fitted: EmbeddingMap, models: dict[str, FrozenModel], own: Sequence[Tensor]
-) -> tuple[Tensor, Tensor | None]:
-    """The moved prompt [m, d_t], and the matching loss of every row [m] where the map matches."""
-    if not isinstance(fitted, RelativePromptTransfer):
-        return fitted.transfer(own[0]), None
-    result = fitted.solve(own, objective=objective_of(config, models, fitted))
-    return result.prompt, result.matching_loss
-
-
 def _record_rows(
     directory: RunDirectory,
     before: tuple[FrozenModel, SoftPrompt],
@@ -136,8 +129,7 @@ def _record_rows(
     A row is far where its cosine to the nearest word is below `least`.
     """
     known = directory.known()
-    rows = [near_rows(lm, prompt.embeddings) for lm, prompt in (before, after)]
-    for place, (one, other) in enumerate(zip(*rows, strict=True)):
+    for place, row in enumerate(moved_rows(before, after, losses, least)):
         key = f"row/{place}"
         if key in known:
             continue
@@ -147,10 +139,10 @@ def _record_rows(
                 "kind": ROW,
                 "status": "done",
                 "row": place,
-                "before": _row(one),
-                "after": _row(other),
-                "far": other.words[0][1] < least,
-                "matching_loss": None if losses is None else float(losses[place]),
+                "before": _row(row.before),
+                "after": _row(row.after),
+                "far": row.far,
+                "matching_loss": row.matching_loss,
             }
         )
 
