@@ -54,7 +54,7 @@ class Table:
         for key, names in wanted.items():
             for name in names:
                 known = f"one of the columns of {self.origin}: {', '.join(self.columns)}"
-                require(name in self.columns, key, name, known + _hint(self.columns))
+                require(name in self.columns, key, name, known)
                 if not any(cell_text(row.cells.get(name)) for row in self.rows):
                     raise UsageError(
                         f"{self.origin}: the column {name!r} is empty in all {len(self.rows)} rows: name another one "
@@ -76,13 +76,6 @@ class Table:
         numbers = ", ".join(str(row.number) for row in rows[:most])
         more = " ..." if len(rows) > most else ""
         return f"{self.counted}{'s' if len(rows) > 1 else ''} {numbers}{more}"
-
-
-def _hint(columns: Sequence[str]) -> str:
-    """What to do about a table of a single column that looks like several."""
-    name = columns[0] if len(columns) == 1 else ""
-    mark = next((mark for mark in (";", "\t", "|") if mark in name), None)
-    return "" if mark is None else f"; the cells seem to stand between {mark!r}: set dataset.delimiter"
 
 
 def cell_text(value: Any) -> str:
@@ -110,7 +103,7 @@ def read_table(path: Path, delimiter: str | None) -> Table:
         UsageError: another suffix, a file that cannot be read or is not in its format, or no rows.
     """
     readers: dict[str, Callable[[], Table]] = {
-        ".csv": lambda: _with_header(path, _csv(path, delimiter or ",")),
+        ".csv": lambda: _with_header(path, _csv(path, delimiter)),
         ".tsv": lambda: _with_header(path, _tsv(path)),
         ".jsonl": lambda: _jsonl(path),
         ".parquet": lambda: _parquet(path),
@@ -154,9 +147,18 @@ def _text(path: Path) -> str:
     return read_text(path, lambda why: UsageError(f"{KEY}: {path} cannot be read ({why}): {remedy}"))
 
 
-def _csv(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    require(len(delimiter) == 1, "dataset.delimiter", delimiter, "one character, as ';', or null for a comma")
-    return csv_rows(path, text_lines(_text(path)), delimiter)
+def _csv(path: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
+    lines = text_lines(_text(path))
+    header = next((line for line in lines if line.strip()), "")
+    mark = next((mark for mark in (";", "\t", "|") if mark in header), None)
+    if delimiter is None and mark is not None and "," not in header:
+        raise UsageError(
+            f"{path}: its first line names one column, and the cells seem to stand between {mark!r}: set "
+            "dataset.delimiter"
+        )
+    given = "," if delimiter is None else delimiter
+    require(len(given) == 1, "dataset.delimiter", delimiter, "one character, as ';', or null for a comma")
+    return csv_rows(path, lines, given)
 
 
 def _tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -186,7 +188,7 @@ def _with_header(path: Path, lines: Iterator[tuple[int, list[str]]]) -> Table:
         number, cells = odd[0]
         raise UsageError(
             f"{path}, line {number}: {len(cells)} cells, and the first line names {len(columns)} columns; so in "
-            f"{len(odd)} of {len(odd) + len(found)} rows: put cells that hold the delimiter into quotes{_hint(columns)}"
+            f"{len(odd)} of {len(odd) + len(found)} rows: put cells that hold the delimiter into quotes"
         )
     return Table(
         str(path),

@@ -429,3 +429,12 @@ def test_files_that_failed_elsewhere(shared_data: Path, tmp_path: Path) -> None:
     )
     assert len(task.splits["test"]) + sum(task.dropped.values()) == len(read.rows) == 872
     assert isinstance(task.splits["test"][0], Item)
+
+
+def test_a_field_of_any_length_and_line_feeds_inside_quotes(tmp_path: Path) -> None:
+    long, folded = "x " * 70_000, "two\nlines"
+    path = write_csv(tmp_path / "my.csv", [(long, "good"), (folded, "bad")], ("review", "stars"))
+    assert found(table(path)) == {(long.strip(), "great"), (folded, "terrible")}
+    path.write_text('review,stars\na,good\n"b,bad\nc,good\n')
+    with pytest.raises(UsageError, match="my.csv, line 3: no CSV .a quote is opened and never closed"):
+        table(path)
