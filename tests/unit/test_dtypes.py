@@ -1,57 +1,25 @@
-"""Number formats that fit the machine."""
+"""The one table of number formats is torch's, and can be read without torch."""
 
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
-from omegaconf import OmegaConf
+import torch
 
-from fuse_repro import dtypes, schema
-
-GB = 1_000_000_000
+from fuse_repro.dtypes import BYTES, FITS, WEIGHTS, torch_dtype
 
 
-@pytest.mark.parametrize(
-    ("given", "memory", "taken"),
-    [
-        ("float32", 8 * GB, "bfloat16"),
-        ("float32", 16 * GB - 1, "bfloat16"),
-        ("float32", 16 * GB, "float32"),
-        ("float16", 8 * GB, "float16"),
-        ("bfloat16", 64 * GB, "bfloat16"),
-        ("int4", 8 * GB, "int4"),  # refused where models are checked
-    ],
-)
-def test_a_large_model_is_bfloat16_on_a_small_machine(
-    monkeypatch: pytest.MonkeyPatch, given: str, memory: int, taken: str
-) -> None:
-    monkeypatch.setattr(dtypes, "memory_bytes", lambda: memory)
-    schema.register()
-    config = OmegaConf.create({"dtype": given, "model": {"dtype": "${dtype_for_memory:${dtype},16}"}})
-    assert config.model.dtype == taken
+@pytest.mark.parametrize("name", BYTES)
+def test_names_and_sizes_are_torchs(name: str) -> None:
+    assert str(torch_dtype(name)) == f"torch.{name}"
+    assert torch_dtype(name).itemsize == BYTES[name]
+    assert torch.zeros(1, dtype=torch_dtype(name)).dtype == torch_dtype(name)
 
 
-def test_memory_is_that_of_the_machine_or_of_its_container(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(dtypes, "CGROUPS", tmp_path / "none")
-    physical = dtypes.memory_bytes()
-    assert physical > 100_000_000
-    (tmp_path / "memory.max").write_text("1000\n")
-    monkeypatch.setattr(dtypes, "CGROUPS", tmp_path)
-    assert dtypes.memory_bytes() == 1000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert dtypes.memory_bytes() == physical
+def test_every_list_is_of_this_table() -> None:
+    assert {*WEIGHTS, *FITS} == BYTES.keys()
 
 
-def test_limits_of_outer_groups_hold_for_inner_ones(tmp_path: Path) -> None:
-    root, own = tmp_path / "cgroup", tmp_path / "own"
-    (root / "job" / "step").mkdir(parents=True)
-    (root / "job" / "memory.max").write_text("5000")
-    (root / "job" / "step" / "memory.max").write_text("max")
-    own.write_text("0::/job/step\n")
-    assert min(dtypes._limits(root, own)) == 5000
-    own.write_text("no groups")
-    assert list(dtypes._limits(root, own)) == []
-    (root / "memory").mkdir()
-    (root / "memory" / "memory.limit_in_bytes").write_text("7000")  # the first version of groups
-    assert list(dtypes._limits(root, own)) == [7000]
+def test_sizes_are_read_without_torch() -> None:
+    code = "import sys; import fuse_repro.models.sizes; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
