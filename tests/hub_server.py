@@ -94,9 +94,10 @@ class HubServer:
             server.server_close()
 
     def add(self, repo_id: str, files: Mapping[str, bytes], revision: str = "main") -> str:
-        """A commit with these files, and no others, at a branch; the commit."""
+        """A commit with these files, and no others, at a branch or of this very name; the commit."""
         content = json.dumps({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
-        commit = hashlib.sha1(content.encode()).hexdigest()
+        own = re.fullmatch(r"[0-9a-f]{40}", revision)
+        commit = revision if own else hashlib.sha1(content.encode()).hexdigest()
         self._files[repo_id, commit] = dict(files)
         self._revisions.setdefault(repo_id, {}).update({revision: commit, commit: commit})
         return commit
