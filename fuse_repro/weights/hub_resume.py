@@ -1,7 +1,8 @@
 """Large files of the hub, fetched piece by piece, so that the next start goes on where the last one ended.
 
 The hub's own client resumes within one start; a file that a start was ended in begins anew. A finished file is put
-where that client looks for it, in its own cache.
+where that client looks for it, in its own cache. Whoever calls this compares it with its digest: where a file system
+honours no locks, two processes may have written to it.
 """
 
 import re
