@@ -43,7 +43,8 @@ def fetch_large(repo_id: str, revision: str | None, patterns: Sequence[str], unf
     large = [file for file in plan if file.will_download and LEAST <= (file.file_size or 0) < MOST]
     if not large:
         return
-    with bar(f"downloading {repo_id}", sum(file.file_size for file in large), BYTES) as advance:
+    total = sum(file.file_size or 0 for file in large)
+    with bar(f"downloading {repo_id}", total, BYTES) as advance:
         for file in large:
             _fetch(repo_id, file, unfinished, advance)
 
@@ -55,10 +56,10 @@ def _fetch(repo_id: str, file: Any, unfinished: Path, advance: Callable[[float],
     from huggingface_hub.utils import build_hf_headers
 
     url = hf_hub_url(repo_id, file.filename, revision=file.commit_hash)
-    found = get_hf_file_metadata(url)
-    if not DIGEST.fullmatch(found.etag or ""):  # it names a file
+    digest = get_hf_file_metadata(url).etag or ""
+    if not DIGEST.fullmatch(digest):  # it names a file
         return
-    here, blob = unfinished / found.etag, _blobs(file) / found.etag
+    here, blob = unfinished / digest, _blobs(file) / digest
     unfinished.mkdir(exist_ok=True)
     with here.open("ab") as sink:
         if sink.tell() > file.file_size:
