@@ -40,7 +40,7 @@ from fuse_repro.weights import cache_folder
 
 CPU = torch.device("cpu")
 KEPT = RESULTS / "precision.json"
-REPEATS = 3
+REPEATS = 2
 SETTINGS = [
     "optimizer=autodan_laptop",
     "optimizer.linearisation.count=8",
