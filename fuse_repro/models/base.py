@@ -1,6 +1,7 @@
 """What every frozen model shares: embeddings, tokenizer, fingerprint."""
 
 import hashlib
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
 from fuse_repro.models.batching import AutoBatch, most_rows
 from fuse_repro.models.metering import Watch
+from fuse_repro.models.positions import max_tokens
 from fuse_repro.weights import WeightsEntry
 
 
@@ -26,7 +28,8 @@ class FrozenModel(nn.Module):
         weights: where the weights came from, if from files.
 
     Raises:
-        UsageError: the tokenizer makes ids that the embedding table does not hold.
+        UsageError: the tokenizer makes ids that the embedding table does not hold. Tokens that were added to a
+            tokenizer and not to the table are no reason: they are never used.
     """
 
     model: Any
@@ -36,17 +39,13 @@ class FrozenModel(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
         self.name = name
         self.weights = weights
         self._fingerprint: str | None = None
         self._batches: dict[tuple[str, int, str], AutoBatch] = {}
         rows = self._embedding.weight.shape[0]
-        if tokenizer.vocab_size > rows:
-            raise UsageError(
-                f"{name}: the tokenizer has {tokenizer.vocab_size} tokens but the embedding table has {rows} "
-                "rows; give the tokenizer that belongs to these weights"
-            )
+        self.tokenizer = tokenizer.within(rows)
+        _check_ids(self.tokenizer, rows, name)
         self.watch = Watch(name, self.body, self.model, self._head, self._body_config)
 
     @property
@@ -75,6 +74,15 @@ class FrozenModel(nn.Module):
     def embedding_size(self) -> int:
         """d, the size of one input embedding."""
         return self._embedding.weight.shape[1]
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest text, special tokens included, that the model has positions for; None where it does not say."""
+        return self._most_tokens
+
+    @cached_property
+    def _most_tokens(self) -> int | None:
+        return max_tokens(self.model)
 
     @property
     def device(self) -> torch.device:
@@ -125,3 +133,18 @@ class FrozenModel(nn.Module):
             return self._embedding.weight[: self.tokenizer.vocab_size].detach()
         with torch.no_grad():
             return self.embed(torch.arange(self.tokenizer.vocab_size, device=self.device))
+
+
+def _check_ids(tokenizer: WordTokenizer, rows: int, name: str) -> None:
+    """Every id that the tokenizer makes has to have a row; else UsageError."""
+    mend = "give the tokenizer that belongs to these weights"
+    if tokenizer.vocab_size > rows:
+        raise UsageError(
+            f"{name}: the tokenizer has {tokenizer.vocab_size} tokens but the embedding table has {rows} rows; {mend}"
+        )
+    around = max((*tokenizer.prefix_ids, *tokenizer.suffix_ids), default=0)
+    if around >= rows:
+        raise UsageError(
+            f"{name}: the tokenizer puts token {around} around every text but the embedding table has {rows} rows; "
+            f"{mend}"
+        )

@@ -139,16 +139,6 @@ class SequenceClassifier(TextClassifier):
         require(len(names) == len(own), f"{name}.labels", names, f"{len(own)} names, one for each output")
         return cls(model, tokenizer, names, name=name, weights=entry)
 
-    @property
-    def max_tokens(self) -> int:
-        """The longest text, special tokens included; RoBERTa's positions begin after its padding index."""
-        embeddings = getattr(self.model.base_model, "embeddings", None)
-        table = getattr(embeddings, "position_embeddings", None)
-        used = 0 if table is None or table.padding_idx is None else table.padding_idx + 1
-        return min(
-            self.model.config.max_position_embeddings - used, self.tokenizer.tokenizer.model_max_length
-        )
-
     def _pool(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:
         """Whole texts [B, S, d], special tokens included, to logits [B, C]."""
         position = torch.arange(embeddings.shape[1], device=embeddings.device)

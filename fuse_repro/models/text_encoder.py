@@ -79,8 +79,9 @@ class TextEncoder(FrozenModel):
 
     @property
     def max_tokens(self) -> int:
-        """The longest text, special tokens included, that the model has positions for."""
-        return min(self.model.config.max_position_embeddings, self.tokenizer.tokenizer.model_max_length)
+        """The longest text, special tokens included, that the model and its tokenizer are made for."""
+        longest = int(self.tokenizer.tokenizer.model_max_length)
+        return min(self._most_tokens or longest, longest)
 
     @property
     def reads_one_token(self) -> bool:
