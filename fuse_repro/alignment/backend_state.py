@@ -1,4 +1,4 @@
-"""The tokenizer.json of a tokenizer, changed so that equal texts have equal tokens, and only tokens that can be read."""
+"""The tokenizer.json of a tokenizer, changed so that equal texts have equal tokens, and every token has a row."""
 
 import json
 from collections.abc import Iterator

@@ -127,6 +127,11 @@ class FrozenModel(nn.Module):
         """Token ids [...] to input embeddings [..., d]."""
         return self._embedding(ids)
 
+    def whole_ids(self, text: str) -> list[int]:
+        """A text as token ids, special tokens around it included."""
+        (ids,) = self.tokenizer.encode([text])
+        return [*self.tokenizer.prefix_ids, *ids, *self.tokenizer.suffix_ids]
+
     def embedding_table(self) -> Tensor:
         """Input embeddings [V, d] of all tokens; rows that no token id reaches are cut off."""
         if type(self._embedding) is nn.Embedding:

@@ -12,6 +12,7 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.metering import unmetered
 from fuse_repro.models.positions import takes
+from fuse_repro.models.trial import tried
 
 MEMORIES = ("past_key_values", "cache_params")  # keys and values; states, as Mamba has them
 
@@ -60,7 +61,7 @@ class CausalLM(FrozenModel):
         from fuse_repro.models.loading import load_parts
 
         model, tokenizer, entry = load_parts(AutoModelForCausalLM, name, source, dtype, source_kwargs)
-        return cls(model, tokenizer, name=name, weights=entry)
+        return tried(cls(model, tokenizer, name=name, weights=entry), causal=True)
 
     def forward(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:
         """Logits [B, S, V] of the token after each position.

@@ -9,6 +9,7 @@ from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.positions import first_position, takes
+from fuse_repro.models.trial import tried
 from fuse_repro.weights import WeightsEntry
 
 
@@ -26,7 +27,7 @@ class MaskedLM(FrozenModel):
         self, model: nn.Module, tokenizer: WordTokenizer, *, name: str, weights: WeightsEntry | None = None
     ) -> None:
         super().__init__(model, tokenizer, name=name, weights=weights)
-        if tokenizer.mask_token is None:
+        if self.tokenizer.mask_token is None:
             raise UsageError(f"{name}: its tokenizer has no mask token; load a causal model as CausalLM")
 
     @classmethod
@@ -47,7 +48,7 @@ class MaskedLM(FrozenModel):
         from fuse_repro.models.loading import load_parts
 
         model, tokenizer, entry = load_parts(AutoModelForMaskedLM, name, source, dtype, source_kwargs)
-        return cls(model, tokenizer, name=name, weights=entry)
+        return tried(cls(model, tokenizer, name=name, weights=entry))
 
     @property
     def mask_id(self) -> int:

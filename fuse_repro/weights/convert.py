@@ -8,6 +8,7 @@ from pathlib import Path
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.progress import bar
 from fuse_repro.storage.files import writing
+from fuse_repro.weights.gguf_parts import joined
 
 CACHE = "a folder with cache_dir=... or FUSE_REPRO_CACHE"
 VERSION = 1  # part of every cache key: raise it when a conversion changes
@@ -18,7 +19,7 @@ def keep(folder: Path) -> None:
 
 
 def gguf_to_safetensors(folder: Path) -> None:
-    """Replace the one GGUF file of `folder` by float32 safetensors, config and tokenizer.
+    """Replace the GGUF file of `folder`, or the parts of one, by float32 safetensors, config and tokenizer.
 
     Raises:
         UsageError: transformers cannot read the file.
@@ -26,9 +27,10 @@ def gguf_to_safetensors(folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    (source,) = folder.glob("*.gguf")
+    source = min(folder.glob("*.gguf"))
     try:
         with bar(f"converting {source.name} (once)"), quiet_transformers():
+            source = joined(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=source.name, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
                 folder, gguf_file=source.name, dtype=torch.float32, local_files_only=True

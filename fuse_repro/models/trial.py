@@ -1,0 +1,66 @@
+"""One short text through a model that was loaded: what cannot be used is told at once, and by name."""
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from fuse_repro.errors import UsageError, first_line
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.metering import unmetered
+
+Model = TypeVar("Model", bound=FrozenModel)
+TEXT = "a cat on a table"
+CLOSE = 0.05  # of the largest output: what rounding of 8 bits may come to
+REMEDY = "take another model; docs/models.md lists the kinds that were tried"
+
+
+def tried(model: Model, causal: bool = False) -> Model:
+    """The model, if it reads a short text from input embeddings as it does from token ids.
+
+    Args:
+        model: a model that was loaded.
+        causal: whether it must not look at the tokens that come after.
+
+    Raises:
+        UsageError: it cannot be given embeddings, does something else with them, or looks at later tokens.
+    """
+    kind = f"{model.name}: {type(model.model).__name__}"
+    ids = torch.tensor([model.whole_ids(TEXT)], device=model.device)
+    try:
+        with unmetered(), torch.no_grad():
+            own = _outputs(model.model(input_ids=ids))
+            embeddings = model.embed(ids)
+            found = _outputs(model.model(inputs_embeds=embeddings))
+            other = torch.cat([embeddings[:, :-1], embeddings[:, :1]], dim=1)
+            changed = _outputs(model.model(inputs_embeds=other)) if causal else found
+    except Exception as err:
+        raise UsageError(
+            f"{kind} cannot be read from input embeddings alone ({first_line(err)[:200]}): {REMEDY}"
+        ) from err
+    if not agree(found, own):
+        raise UsageError(
+            f"{kind} does not read input embeddings as it reads the tokens that have them: {REMEDY}"
+        )
+    if not agree(changed[:, :-1], found[:, :-1]):
+        raise UsageError(
+            f"{kind} looks at the tokens that come after, as masked language models do: load it with "
+            "fuse_repro.models.masked_lm.MaskedLM.load, or take a causal model"
+        )
+    return model
+
+
+def _outputs(output: object) -> Tensor:
+    """The first output of a forward pass: logits, or hidden states."""
+    first: Tensor = output[0]  # type: ignore[index]
+    return first
+
+
+def agree(found: Tensor, own: Tensor) -> bool:
+    """Whether two outputs are the same but for rounding."""
+    if own.shape != found.shape:
+        return False
+    found, own = found.float(), own.float()
+    if not (found.isfinite().all() and own.isfinite().all()):
+        return True  # half precision may overflow, either way
+    return bool((found - own).abs().max() <= CLOSE * own.abs().max() + 1e-6)
