@@ -57,7 +57,7 @@ def tried(kind: str, family: str) -> dict[str, Any]:
         saved = "load" in passed or "FOLDER" in reason
         row |= {"result": "fails" if saved or passed else "not tried", "reason": reason}
     if row["result"] != "works":
-        row["reason"] = row["reason"].split(": take another model")[0][:LONGEST]
+        row["reason"] = " ".join(row["reason"].split(": take another model")[0].split())[:LONGEST]
     row["passed"] = passed
     return row
 
@@ -70,6 +70,9 @@ def main() -> None:
         "--page", action="store_true", help="make the tables of docs/models.md anew, and no more"
     )
     arguments.add_argument("--missing", action="store_true", help="only those without a result")
+    arguments.add_argument(
+        "--again", action="store_true", help="only those that did not work, or have no result"
+    )
     wanted = arguments.parse_args()
     if wanted.page:
         PAGE.write_text(
@@ -86,7 +89,8 @@ def main() -> None:
     for kind in wanted.kinds:
         names = [name for name in families(kind) if wanted.families is None or name in wanted.families]
         for family in names:
-            if wanted.missing and (kind, family) in rows:
+            known = rows.get((kind, family))
+            if known is not None and (wanted.missing or (wanted.again and known["result"] == "works")):
                 continue
             row = rows[kind, family] = tried(kind, family)
             print(kind, family, row["result"], row.get("reason", ""), flush=True)

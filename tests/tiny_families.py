@@ -57,6 +57,7 @@ SMALL: dict[str, Any] = {
     **dict.fromkeys(("index_n_heads",), 2),
     **dict.fromkeys(("index_head_dim",), 16),
     **dict.fromkeys(("index_topk",), 8),
+    "entity_vocab_size": 50,
     "image_size": 32,
     "patch_size": 16,
     "initializer_range": 0.1,
@@ -166,7 +167,7 @@ def shrunk(kind: str, family: str, config_class: type, tokenizer: Any) -> Any:
     try:
         return config_class(**small)
     except Exception as err:
-        raise NotShrunk(f"its config takes no small values ({type(err).__name__}: {str(err)[:80]})") from err
+        raise NotShrunk(f"its config takes no small values ({type(err).__name__}: {_short(err)})") from err
 
 
 def tiny_family(kind: str, family: str, seed: int = 0) -> tuple[torch.nn.Module, Any]:
@@ -182,7 +183,7 @@ def tiny_family(kind: str, family: str, seed: int = 0) -> tuple[torch.nn.Module,
         with torch.device("meta"):
             size = sum(parameter.numel() for parameter in model_class(config).parameters())
     except Exception as err:
-        raise NotShrunk(f"no model from a small config ({type(err).__name__}: {str(err)[:80]})") from err
+        raise NotShrunk(f"no model from a small config ({type(err).__name__}: {_short(err)})") from err
     if size > MOST_PARAMETERS:
         raise NotShrunk(f"{size:,} parameters in its smallest form")
     with torch.random.fork_rng(devices=[]):
@@ -222,6 +223,10 @@ def _small(values: Mapping[str, Any], ids: Mapping[str, int]) -> dict[str, Any]:
         elif name in SMALL and (value is not None or name == "num_key_value_heads"):
             changed[name] = SMALL[name]
     return changed
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
 
 
 def _id(*candidates: int | None) -> int:

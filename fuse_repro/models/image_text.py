@@ -15,7 +15,7 @@ from fuse_repro.models.clip import IMAGES_PER_BATCH
 from fuse_repro.models.metering import unmetered
 from fuse_repro.models.positions import max_tokens
 from fuse_repro.models.text_encoder import DualEncoder
-from fuse_repro.models.trial import REMEDY, TEXT, agree
+from fuse_repro.models.trial import PADDING, REMEDY, TEXT, agree
 from fuse_repro.weights import WeightsEntry
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class ImageTextEncoder(DualEncoder):
                 f"{kind} cannot be read as a CLIP-like pair ({first_line(err)[:200]}): {REMEDY}"
             ) from err
         if not agree(behind, own):
-            raise UsageError(f"{kind} reads a text otherwise where padding stands behind it: {REMEDY}")
+            raise UsageError(f"{kind} {PADDING}: {REMEDY}")
         if not agree(found, own) or image.shape != own[0].shape:
             raise UsageError(
                 f"{kind} does not read input embeddings as it reads the tokens that have them: {REMEDY}"

@@ -12,6 +12,7 @@ from fuse_repro.models.metering import unmetered
 Model = TypeVar("Model", bound=FrozenModel)
 TEXT = "a cat on a table"
 CLOSE = 0.05  # of the largest output: what rounding of 8 bits may come to
+PADDING = "reads a text otherwise where padding stands behind it"
 REMEDY = "take another model; docs/models.md lists the kinds that were tried"
 
 
@@ -23,31 +24,42 @@ def tried(model: Model, causal: bool = False) -> Model:
         causal: whether it must not look at the tokens that come after.
 
     Raises:
-        UsageError: it cannot be given embeddings, does something else with them, or looks at later tokens.
+        UsageError: it cannot be given embeddings, does something else with them, or looks at later tokens or padding.
     """
     kind = f"{model.name}: {type(model.model).__name__}"
-    ids = torch.tensor([model.whole_ids(TEXT)], device=model.device)
     try:
         with unmetered(), torch.no_grad():
-            own = _outputs(model.model(input_ids=ids))
-            embeddings = model.embed(ids)
-            found = _outputs(model.model(inputs_embeds=embeddings))
-            other = torch.cat([embeddings[:, :-1], embeddings[:, :1]], dim=1)
-            changed = _outputs(model.model(inputs_embeds=other)) if causal else found
+            fault = _fault(model, causal)
     except Exception as err:
         raise UsageError(
             f"{kind} cannot be read from input embeddings alone ({first_line(err)[:200]}): {REMEDY}"
         ) from err
-    if not agree(found, own):
-        raise UsageError(
-            f"{kind} does not read input embeddings as it reads the tokens that have them: {REMEDY}"
-        )
-    if not agree(changed[:, :-1], found[:, :-1]):
-        raise UsageError(
-            f"{kind} looks at the tokens that come after, as masked language models do: load it with "
-            "fuse_repro.models.masked_lm.MaskedLM.load, or take a causal model"
-        )
+    if fault is not None:
+        raise UsageError(f"{kind} {fault}")
     return model
+
+
+def _fault(model: FrozenModel, causal: bool) -> str | None:
+    """What the model does otherwise than it has to; None for nothing."""
+    ids = torch.tensor([model.whole_ids(TEXT)], device=model.device)
+    embeddings = model.embed(ids)
+    found = _outputs(model.model(inputs_embeds=embeddings))
+    if not agree(found, _outputs(model.model(input_ids=ids))):
+        return f"does not read input embeddings as it reads the tokens that have them: {REMEDY}"
+    if causal:
+        other = torch.cat([embeddings[:, :-1], embeddings[:, :1]], dim=1)
+        if not agree(_outputs(model.model(inputs_embeds=other))[:, :-1], found[:, :-1]):
+            return (
+                "looks at the tokens that come after, as masked language models do: load it with "
+                "fuse_repro.models.masked_lm.MaskedLM.load, or take a causal model"
+            )
+    real = torch.ones_like(ids)
+    alone = model(embeddings, real)
+    padded = torch.cat([embeddings, embeddings[:, :1]], dim=1)
+    behind = model(padded, torch.cat([real, torch.zeros_like(real[:, :1])], dim=1))
+    if not agree(behind[:, : ids.shape[1]] if behind.ndim == 3 else behind, alone):
+        return f"{PADDING}: {REMEDY}"
+    return None
 
 
 def _outputs(output: object) -> Tensor:
