@@ -19,7 +19,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING, model_ty
 
 from fuse_repro.alignment.words import WordTokenizer
 
-MOST_PARAMETERS = 3_000_000
+MOST_PARAMETERS = 20_000_000
 MAPPINGS = {
     "causal": "MODEL_FOR_CAUSAL_LM_MAPPING",
     "masked": "MODEL_FOR_MASKED_LM_MAPPING",
@@ -91,6 +91,8 @@ FIXES: Mapping[str, Mapping[str, Any]] = {  # what a family needs beside the nam
     "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 8},
     "modernbert-decoder": {"global_attn_every_n_layers": 2, "local_attention": 8},
     "xlnet": {"d_head": 16},
+    "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
+    "roc_bert": {"shape_vocab_size": 50, "pronunciation_vocab_size": 50},
     "align": {
         "projection_dim": 16,
         "vision_config": {

@@ -75,7 +75,8 @@ class TextEncoder(FrozenModel):
     @property
     def output_size(self) -> int:
         """e, the size of a text embedding."""
-        return self.model.config.hidden_size
+        config = self.model.config
+        return int(getattr(config, "hidden_size", None) or config.get_text_config().hidden_size)
 
     @property
     def max_tokens(self) -> int:
