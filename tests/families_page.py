@@ -13,7 +13,7 @@ TITLES = {
 }
 RESULTS = {
     "refused": "refused in one line",
-    "fails": "does not work",
+    "fails": "loads, but not every step passes",
     "not tried": "not tried",
 }
 

@@ -109,17 +109,18 @@ def gradient_is_right(model: Any) -> None:
     """Along a random direction the gradient is the slope, in float64 where the model allows it."""
     model.double()
     try:
-        _check_slope(model, torch.float64, step=1e-4)
+        _check_slope(model, torch.float64, steps=(1e-4, 1e-5))
         return
     except RuntimeError as err:  # layers that compute in float32 whatever comes in
         if "dtype" not in str(err) and "Double" not in str(err):
             raise
     finally:
         model.float()
-    _check_slope(model, torch.float32, step=1e-2)
+    _check_slope(model, torch.float32, steps=(1e-2, 1e-3))
 
 
-def _check_slope(model: Any, dtype: torch.dtype, step: float) -> None:
+def _check_slope(model: Any, dtype: torch.dtype, steps: tuple[float, ...]) -> None:
+    """One of the steps has to agree: a long one meets curvature, a short one the rounding of inner float32 layers."""
     ids = torch.tensor([_content(model, TEXTS[0])])
     mask = torch.ones_like(ids)
     start = model.embed(ids).to(dtype)
@@ -133,13 +134,16 @@ def _check_slope(model: Any, dtype: torch.dtype, step: float) -> None:
     assert gradient.isfinite().all(), "the gradient is not finite"
     assert (gradient != 0).any(), "the gradient is zero"
     direction = torch.randn(start.shape, generator=torch.manual_seed(2), dtype=dtype)
-    with torch.no_grad():
-        slope = (value(start + step * direction) - value(start - step * direction)) / (2 * step)
     found = (gradient * direction).sum()
     scale = gradient.norm() * direction.norm()
-    assert (found - slope).abs() <= 0.02 * slope.abs() + 2e-3 * scale, (
-        f"the gradient is not the slope ({float(found):.4g} and {float(slope):.4g})"
-    )
+    slopes = []
+    for step in steps:
+        with torch.no_grad():
+            slope = (value(start + step * direction) - value(start - step * direction)) / (2 * step)
+        if (found - slope).abs() <= 0.02 * slope.abs() + 2e-3 * scale:
+            return
+        slopes.append(f"{float(slope):.4g}")
+    raise AssertionError(f"the gradient is not the slope ({float(found):.4g}, not {' or '.join(slopes)})")
 
 
 def memory_changes_nothing(lm: Any) -> None:

@@ -48,7 +48,14 @@ SMALL: dict[str, Any] = {
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 4),
     **dict.fromkeys(("num_experts_per_tok", "moe_top_k", "moe_k", "top_k_experts"), 2),
     **dict.fromkeys(("n_group", "topk_group", "n_shared_experts"), 1),
-    **dict.fromkeys(("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"), 8),
+    **dict.fromkeys(
+        (
+            "q_lora_rank",
+            "kv_lora_rank",
+        ),
+        8,
+    ),
+    **dict.fromkeys(("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"), 16),
     **dict.fromkeys(("state_size", "mamba_d_state", "ssm_state_size", "time_step_rank"), 8),
     **dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads", "mamba_n_heads"), 2),
     **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 16),
@@ -91,6 +98,7 @@ FIXES: Mapping[str, Mapping[str, Any]] = {  # what a family needs beside the nam
     "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 8},
     "modernbert-decoder": {"global_attn_every_n_layers": 2, "local_attention": 8},
     "xlnet": {"d_head": 16},
+    "deepseek_v2": {"num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1},
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
     "roc_bert": {"shape_vocab_size": 50, "pronunciation_vocab_size": 50},
     "align": {
@@ -190,7 +198,21 @@ def tiny_family(kind: str, family: str, seed: int = 0) -> tuple[torch.nn.Module,
         raise NotShrunk(f"{size:,} parameters in its smallest form")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return model_class(config), tokenizer
+        model = model_class(config)
+    if kind != "image-text" and not getattr(config, "is_encoder_decoder", False):
+        _run(model)
+    return model, tokenizer
+
+
+def _run(model: torch.nn.Module) -> None:
+    """Raises NotShrunk for a model that does not run by itself: what comes after would be no fault of ours."""
+    try:
+        with torch.no_grad():
+            model.eval()(input_ids=torch.tensor([[5, 6, 7]]))
+    except Exception as err:
+        raise NotShrunk(
+            f"its small form does not run from token ids alone ({type(err).__name__}: {_short(err)})"
+        ) from err
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from fuse_repro.models.metering import Watch
 from fuse_repro.models.positions import max_tokens
 from fuse_repro.weights import WeightsEntry
 
+REMEDY = "take another model; docs/models.md lists the kinds that were tried"
+
 
 class FrozenModel(nn.Module):
     """A pretrained transformers model that is never trained: in eval mode, no parameter takes a gradient.
@@ -43,7 +45,7 @@ class FrozenModel(nn.Module):
         self.weights = weights
         self._fingerprint: str | None = None
         self._batches: dict[tuple[str, int, str], AutoBatch] = {}
-        rows = self._embedding.weight.shape[0]
+        rows = self._rows()
         self.tokenizer = tokenizer.within(rows)
         _check_ids(self.tokenizer, rows, name)
         self.watch = Watch(name, self.body, self.model, self._head, self._body_config)
@@ -69,6 +71,15 @@ class FrozenModel(nn.Module):
     def _embedding(self) -> nn.Embedding:
         """The layer that turns token ids into input embeddings."""
         return self.model.get_input_embeddings()
+
+    def _rows(self) -> int:
+        """How many tokens the embedding table holds. Raises UsageError where there is none."""
+        try:
+            return int(self._embedding.weight.shape[0])
+        except (AttributeError, NotImplementedError) as err:
+            raise UsageError(
+                f"{self.name}: {type(self.model).__name__} has no table of token embeddings: {REMEDY}"
+            ) from err
 
     @property
     def embedding_size(self) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.metering import unmetered
-from fuse_repro.models.positions import takes
+from fuse_repro.models.positions import first_position, takes
 from fuse_repro.models.trial import tried
 
 MEMORIES = ("past_key_values", "cache_params")  # keys and values; states, as Mamba has them
@@ -84,8 +84,13 @@ class CausalLM(FrozenModel):
             return {}
         places = {"attention_mask": mask.long()}
         if self.takes_positions:
-            places["position_ids"] = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
+            places["position_ids"] = (mask.long().cumsum(dim=1) - 1).clamp_min(0) + self.first_position
         return places
+
+    @cached_property
+    def first_position(self) -> int:
+        """The position of a text's first token: 0, but for decoders of RoBERTa's kind."""
+        return first_position(self.model)
 
     @cached_property
     def takes_positions(self) -> bool:
@@ -104,9 +109,12 @@ class CausalLM(FrozenModel):
         if self._memory_argument != "past_key_values" or not self.takes_positions:
             return False
         memory = DynamicCache()
+        ids = torch.zeros((1, 2), dtype=torch.long, device=self.device)
         with unmetered(), torch.no_grad():
-            ids = torch.zeros((1, 2), dtype=torch.long, device=self.device)
-            self.model(input_ids=ids, past_key_values=memory, use_cache=True)
+            try:
+                self.model(input_ids=ids, past_key_values=memory, use_cache=True)
+            except Exception:  # it wants a memory of its own kind
+                return False
         if any(type(layer) is not DynamicLayer or layer.keys is None for layer in memory.layers):
             return False
         shapes = {tuple(side.shape) for layer in memory.layers for side in (layer.keys, layer.values)}

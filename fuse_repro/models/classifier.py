@@ -151,8 +151,8 @@ class SequenceClassifier(TextClassifier):
         # A language model's classifier reads the last token, which it looks for among token ids: it has none here.
         states = self.model.base_model(inputs_embeds=embeddings, attention_mask=mask).last_hidden_state
         if lengths is None:
-            return score(states[:, -1])  # type: ignore[no-any-return]
-        return score(states[torch.arange(len(states), device=states.device), lengths - 1])  # type: ignore[no-any-return]
+            return score(states[:, -1])
+        return score(states[torch.arange(len(states), device=states.device), lengths - 1])
 
 
 class EmbeddingClassifier(TextClassifier):

@@ -11,11 +11,12 @@ from torch.nn.functional import normalize
 
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError, first_line
+from fuse_repro.models.base import REMEDY
 from fuse_repro.models.clip import IMAGES_PER_BATCH
 from fuse_repro.models.metering import unmetered
 from fuse_repro.models.positions import max_tokens
 from fuse_repro.models.text_encoder import DualEncoder
-from fuse_repro.models.trial import PADDING, REMEDY, TEXT, agree
+from fuse_repro.models.trial import PADDING, TEXT, agree
 from fuse_repro.weights import WeightsEntry
 
 if TYPE_CHECKING:

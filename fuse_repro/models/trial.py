@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from fuse_repro.errors import UsageError, first_line
-from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.base import REMEDY, FrozenModel
 from fuse_repro.models.metering import unmetered
 
 Model = TypeVar("Model", bound=FrozenModel)
 TEXT = "a cat on a table"
 CLOSE = 0.05  # of the largest output: what rounding of 8 bits may come to
 PADDING = "reads a text otherwise where padding stands behind it"
-REMEDY = "take another model; docs/models.md lists the kinds that were tried"
 
 
 def tried(model: Model, causal: bool = False) -> Model:
@@ -44,15 +43,18 @@ def _fault(model: FrozenModel, causal: bool) -> str | None:
     ids = torch.tensor([model.whole_ids(TEXT)], device=model.device)
     embeddings = model.embed(ids)
     found = _outputs(model.model(inputs_embeds=embeddings))
+    if not torch.equal(embeddings, model.embed(ids)):
+        return f"changes the input embeddings that it is given: {REMEDY}"
     if not agree(found, _outputs(model.model(input_ids=ids))):
         return f"does not read input embeddings as it reads the tokens that have them: {REMEDY}"
-    if causal:
-        other = torch.cat([embeddings[:, :-1], embeddings[:, :1]], dim=1)
-        if not agree(_outputs(model.model(inputs_embeds=other))[:, :-1], found[:, :-1]):
-            return (
-                "looks at the tokens that come after, as masked language models do: load it with "
-                "fuse_repro.models.masked_lm.MaskedLM.load, or take a causal model"
-            )
+    # No token's embedding stands at the end: some models look up the tokens that embeddings belong to.
+    other = torch.cat([embeddings[:, :-1], embeddings.mean(dim=1, keepdim=True)], dim=1)
+    changed = _outputs(model.model(inputs_embeds=other))
+    if causal and not agree(changed[:, :-1], found[:, :-1]):
+        return (
+            "looks at the tokens that come after, as masked language models do: load it with "
+            "fuse_repro.models.masked_lm.MaskedLM.load, or take a causal model"
+        )
     real = torch.ones_like(ids)
     alone = model(embeddings, real)
     padded = torch.cat([embeddings, embeddings[:, :1]], dim=1)

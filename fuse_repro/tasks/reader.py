@@ -145,7 +145,7 @@ class CachedReader:
             inputs_embeds=prompt.to(self.lm.dtype).expand(len(numbers), -1, -1),
             past_key_values=cache,
             attention_mask=mask.long(),
-            position_ids=lengths[:, None] + torch.arange(m, device=device),
+            position_ids=self.lm.first_position + lengths[:, None] + torch.arange(m, device=device),
             use_cache=True,
             logits_to_keep=1,
         )

@@ -46,6 +46,18 @@ def test_a_model_that_needs_a_second_text_is_refused_in_one_line(tmp_path):
     assert str(caught.value).endswith("docs/models.md lists the kinds that were tried")
 
 
+def test_a_model_that_padding_changes_is_refused_in_one_line(tmp_path):
+    save_family("encoder", "fnet", tmp_path)
+    with pytest.raises(UsageError, match=r"tiny_fnet: FNetModel reads a text otherwise where padding stands"):
+        load_family("encoder", "fnet", tmp_path)
+
+
+@pytest.mark.parametrize(("family", "plain"), [("llama", True), ("bloom", False), ("mamba", False)])
+def test_texts_are_read_ahead_where_the_memory_is_keys_and_values_at_positions(family, plain, tmp_path):
+    save_family("causal", family, tmp_path)
+    assert load_family("causal", family, tmp_path).keeps_plain_memory == plain
+
+
 def test_the_kinds_have_the_families_that_people_use():
     assert {"llama", "gemma3_text", "mamba"} <= set(families("causal"))
     assert {"bert", "mpnet"} <= set(families("masked")) & set(families("encoder"))

@@ -140,3 +140,11 @@ def test_weights_in_several_safetensors_files_load(tmp_path):
     sorted(tmp_path.glob("model-*.safetensors"))[-1].unlink()
     with pytest.raises(UsageError, match=r"lacks model-.*safetensors: weights are loaded from"):
         CausalLM.load("lm", "path", path=tmp_path)
+
+
+def test_a_model_without_a_table_of_tokens_is_refused():
+    bare = torch.nn.Linear(2, 2)
+    with pytest.raises(
+        UsageError, match=r"bytes: Linear has no table of token embeddings: take another model"
+    ):
+        CausalLM(bare, WordTokenizer(byte_level_bpe()), name="bytes")
