@@ -65,6 +65,7 @@ SMALL: dict[str, Any] = {
     **dict.fromkeys(("index_head_dim",), 16),
     **dict.fromkeys(("index_topk",), 8),
     "entity_vocab_size": 50,
+    "full_attention_interval": 2,
     "image_size": 32,
     "patch_size": 16,
     "initializer_range": 0.1,
@@ -189,6 +190,8 @@ def tiny_family(kind: str, family: str, seed: int = 0) -> tuple[torch.nn.Module,
     config_class, model_class = classes(kind, family)
     tokenizer = tokenizer_for(kind, family)
     config = shrunk(kind, family, config_class, tokenizer)
+    if model_class.config_class is getattr(config, "sub_configs", {}).get("text_config"):
+        config = config.get_text_config()  # as transformers' auto classes do
     try:
         with torch.device("meta"):
             size = sum(parameter.numel() for parameter in model_class(config).parameters())
