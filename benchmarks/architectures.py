@@ -53,7 +53,7 @@ def tried(kind: str, family: str) -> dict[str, Any]:
     except UsageError as err:
         row |= {"result": "refused", "reason": str(err).replace(folder, "FOLDER")}
     except Exception as err:
-        reason = f"{type(err).__name__}: {first_line(err)}".replace(folder, "FOLDER")
+        reason = first_line(err).replace(folder, "FOLDER").removeprefix("AssertionError: ")
         saved = "load" in passed or "FOLDER" in reason
         row |= {"result": "fails" if saved or passed else "not tried", "reason": reason}
     if row["result"] != "works":
