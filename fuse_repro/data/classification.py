@@ -5,18 +5,20 @@ from pathlib import Path
 
 from fuse_repro.data.csv_rows import csv_rows
 from fuse_repro.data.downloaded import DataSource
+from fuse_repro.data.label_columns import Columns, columns_of, two_columns
 from fuse_repro.data.prompt_task import SPLITS, Item, PromptTask, check_template, shuffled
 from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, quoted, require
-from fuse_repro.storage.reading import is_folder, read_text
+from fuse_repro.storage.reading import is_folder, read_text, text_lines
 
 
 class TextClassification(PromptTaskData):
     """A data set of labelled texts as one task; answers are the label words.
 
-    Files are read by their suffix: `.tsv` has a header line and then text TAB label, labels counted from 0;
-    `.csv` has no header and then "label","text", labels counted from 1. Texts that stand in several files are
-    kept in the first of test, dev, train only.
+    Files are read by their suffix: `.tsv` has text TAB label, labels counted from 0; `.csv` has "label","text",
+    labels counted from 1. A first line that names its columns, as the usual downloads have it, says which of them is
+    the label; see `columns_of`. Blank lines are passed over. Texts that stand in several files are kept in the first
+    of test, dev, train only.
 
     Args:
         name: of the data set.
@@ -94,22 +96,27 @@ class TextClassification(PromptTaskData):
             path,
             lambda why: UsageError(f"dataset.files: {path} cannot be read ({why}): {remedy}"),
         )
-        yield from readers[path.suffix](path, text.removesuffix("\n").split("\n") if text else [])
+        yield from readers[path.suffix](path, text_lines(text))
 
     def _read_tsv(self, path: Path, lines: Sequence[str]) -> Iterator[Item]:
-        for number, line in enumerate(lines, start=1):
-            cells = line.rstrip("\r\n").rsplit("\t", 1)
-            if number == 1 and cells[-1] == "label":
+        rows = ((number, line.split("\t")) for number, line in enumerate(lines, start=1) if line.strip())
+        columns = two_columns(-1)
+        for place, (number, row) in enumerate(rows):
+            if place == 0 and (found := columns_of(row)) is not None:
+                columns = found if len(row) > 2 else two_columns(0 if found.label == 0 else -1)
                 continue
-            if len(cells) != 2:
-                raise UsageError(f"{path}, line {number}: needs a text, a tab and a label")
-            yield self._item(path, number, cells[0], cells[1], self.words, first=0)
+            text, label = _cells(path, number, row, columns, "a text, a tab and a label")
+            yield self._item(path, number, text, label, self.words, first=0)
 
     def _read_csv(self, path: Path, lines: Sequence[str]) -> Iterator[Item]:
-        for number, row in csv_rows(path, lines):
-            if len(row) < 2:
-                raise UsageError(f"{path}, line {number}: needs a label and a text, in quotes, with a comma")
-            yield self._item(path, number, " ".join(row[1:]), row[0], self._csv_words, first=1)
+        rows = ((number, row) for number, row in csv_rows(path, lines) if any(cell.strip() for cell in row))
+        columns = Columns(label=0)
+        for place, (number, row) in enumerate(rows):
+            if place == 0 and (found := columns_of(row)) is not None:
+                columns = found
+                continue
+            text, label = _cells(path, number, row, columns, "a label and a text, in quotes, with a comma")
+            yield self._item(path, number, text, label, self._csv_words, first=1)
 
     def _item(self, path: Path, number: int, text: str, label: str, words: Sequence[str], first: int) -> Item:
         allowed = {str(first + index): word for index, word in enumerate(words)}
@@ -121,3 +128,12 @@ class TextClassification(PromptTaskData):
         if not text.strip():
             raise UsageError(f"{path}, line {number}: the text is empty")
         return Item(" ".join(text.split()), allowed[label])
+
+
+def _cells(path: Path, number: int, row: Sequence[str], columns: Columns, needs: str) -> tuple[str, str]:
+    """Text and label of a row. Raises UsageError for one that has too few cells, or others than the header names."""
+    if len(row) < 2:
+        raise UsageError(f"{path}, line {number}: needs {needs}")
+    if columns.count not in (None, len(row)):
+        raise UsageError(f"{path}, line {number}: {len(row)} cells, and the first line names {columns.count}")
+    return columns.text_of(row), row[columns.label].strip()

@@ -1,7 +1,7 @@
 """MS-COCO captions (Chen et al. 2015): Karpathy's split, which FUSE's Table 1 uses, or the original annotations."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fuse_repro.data.downloaded import (
     MALFORMED,
@@ -12,8 +12,8 @@ from fuse_repro.data.downloaded import (
     text_or_none,
 )
 from fuse_repro.data.images import ImageItem, PhotoData
+from fuse_repro.data.karpathy import Row, karpathy_items
 from fuse_repro.errors import UsageError, require
-from fuse_repro.storage.reading import whole_text
 
 KARPATHY_SPLITS = ("train", "restval", "val", "test")
 ORIGINAL_SPLITS = ("train2014", "val2014", "train2017", "val2017")
@@ -22,7 +22,7 @@ SOURCE = DataSource(
     "https://cocodataset.org (images, annotations) and https://cs.stanford.edu/people/karpathy/deepimagesent "
     "(caption_datasets.zip, for Karpathy's split)",
     "dataset_coco.json or annotations/captions_SPLIT.json, and the photographs in train2014/ and val2014/ "
-    "(or train2017/ and val2017/)",
+    "(or train2017/ and val2017/; or images/, or beside the file)",
 )
 
 
@@ -58,20 +58,15 @@ class CocoData(PhotoData):
 
 
 def _karpathy(folder: Path, split: str) -> list[ImageItem]:
-    path = SOURCE.file(folder, "dataset_coco.json")
-    (rows,) = SOURCE.rows(SOURCE.read(path), path, "images")
-    return [_karpathy_item(folder, row) for row in rows if row.get("split") == split]
+    return karpathy_items(SOURCE, SOURCE.file(folder, "dataset_coco.json"), split, _name, _places)
 
 
-def _karpathy_item(folder: Path, row: Any) -> ImageItem:
-    try:
-        photo = image_path(folder, f"{row['filepath']}/{row['filename']}", f"images/{row['filename']}")
-        captions = tuple(whole_text(sentence["raw"]).strip() for sentence in row["sentences"])
-        return ImageItem(str(image_number(row["cocoid"])), photo, captions)
-    except UsageError as err:
-        raise SOURCE.wrong(str(err)) from err
-    except MALFORMED as err:
-        raise SOURCE.wrong(f"an image of dataset_coco.json has no {err}") from err
+def _name(row: Row) -> str:
+    return str(image_number(row["cocoid"]))
+
+
+def _places(row: Row) -> Sequence[str]:
+    return [f"{row['filepath']}/{row['filename']}", f"images/{row['filename']}", str(row["filename"])]
 
 
 def _original(folder: Path, split: str) -> list[ImageItem]:
@@ -85,7 +80,12 @@ def _original(folder: Path, split: str) -> list[ImageItem]:
         return [
             ImageItem(
                 str(image_number(row["id"])),
-                image_path(folder, f"{split}/{row['file_name']}", f"images/{row['file_name']}"),
+                image_path(
+                    folder,
+                    f"{split}/{row['file_name']}",
+                    f"images/{row['file_name']}",
+                    str(row["file_name"]),
+                ),
                 tuple(captions[image_number(row["id"])]),
                 text_or_none(licences.get(str(row.get("license")))),
                 text_or_none(row.get("flickr_url")),

@@ -86,7 +86,7 @@ def captions_by_image(annotations: Sequence[Mapping[str, Any]]) -> dict[int, lis
 
 
 def image_number(value: object) -> int:
-    """The number that stands for an image or annotation, as a number or as text: 9, "9" and "000000000009" are one.
+    """The number that stands for an image or annotation, as a number or as text: 9, 9.0, "9", "0009" are one.
 
     Raises:
         TypeError: it is neither.
@@ -95,6 +95,8 @@ def image_number(value: object) -> int:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
     raise TypeError(f"number where it says {str(value)[:40]!r}")
 
 

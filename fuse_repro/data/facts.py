@@ -156,7 +156,7 @@ def clean(facts: Iterable[tuple[str, str]]) -> tuple[list[Item], dict[str, int]]
         elif _same(min(found), subject):
             dropped["named in the subject"] += 1
         else:
-            items.append(Item(subject, *found))
+            items.append(Item(subject, min(found)))
     return items, dropped
 
 

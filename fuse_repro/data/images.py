@@ -8,7 +8,8 @@ from typing import Any
 
 from fuse_repro.data.item_data import ItemData
 from fuse_repro.data.item_ids import item_id
-from fuse_repro.data.photo import SUFFIXES, UNREAD, load_image
+from fuse_repro.data.photo import HEIF_SUFFIXES, NO_HEIF, load_image, suffixes
+from fuse_repro.data.photo_folder import look_into, no_photo, said_not_read
 from fuse_repro.errors import UsageError, quoted, require
 from fuse_repro.shown import say
 from fuse_repro.storage.reading import below, is_folder, is_there, json_lines, read_text, whole_text
@@ -52,23 +53,30 @@ class PhotoData(ItemData):
         """Every item of the data set, in the order of the predict loop."""
         raise NotImplementedError
 
+    @property
+    def not_read(self) -> Mapping[str, int]:
+        """What of the data was left out, as it is no photograph that can be read: kind -> how many."""
+        return {}
+
 
 class ImageCaptionData(PhotoData):
     """Photos from a file, a folder, or a .jsonl file.
 
-    A folder gives its image files sorted by name, without hidden ones (such as the `._a.jpg` of macOS) and those in
-    folders below; what looks like a photo and is not read is counted on standard error. Every line of a .jsonl file
-    is an object with `file` (looked for beside the .jsonl file, then in `images/` beside it) and, if wanted,
-    `captions` (a list of texts), `id` (or `image_id`), `license`, `license_url`, `source`, `flickr_url`.
+    A folder gives its image files sorted by name, without hidden ones (such as the `._a.jpg` of macOS); what looks
+    like a photo and is not read is counted in `not_read` and on standard error. Every line of a .jsonl file is an
+    object with `file` (looked for beside the .jsonl file, then in `images/` beside it) and, if wanted, `captions` (a
+    list of texts), `id` (or `image_id`), `license`, `license_url`, `source`, `flickr_url`.
 
-    An item's id is the `id` of its line, else the file name without its suffix; where that is not unique,
-    every file concerned goes by its full name as given. Ids that still are not unique are an error.
+    An item's id is the `id` of its line, else the file name without its suffix; where that is not unique, every file
+    concerned goes by its full name as given, in a folder by its path below the folder. Ids that still are not unique
+    are an error.
 
     Args:
         path: the file or folder.
         group: "each" photo is an item of its own, or "all" together are one item, without references.
         limit: only the first so many photos; None for all.
         allow_outside: whether a .jsonl file may name photos outside its own folder, by absolute paths or `..`.
+        recursive: whether folders in the folder are looked into, too; links to folders are not followed.
 
     Raises:
         UsageError: on construction, for a path that does not exist or holds nothing to caption, and for a
@@ -76,7 +84,12 @@ class ImageCaptionData(PhotoData):
     """
 
     def __init__(
-        self, path: str | Path, limit: int | None = None, group: str = "each", allow_outside: bool = False
+        self,
+        path: str | Path,
+        limit: int | None = None,
+        group: str = "each",
+        allow_outside: bool = False,
+        recursive: bool = False,
     ) -> None:
         super().__init__()
         require(group in GROUPS, "dataset.group", group, f"one of {', '.join(GROUPS)}")
@@ -84,10 +97,15 @@ class ImageCaptionData(PhotoData):
             limit is None or limit >= 1, "dataset.limit", limit, "a whole number from 1 on, or null for all"
         )
         path = Path(path).expanduser()
-        if path.suffix.lower() == ".jsonl":
+        self._not_read: Mapping[str, int] = {}
+        folder = is_folder(path) and path.suffix.lower() != ".jsonl"
+        require(
+            folder or not recursive, "dataset.recursive", recursive, "true for a folder only: leave it out"
+        )
+        if folder:
+            items, self._not_read = _from_folder(path, recursive)
+        elif path.suffix.lower() == ".jsonl":
             items = _from_jsonl(path, allow_outside)
-        elif is_folder(path):
-            items = _from_folder(path)
         else:
             items = _from_file(path)
         items = items[:limit]
@@ -100,46 +118,35 @@ class ImageCaptionData(PhotoData):
         """Every item, in the order of the predict loop."""
         return self._items
 
+    @property
+    def not_read(self) -> Mapping[str, int]:
+        """What of a folder was left out: a suffix, or a kind of folder -> how many."""
+        return self._not_read
+
 
 def _from_file(path: Path) -> list[ImageItem]:
     if not is_there(path):
         raise UsageError(
             f"dataset.path={quoted(str(path))} does not exist: give a photo, a folder of photos or a .jsonl file"
         )
-    if path.suffix.lower() not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in suffixes():
+        why = f"cannot be read ({NO_HEIF})" if suffix in HEIF_SUFFIXES else "is no photo"
         raise UsageError(
-            f"dataset.path={quoted(str(path))} is no photo: allowed are {', '.join(SUFFIXES)}, .jsonl and folders"
+            f"dataset.path={quoted(str(path))} {why}: allowed are {', '.join(suffixes())}, .jsonl and folders"
         )
     return [ImageItem(path.stem, path)]
 
 
-def _from_folder(folder: Path) -> list[ImageItem]:
-    try:
-        there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as err:
-        raise UsageError(
-            f"dataset.path={quoted(str(folder))} cannot be read ({err.strerror}): give a folder that you may read"
-        ) from err
-    paths = [path for path in there if path.suffix.lower() in SUFFIXES and path.is_file()]
-    _say_what_is_not_read(folder, [path for path in there if path not in set(paths)])
-    if not paths:
-        raise UsageError(
-            f"dataset.path={quoted(str(folder))} holds no photo: put {', '.join(SUFFIXES)} files into it"
-        )
-    ids = _unique_ids(folder, [path.name for path in paths], [None] * len(paths))
-    return [ImageItem(*pair) for pair in zip(ids, paths, strict=True)]
-
-
-def _say_what_is_not_read(folder: Path, left: Sequence[Path]) -> None:
-    """Name on standard error, once, how many photographs of kinds that are not read and folders are there."""
-    kinds = Counter(path.suffix.lower() for path in left if UNREAD.fullmatch(path.suffix.lower()))
-    folders = sum(path.is_dir() for path in left)
-    counted = [f"{count} {kind}" for kind, count in sorted(kinds.items())]
-    counted += [f"{folders} folder{'s' * (folders > 1)}"] if folders else []
-    if counted:
-        say(
-            f"not read in {folder}: {', '.join(counted)}; allowed are {', '.join(SUFFIXES)} beside each other"
-        )
+def _from_folder(folder: Path, recursive: bool) -> tuple[list[ImageItem], Mapping[str, int]]:
+    found = look_into(folder, recursive)
+    if not found.photos:
+        raise no_photo(folder, found.not_read)
+    if found.not_read:
+        say(said_not_read(folder, found.not_read))
+    names = [path.relative_to(folder).as_posix() for path in found.photos]
+    ids = _unique_ids(folder, names, [None] * len(names))
+    return [ImageItem(*pair) for pair in zip(ids, found.photos, strict=True)], found.not_read
 
 
 def _from_jsonl(path: Path, allow_outside: bool) -> list[ImageItem]:

@@ -10,8 +10,17 @@ from fuse_repro.data.facts import FRACTIONS
 from fuse_repro.data.prompt_task import Item, PromptTask, check_template, shuffled, split_by_text
 from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, quoted, require
-from fuse_repro.storage.reading import below, is_folder, is_there, json_lines, read_text, whole_text
+from fuse_repro.storage.reading import (
+    below,
+    is_folder,
+    is_there,
+    json_lines,
+    read_text,
+    text_lines,
+    whole_text,
+)
 
+ANSWERS = ("one", "any")
 FACTS = ("LAMA-TREx", "TREx")
 TRAIN = ("lpaqa_train",)
 TEMPLATES = ("relation_metainfo/LAMA_relations.jsonl", "relations.jsonl")
@@ -41,6 +50,8 @@ class LamaFacts(PromptTaskData):
         train: name of the folder of training facts, likewise; "" says that there are no training facts.
         templates: name of the file of templates, likewise.
         vocabulary: name of the file of the common vocabulary, likewise.
+        answers: which answers are right: "one", that of the fact itself, as the papers count; or "any" that the files
+            name for the subject, such as every official language of a country. The same facts are asked either way.
         max_train: use at most so many training facts of a relation, dev included.
         max_test: use at most so many test facts of a relation.
         seed: of the splits and of the choice where there are more.
@@ -59,6 +70,7 @@ class LamaFacts(PromptTaskData):
         train: str | None = None,
         templates: str | None = None,
         vocabulary: str | None = None,
+        answers: str = "one",
         max_train: int | None = 1000,
         max_test: int | None = None,
         seed: int = 0,
@@ -67,6 +79,7 @@ class LamaFacts(PromptTaskData):
         for name, limit, least in (("max_train", max_train, 0), ("max_test", max_test, 1)):
             allowed = f"at least {least}, or null for all"
             require(limit is None or limit >= least, f"dataset.{name}", limit, allowed)
+        require(answers in ANSWERS, "dataset.answers", answers, f"one of {', '.join(ANSWERS)}")
         root = Path(path)
         if not is_folder(root):
             raise SOURCE.wrong(f"dataset.path={quoted(str(path))} is no folder: give the folder of LAMA-TREx")
@@ -75,7 +88,7 @@ class LamaFacts(PromptTaskData):
         self.templates = _find(root, templates, TEMPLATES, "the relations' templates")
         self.vocabulary = _find(root, vocabulary, VOCABULARY, "the common vocabulary")
         self.relations = None if relations is None else tuple(relations)
-        self.max_train, self.max_test, self.seed = max_train, max_test, seed
+        self.answers, self.max_train, self.max_test, self.seed = answers, max_train, max_test, seed
 
     def tasks(self) -> tuple[PromptTask, ...]:
         """One task for each relation, in the order asked for, else by number."""
@@ -100,10 +113,14 @@ class LamaFacts(PromptTaskData):
         test = [item for item in facts if item.answer in known]
         dropped = {"outside the common vocabulary": len(facts) - len(test)}
         file = None if self.train is None else self.train / f"{name}.jsonl"
+        training: list[Item] = []
         if file is None or not is_there(file):
             splits = split_by_text(test, FRACTIONS, self.seed)
         else:
-            splits = self._with_training_facts(test, _items(file), known, dropped)
+            training = _items(file)
+            splits = self._with_training_facts(test, training, known, dropped)
+        if self.answers == "any":
+            splits = _with_all_answers(splits, [item for item in (*test, *training) if item.answer in known])
         splits["test"] = tuple(shuffled(splits["test"], self.seed)[: self.max_test])
         return PromptTask(
             name, tuple(words), splits, described["template"], str(described.get("label") or ""), dropped
@@ -126,6 +143,22 @@ class LamaFacts(PromptTaskData):
             "dev": tuple(item for item in used if item.text in held_out),
             "test": tuple(test),
         }
+
+
+def _with_all_answers(
+    splits: Mapping[str, Sequence[Item]], facts: Sequence[Item]
+) -> dict[str, tuple[Item, ...]]:
+    """Every item with the other answers that the facts have for its subject, in their order."""
+    right: dict[str, dict[str, None]] = {}
+    for fact in facts:
+        right.setdefault(fact.text, {})[fact.answer] = None
+    return {
+        split: tuple(
+            Item(item.text, item.answer, tuple(word for word in right[item.text] if word != item.answer))
+            for item in items
+        )
+        for split, items in splits.items()
+    }
 
 
 def _items(path: Path) -> list[Item]:
@@ -168,7 +201,7 @@ def _vocabulary(path: Path) -> list[str]:
     text = read_text(
         path, lambda why: UsageError(f"{path} cannot be read ({why}): give a UTF-8 file with one word a line")
     )
-    return list(dict.fromkeys(word for line in text.split("\n") if (word := line.strip())))
+    return list(dict.fromkeys(word for line in text_lines(text) if (word := line.strip())))
 
 
 def _find(root: Path, given: str | None, usual: Sequence[str], what: str) -> Path:

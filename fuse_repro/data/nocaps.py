@@ -74,7 +74,12 @@ def _read(folder: Path, split: str) -> list[tuple[ImageItem, str | None]]:
             (
                 ImageItem(
                     str(image_number(row["id"])),
-                    image_path(folder, f"images/{row['file_name']}", f"{split}/{row['file_name']}"),
+                    image_path(
+                        folder,
+                        f"images/{row['file_name']}",
+                        f"{split}/{row['file_name']}",
+                        str(row["file_name"]),
+                    ),
                     tuple(captions[image_number(row["id"])]),
                     source=text_or_none(row.get("coco_url")),
                 ),

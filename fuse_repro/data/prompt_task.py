@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from fuse_repro.errors import UsageError, require
 
 SPLITS = ("train", "dev", "test")
+MULTI_TOKEN = ("drop", "refuse", "first", "whole")  # what is done with answers of several tokens
 SUBJECT, ANSWER = "[X]", "[Y]"
 
 
@@ -19,10 +20,22 @@ class Item:
     Attributes:
         text: the subject of a fact, or what is to be classified.
         answer: the label word.
+        also: further answers that are right as well.
     """
 
     text: str
     answer: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def right(self) -> tuple[str, ...]:
+        """Every right answer, the one that prompts are tuned towards first."""
+        return (self.answer, *self.also)
+
+    def only(self, wanted: Set[str]) -> "Item | None":
+        """The item with those of its right answers that are wanted; None where there is none."""
+        left = [word for word in self.right if word in wanted]
+        return Item(self.text, left[0], tuple(left[1:])) if left else None
 
 
 @dataclass(frozen=True)
@@ -36,10 +49,12 @@ class PromptTask:
         template: the manual prompt, with [X] for the text and [Y] for the answer.
         label: the name in words ("capital").
         dropped: why items of the data were left out, and how many.
+        multi_token: what is done with answers that are several tokens of a model: `drop` leaves their items out and
+            counts them, `refuse` is an error, `first` asks for the first token alone, `whole` scores all tokens.
 
     Raises:
         UsageError: no test items, an answer that is not among `answers`, repeated answers, a template without
-            [X] or [Y], or a text in two splits.
+            [X] or [Y], a text in two splits, or another word for `multi_token`.
     """
 
     name: str
@@ -48,6 +63,7 @@ class PromptTask:
     template: str
     label: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict)
+    multi_token: str = "drop"
 
     def __post_init__(self) -> None:
         require(
@@ -56,13 +72,15 @@ class PromptTask:
         repeated = sorted(word for word, count in Counter(self.answers).items() if count > 1)
         require(not repeated, f"{self.name}.answers", repeated[:5], "every word once")
         check_template(self.name, self.template)
+        known_ways = f"one of {', '.join(MULTI_TOKEN)}"
+        require(self.multi_token in MULTI_TOKEN, "dataset.multi_token", self.multi_token, known_ways)
         if not self.splits["test"]:
             left_out = (
                 ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "none left out"
             )
             raise UsageError(f"{self.name} has no test items ({left_out}): check its data, or drop it")
         known = set(self.answers)
-        strange = sorted({item.answer for items in self.splits.values() for item in items} - known)
+        strange = sorted({word for items in self.splits.values() for i in items for word in i.right} - known)
         require(not strange, f"{self.name}: answers of items", strange[:5], "one of the task's answers")
         owners = Counter(text for items in self.splits.values() for text in {item.text for item in items})
         twice = sorted(text for text, count in owners.items() if count > 1)
@@ -70,22 +88,27 @@ class PromptTask:
 
     @property
     def digest(self) -> str:
-        """sha256 (hex) of what decides a result: items, answers and template."""
-        content = {
+        """sha256 (hex) of what decides a result: items, answers, template, and what is done with several tokens."""
+        content: dict[str, object] = {
             "answers": self.answers,
             "template": self.template,
-            "splits": {split: [(i.text, i.answer) for i in self.splits[split]] for split in SPLITS},
+            "splits": {split: [(i.text, *i.right) for i in self.splits[split]] for split in SPLITS},
         }
+        if self.multi_token != "drop":
+            content["multi_token"] = self.multi_token
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def only(self, answers: Iterable[str], reason: str) -> "PromptTask":
-        """The task with these answers alone; items whose answer is another one are counted under `reason`.
+        """The task with these answers alone; items that have none of them are counted under `reason`.
 
         Raises:
             UsageError: no test item is left.
         """
         wanted = set(answers)
-        kept = {split: tuple(i for i in items if i.answer in wanted) for split, items in self.splits.items()}
+        kept = {
+            split: tuple(one for item in items if (one := item.only(wanted)) is not None)
+            for split, items in self.splits.items()
+        }
         lost = sum(map(len, self.splits.values())) - sum(map(len, kept.values()))
         dropped = {**self.dropped, reason: self.dropped.get(reason, 0) + lost}
         left = tuple(word for word in self.answers if word in wanted)

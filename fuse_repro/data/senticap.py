@@ -8,7 +8,7 @@ from fuse_repro.data.csv_rows import csv_rows
 from fuse_repro.data.downloaded import MALFORMED, DataSource, image_path
 from fuse_repro.data.images import ImageItem, PhotoData
 from fuse_repro.errors import require
-from fuse_repro.storage.reading import read_text, whole_text
+from fuse_repro.storage.reading import read_text, text_lines, whole_text
 
 ALL = "all"
 SPLITS = ("train", "val", "test", ALL)
@@ -58,7 +58,9 @@ class SentiCapData(PhotoData):
         require(bool(captions), "dataset.split", split, f"a split with {sentiment} captions")
         self._items = tuple(
             ImageItem(
-                _number(name), image_path(folder, f"val2014/{name}", f"images/{name}"), tuple(captions[name])
+                _number(name),
+                image_path(folder, f"val2014/{name}", f"images/{name}", name),
+                tuple(captions[name]),
             )
             for name in sorted(captions)[:limit]
         )
@@ -86,7 +88,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
 
 def _csv_rows(path: Path) -> Iterator[Row]:
     text = read_text(path, lambda why: SOURCE.wrong(f"{path} cannot be read ({why})"))
-    rows = csv_rows(path, text.split("\n"))
+    rows = csv_rows(path, text_lines(text))
     _, heads = next(rows, (0, []))
     missing = [name for name in COLUMNS if name not in heads]
     if missing:

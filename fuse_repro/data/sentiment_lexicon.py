@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from fuse_repro.errors import UsageError, require
-from fuse_repro.storage.reading import read_text
+from fuse_repro.storage.reading import read_text, text_lines
 from fuse_repro.weights import fetch_wheel_files
 
 NEGATIVE, NEUTRAL, POSITIVE = "negative", "neutral", "positive"
@@ -136,12 +136,12 @@ def labelled_file(path: str | Path, limit: int | None = None, seed: int = 0) -> 
     content = read_text(
         path, lambda why: UsageError(f"examples={str(path)!r} cannot be read ({why}): give a UTF-8 .tsv file")
     )
-    lines = content.removesuffix("\n").split("\n")[1:]
+    lines = [line for line in text_lines(content)[1:] if line.strip()]
     if limit is not None and limit < len(lines):
         lines = random.Random(seed).sample(lines, limit)
     examples = []
     for line in lines:
-        text, _, label = line.removesuffix("\r").rpartition("\t")
+        text, _, label = line.rpartition("\t")
         if label not in ("0", "1") or not text.strip():
             raise UsageError(f"examples={str(path)!r}: line {line[:60]!r} is no text TAB 0 or 1")
         examples.append((text.strip(), POSITIVE if label == "1" else NEGATIVE))

@@ -9,7 +9,7 @@ from typing import Any
 from fuse_repro.data.item_data import ItemData
 from fuse_repro.data.item_ids import item_id
 from fuse_repro.errors import UsageError, quoted, require
-from fuse_repro.storage.reading import json_lines, read_text, whole_text
+from fuse_repro.storage.reading import json_lines, read_text, text_lines, whole_text
 
 GROUPS = ("each", "all")
 
@@ -83,7 +83,7 @@ def _read(path: Path) -> list[tuple[str, str]]:
         lambda why: UsageError(f"dataset.path={quoted(str(path))} cannot be read ({why}): give a UTF-8 file"),
     )
     if path.suffix.lower() == ".txt":
-        return _numbered([line for line in content.split("\n") if line.strip()])
+        return _numbered([line for line in text_lines(content) if line.strip()])
     return [_row(path, number, row) for number, row in json_lines(content, lambda n, _: _no_object(path, n))]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,13 +23,17 @@ from fuse_repro.shown import say, shown, visible, visible_values
 ITEM = "item/index"
 FOLDER = "wandb"
 DATA_DIR = "WANDB_DATA_DIR"
+MOST_TRIES = 4  # ids that a server may refuse
+# What servers say of the id of a run that somebody has deleted.
+REFUSED = re.compile(r"HTTP 409|created and deleted|try a new run|Duplicate entry", re.IGNORECASE)
 
 
 class WandbLogger:
     """Shows a run directory in wandb: its config and manifest, every record, curves, and tables at the end.
 
-    Everything is kept in `directory`/wandb as well. An offline run is complete by itself: when a stopped run
-    goes on, its earlier records are shown again, so that only the latest offline folder has to be uploaded.
+    Everything is kept in `directory`/wandb as well, or in the folder wandb below `settings.dir`. An offline run is
+    complete by itself: when a stopped run goes on, its earlier records are shown again, so that only the latest offline
+    folder has to be uploaded.
 
     Args:
         directory: of the run.
@@ -37,31 +42,25 @@ class WandbLogger:
 
     def __init__(self, directory: Path, settings: WandbSettings) -> None:
         self.directory = directory.absolute()
-        self.place = Path(str(self.directory).encode(errors="backslashreplace").decode())
+        self.own_place = Path(settings.dir).expanduser().absolute() if settings.dir else self.directory
+        self.place = Path(str(self.own_place).encode(errors="backslashreplace").decode())
         self.settings = settings
         self._run: wandb.Run | None = None
         self._count = 0
+        self._tries = 0
 
     def opened(self, manifest: Mapping[str, Any]) -> None:
         """Start or continue the wandb run; say in one line where it is.
 
         Wandb takes no path that is not UTF-8: its files then lie below the path with escapes, which is said.
         """
-        if self.place != self.directory:
-            self.place.mkdir(parents=True, exist_ok=True)
+        if self.place != self.own_place:
             self._say(
                 f"takes no path that is not UTF-8: its files are in the folder that is really called {self.place}"
             )
+        self.place.mkdir(parents=True, exist_ok=True)
         if self.settings.mode == "online":
-            there = set((self.place / FOLDER).glob("*"))
-            try:
-                self._run = self._start(manifest, "online")
-                self._say(self._run.url or "online")
-            except (wandb.errors.Error, TimeoutError, OSError) as error:
-                wandb.teardown()  # the id stays in use otherwise, and could not be taken offline
-                for left in set((self.place / FOLDER).glob("run-*")) - there:
-                    shutil.rmtree(left, ignore_errors=True)
-                self._say(f"goes on offline, since the server cannot be used: {first_line(error)}")
+            self._run = self._online(manifest)
         if self._run is None:
             self._run = self._start(manifest, "offline")
             self._say(f"upload it with: {_sync(self._run)}")
@@ -92,10 +91,35 @@ class WandbLogger:
     def close(self) -> None:
         self._end({}, exit_code=1)
 
+    def _online(self, manifest: Mapping[str, Any]) -> wandb.Run | None:
+        """A run on the server, under another id where it refuses the first; None where it cannot be used."""
+        while True:
+            name = self._id(manifest)
+            there = set((self.place / FOLDER).glob(f"run-*-{name}"))
+            try:
+                run = self._start(manifest, "online")
+                self._say(run.url or "online")
+                return run
+            except (wandb.errors.Error, TimeoutError, OSError) as error:
+                wandb.teardown()  # the id stays in use otherwise, and could not be taken offline
+                for left in set((self.place / FOLDER).glob(f"run-*-{name}")) - there:
+                    shutil.rmtree(left, ignore_errors=True)
+                refused = REFUSED.search(str(error)) is not None
+                self._tries += refused
+                if not refused or self._tries >= MOST_TRIES:
+                    self._say(f"goes on offline, since the server cannot be used: {first_line(error)}")
+                    return None
+                self._say(
+                    f"the server refuses the run id {name}, and gets {self._id(manifest)}: {first_line(error)}"
+                )
+
     def _start(self, manifest: Mapping[str, Any], mode: Literal["online", "offline"]) -> wandb.Run:
         config = manifest.get("config") or {}
         sweep, overrides = self._sweep()
-        name = ", ".join(f"{key}={value}" for key, value in overrides.items()) or self.directory.name
+        derived = ", ".join(f"{key}={value}" for key, value in overrides.items()) or self.directory.name
+        name = self.settings.name or shown(derived)
+        if len(name) > LONGEST_NAME:
+            self._say(f"takes no name of more than {LONGEST_NAME} characters: this one is cut: {name}")
         origin = {key: value for key, value in manifest.items() if key != "config"}
         runner = str((config.get("runner") or {}).get("_target_", "")).split(".")
         wandb.setup(wandb.Settings(silent=True))
@@ -104,7 +128,7 @@ class WandbLogger:
             entity=self.settings.entity,
             group=self.settings.group or (sweep and shown(sweep)[:LONGEST_NAME]),
             job_type=runner[-2] if len(runner) > 1 else None,
-            name=shown(name)[:LONGEST_NAME],
+            name=name[:LONGEST_NAME],
             id=self._id(manifest),
             resume="allow",
             reinit="create_new",
@@ -128,10 +152,13 @@ class WandbLogger:
         return run
 
     def _id(self, manifest: Mapping[str, Any]) -> str:
-        """The same for the same config in the same place, so that a resumed run is continued."""
-        return hashlib.sha256(
-            f"{manifest.get('config_hash')} {self.directory}".encode(errors="surrogateescape")
-        ).hexdigest()[:16]
+        """The same for the same config in the same place, so that a resumed run is continued.
+
+        Every id that the server has refused is followed by the same next one, so that this holds for that, too.
+        """
+        place = f"{manifest.get('config_hash')} {self.directory}".encode(errors="surrogateescape")
+        name = hashlib.sha256(place).hexdigest()[:16]
+        return f"{name}-{self._tries}" if self._tries else name
 
     def _sweep(self) -> tuple[str | None, Mapping[str, Any]]:
         """Name of the sweep that this directory is a point of, and the point's overrides."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import torch
 from torch import Tensor, nn
@@ -12,43 +12,59 @@ from fuse_repro.errors import UsageError
 from fuse_repro.models.batching import AutoBatch, most_rows
 from fuse_repro.models.metering import Watch
 from fuse_repro.models.positions import max_tokens
+from fuse_repro.models.view import reading_view
 from fuse_repro.weights import WeightsEntry
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+AnyTokenizer = Union[WordTokenizer, "PreTrainedTokenizerFast"]
 REMEDY = "take another model; docs/models.md lists the kinds that were tried"
 
 
 class FrozenModel(nn.Module):
-    """A pretrained transformers model that is never trained: in eval mode, no parameter takes a gradient.
+    """A pretrained transformers model that is only read: in eval mode, no parameter takes a gradient.
+
+    The model that is given stays as it is: `model` is a view of it, which shares its weights (see
+    `fuse_repro.models.view`). Weights that are trained further call for a new wrapper, since what is known of the
+    old ones (`fingerprint`) is kept.
 
     Shapes: B texts, S tokens, d embedding size, V tokens of the tokenizer. Embeddings are what the model
     takes as `inputs_embeds`: scales that a model applies in its embedding layer (Gemma) are included.
 
     Args:
         model: a ready transformers model.
-        tokenizer: its tokenizer.
-        name: for messages, records and cache keys.
+        tokenizer: its tokenizer, as transformers has it or as a WordTokenizer.
+        name: for messages and records; None for the model's class and the first digits of its fingerprint.
         weights: where the weights came from, if from files.
 
     Raises:
-        UsageError: the tokenizer makes ids that the embedding table does not hold. Tokens that were added to a
-            tokenizer and not to the table are no reason: they are never used.
+        UsageError: the tokenizer is a slow one, or makes ids that the embedding table does not hold. Tokens that were
+            added to a tokenizer and not to the table are no reason: they are never used.
     """
 
     model: Any
 
     def __init__(
-        self, model: nn.Module, tokenizer: WordTokenizer, *, name: str, weights: WeightsEntry | None = None
+        self,
+        model: nn.Module,
+        tokenizer: AnyTokenizer,
+        *,
+        name: str | None = None,
+        weights: WeightsEntry | None = None,
     ) -> None:
         super().__init__()
-        self.model = model.eval().requires_grad_(False)
-        self.name = name
+        self.model = reading_view(model)
+        self.name = name or type(model).__name__
         self.weights = weights
         self._fingerprint: str | None = None
         self._batches: dict[tuple[str, int, str], AutoBatch] = {}
         rows = self._rows()
-        self.tokenizer = tokenizer.within(rows)
-        _check_ids(self.tokenizer, rows, name)
-        self.watch = Watch(name, self.body, self.model, self._head, self._body_config)
+        self.tokenizer = as_words(tokenizer).within(rows)
+        _check_ids(self.tokenizer, rows, self.name)
+        if not name:
+            self.name += f"-{self.fingerprint[:8]}"
+        self.watch = Watch(self.name, self.body, self.model, self._head, self._body_config)
 
     @property
     def body(self) -> nn.Module:
@@ -149,6 +165,11 @@ class FrozenModel(nn.Module):
             return self._embedding.weight[: self.tokenizer.vocab_size].detach()
         with torch.no_grad():
             return self.embed(torch.arange(self.tokenizer.vocab_size, device=self.device))
+
+
+def as_words(tokenizer: AnyTokenizer) -> WordTokenizer:
+    """A tokenizer of either kind as a WordTokenizer. Raises UsageError for a slow one."""
+    return tokenizer if isinstance(tokenizer, WordTokenizer) else WordTokenizer(tokenizer)
 
 
 def _check_ids(tokenizer: WordTokenizer, rows: int, name: str) -> None:

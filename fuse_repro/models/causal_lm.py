@@ -18,15 +18,21 @@ MEMORIES = ("past_key_values", "cache_params")  # keys and values; states, as Ma
 
 
 class CausalLM(FrozenModel):
-    """A frozen causal language model.
+    """A causal language model that is only read; its arguments are those of `FrozenModel`.
+
+    >>> lm = CausalLM(AutoModelForCausalLM.from_pretrained("gpt2"), AutoTokenizer.from_pretrained("gpt2"))
 
     Shapes: B texts, S tokens, d embedding size, V tokens of the tokenizer.
     """
 
     def __init__(self, model: Any, *arguments: Any, **keywords: Any) -> None:
         super().__init__(model, *arguments, **keywords)
-        if self._head is not None:
-            self._head.register_forward_pre_hook(_in_one_piece)
+        if self._head is None:
+            raise UsageError(
+                f"{self.name}: {type(model).__name__} says nothing of the next token: load the model with "
+                "AutoModelForCausalLM"
+            )
+        self._head.register_forward_pre_hook(_in_one_piece)
 
     @classmethod
     def load(

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import require
+from fuse_repro.models.base import AnyTokenizer
 from fuse_repro.models.in_context import with_each_word
 from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.models.trial import tried
+from fuse_repro.models.view import reading_view
 from fuse_repro.weights import WeightsEntry
 
 
@@ -25,7 +26,7 @@ class TextClassifier(TextEncoder):
         model: a ready transformers model.
         tokenizer: its tokenizer.
         labels: their names, in the order of the model's outputs.
-        name: for messages, records and cache keys.
+        name: see `FrozenModel`.
         pooling: of a classifier that reads a text embedding, `mean` or `cls`.
         weights: where the weights came from, if from files.
 
@@ -36,16 +37,16 @@ class TextClassifier(TextEncoder):
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: WordTokenizer,
+        tokenizer: AnyTokenizer,
         labels: Sequence[str],
         *,
-        name: str,
+        name: str | None = None,
         pooling: str = "mean",
         weights: WeightsEntry | None = None,
     ) -> None:
         super().__init__(model, tokenizer, name=name, pooling=pooling, weights=weights)
         distinct = len(labels) == len(set(labels)) > 1
-        require(distinct, f"{name}.labels", list(labels), "at least two names, each once")
+        require(distinct, f"{self.name}.labels", list(labels), "at least two names, each once")
         self.labels = tuple(labels)
 
     @property
@@ -96,10 +97,10 @@ class SequenceClassifier(TextClassifier):
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: WordTokenizer,
+        tokenizer: AnyTokenizer,
         labels: Sequence[str],
         *,
-        name: str,
+        name: str | None = None,
         weights: WeightsEntry | None = None,
     ) -> None:
         super().__init__(model, tokenizer, labels, name=name, pooling="head", weights=weights)
@@ -177,7 +178,7 @@ class EmbeddingClassifier(TextClassifier):
         wanted = (text.output_size, len(labels))
         require(shape == wanted, f"{name}: head from and to", shape, f"{wanted}, embedding size and labels")
         self._text = (text,)
-        self.head = head.to(text.device).requires_grad_(False).eval()
+        self.head = reading_view(head).to(text.device)
 
     @property
     def word_encoder(self) -> TextEncoder:

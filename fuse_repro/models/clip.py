@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fuse_repro.alignment.words import WordTokenizer
+from fuse_repro.models.base import AnyTokenizer
 from fuse_repro.models.text_encoder import DualEncoder
 from fuse_repro.weights import WeightsEntry
 
@@ -25,7 +25,7 @@ class ClipDualEncoder(DualEncoder):
         model: a transformers `CLIPModel`.
         tokenizer: its tokenizer.
         image_processor: its image processor.
-        name: for messages, records and cache keys.
+        name: see `FrozenModel`.
         weights: where the weights came from, if from files.
     """
 
@@ -34,10 +34,10 @@ class ClipDualEncoder(DualEncoder):
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: WordTokenizer,
+        tokenizer: AnyTokenizer,
         image_processor: Any,
         *,
-        name: str,
+        name: str | None = None,
         weights: WeightsEntry | None = None,
     ) -> None:
         super().__init__(model, tokenizer, name=name, pooling="last", weights=weights)

@@ -12,6 +12,7 @@ from fuse_repro.errors import UsageError, first_line, require
 from fuse_repro.models.efficientnet_lite import EfficientNetLite, preprocess, rename_published
 from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import DualEncoder, TextEncoder
+from fuse_repro.models.view import reading_view
 from fuse_repro.weights import WeightsEntry, resolve
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class ConseDualEncoder(DualEncoder):
     ) -> None:
         super().__init__(text.model, text.tokenizer, name=name, pooling=text.pooling, weights=weights)
         require(0 < top <= len(labels), f"{name}.top", top, f"1..{len(labels)}, the number of labels")
-        self.classifier = classifier.eval().requires_grad_(False)
+        self.classifier = reading_view(classifier)
         self.labels = tuple(labels)
         self.top = top
         self.centre = centre

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError, first_line
-from fuse_repro.models.base import REMEDY
+from fuse_repro.models.base import REMEDY, AnyTokenizer
 from fuse_repro.models.clip import IMAGES_PER_BATCH
 from fuse_repro.models.metering import unmetered
 from fuse_repro.models.positions import max_tokens
@@ -47,14 +46,16 @@ class ImageTextEncoder(DualEncoder):
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: WordTokenizer,
+        tokenizer: AnyTokenizer,
         image_processor: Any,
         *,
-        name: str,
+        name: str | None = None,
         weights: WeightsEntry | None = None,
     ) -> None:
         if _token_layer(model) is None:
-            raise UsageError(f"{name}: {type(model).__name__} has no text_model that reads tokens: {REMEDY}")
+            raise UsageError(
+                f"{name or 'model'}: {type(model).__name__} has no text_model that reads tokens: {REMEDY}"
+            )
         super().__init__(model, tokenizer, name=name, pooling="cls", weights=weights)
         self.image_processor = image_processor
 

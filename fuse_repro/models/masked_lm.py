@@ -5,9 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
-from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.base import AnyTokenizer, FrozenModel
 from fuse_repro.models.positions import first_position, takes
 from fuse_repro.models.trial import tried
 from fuse_repro.weights import WeightsEntry
@@ -24,11 +23,16 @@ class MaskedLM(FrozenModel):
     """
 
     def __init__(
-        self, model: nn.Module, tokenizer: WordTokenizer, *, name: str, weights: WeightsEntry | None = None
+        self,
+        model: nn.Module,
+        tokenizer: AnyTokenizer,
+        *,
+        name: str | None = None,
+        weights: WeightsEntry | None = None,
     ) -> None:
         super().__init__(model, tokenizer, name=name, weights=weights)
         if self.tokenizer.mask_token is None:
-            raise UsageError(f"{name}: its tokenizer has no mask token; load a causal model as CausalLM")
+            raise UsageError(f"{self.name}: its tokenizer has no mask token; load a causal model as CausalLM")
 
     @classmethod
     def load(cls, name: str, source: str, *, dtype: str = "float32", **source_kwargs: Any) -> "MaskedLM":

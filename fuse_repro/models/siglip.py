@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fuse_repro.alignment.words import WordTokenizer
+from fuse_repro.models.base import AnyTokenizer, as_words
 from fuse_repro.models.clip import ClipDualEncoder, load_dual_encoder
 
 
@@ -17,8 +17,8 @@ class SiglipDualEncoder(ClipDualEncoder):
     lower case, which not every tokenizer file of SigLIP 2 says; texts are lower-cased here in any case.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: WordTokenizer, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(model, tokenizer.lower_cased(), *arguments, **keywords)
+    def __init__(self, model: nn.Module, tokenizer: AnyTokenizer, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(model, as_words(tokenizer).lower_cased(), *arguments, **keywords)
 
     @classmethod
     def load(

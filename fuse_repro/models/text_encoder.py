@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from fuse_repro.alignment.last_words import last_words
-from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError, require
-from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.base import AnyTokenizer, FrozenModel
 from fuse_repro.models.trial import tried
 from fuse_repro.weights import WeightsEntry
 
@@ -41,14 +40,16 @@ class TextEncoder(FrozenModel):
     def __init__(
         self,
         model: nn.Module,
-        tokenizer: WordTokenizer,
+        tokenizer: AnyTokenizer,
         *,
-        name: str,
+        name: str | None = None,
         pooling: str = "mean",
         weights: WeightsEntry | None = None,
     ) -> None:
         super().__init__(model, tokenizer, name=name, weights=weights)
-        require(pooling in self.poolings, f"{name}.pooling", pooling, f"one of {', '.join(self.poolings)}")
+        require(
+            pooling in self.poolings, f"{self.name}.pooling", pooling, f"one of {', '.join(self.poolings)}"
+        )
         self.pooling = pooling
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Soft prompts in the format of PEFT's prompt tuning."""
+"""Soft prompts in the format of PEFT: written as prompt tuning, read as prompt tuning and as P-tuning."""
 
 import json
 from collections.abc import Mapping
@@ -12,12 +12,19 @@ from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.prompts.soft_prompt import SoftPrompt
+from fuse_repro.shown import say
 from fuse_repro.storage import files
 from fuse_repro.storage.reading import open_regular, parse_json, require_regular
 from fuse_repro.storage.tensors import Damaged, open_tensors, write
 
 PEFT_CONFIG, PEFT_WEIGHTS, PEFT_KEY = "adapter_config.json", "adapter_model.safetensors", "prompt_embeddings"
 ELSEWHERE = "another folder"
+FINISHED = ("PROMPT_TUNING", "P_TUNING")  # methods whose checkpoints hold the vectors that the model reads
+OTHERS = {
+    "PREFIX_TUNING": "keys and values for the attention of every layer, and no vectors that a model reads as tokens",
+    "MULTITASK_PROMPT_TUNING": "one prompt for all tasks and a factor for each, and no prompt that a model reads as it "
+    "is",
+}
 
 
 def save_peft(prompt: SoftPrompt, folder: Path, lm: FrozenModel, base_model: str | None = None) -> None:
@@ -65,7 +72,7 @@ def save_peft(prompt: SoftPrompt, folder: Path, lm: FrozenModel, base_model: str
 
 
 def load_peft(folder: Path, lm: FrozenModel) -> SoftPrompt:
-    """Read a PEFT prompt-tuning checkpoint of `lm`; one written by PEFT itself is a `prefix`.
+    """Read a PEFT checkpoint of a soft prompt of `lm`; one written by PEFT itself is a `prefix`.
 
     Raises:
         UsageError: what `read_peft` refuses, or a prompt for another model or of another size.
@@ -76,15 +83,20 @@ def load_peft(folder: Path, lm: FrozenModel) -> SoftPrompt:
 
 
 def read_peft(folder: Path) -> SoftPrompt:
-    """Read a PEFT prompt-tuning checkpoint of whatever model, onto the CPU in float32.
+    """Read a PEFT checkpoint of prompt tuning or P-tuning, of whatever model, onto the CPU in float32.
+
+    P-tuning makes its prompt with a network; the checkpoint holds what came out, and the network is not needed.
+    A layer that was trained beside the prompt, as the head of a classifier, is left out, and a line says so.
 
     Raises:
-        UsageError: files missing or damaged, another method than prompt tuning (LoRA ...), or values that are not
+        UsageError: files missing or damaged, another method (LoRA, prefix tuning ...), or values that are not
             finite.
     """
     folder = Path(folder)
     config = _peft_config(folder)
     tensors, metadata = _peft_tensors(folder)
+    heads = [name for name in tensors if name != PEFT_KEY and _is_head(name, config)]
+    tensors = {name: values for name, values in tensors.items() if name not in heads}
     embeddings = tensors.pop(PEFT_KEY, None)
     if embeddings is None or tensors:
         raise UsageError(
@@ -106,11 +118,23 @@ def read_peft(folder: Path) -> SoftPrompt:
             f"{folder / PEFT_WEIGHTS} holds a prompt of dtype {embeddings.dtype}: vectors of floating-point numbers "
             "are needed; save the checkpoint with peft again"
         )
-    return SoftPrompt(embeddings.float(), position, name, fingerprint)
+    prompt = SoftPrompt(embeddings.float(), position, name, fingerprint)
+    if heads:
+        say(
+            f"{folder}: {', '.join(sorted(heads))} is left out: a layer of the model that was trained beside the "
+            "prompt, which belongs to that model alone"
+        )
+    return prompt
+
+
+def _is_head(name: str, config: Mapping[str, Any]) -> bool:
+    """Whether a tensor is of a layer that PEFT trained and saved with the prompt (`modules_to_save`)."""
+    layers = config.get("modules_to_save")
+    return isinstance(layers, list) and any(part in layers for part in name.split("."))
 
 
 def _peft_config(folder: Path) -> Mapping[str, Any]:
-    """adapter_config.json, which must be of prompt tuning on one transformer."""
+    """adapter_config.json, which must be of a finished soft prompt for one transformer."""
     path = folder / PEFT_CONFIG
     try:
         with open_regular(path) as file:
@@ -120,8 +144,12 @@ def _peft_config(folder: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as err:
         raise UsageError(f"{path} is not JSON ({err}): save the checkpoint with peft again") from err
     method = config.get("peft_type") if isinstance(config, dict) else None
-    if method != "PROMPT_TUNING":
-        raise UsageError(f"{folder} is a PEFT checkpoint of {method}: only PROMPT_TUNING is a soft prompt")
+    if method not in FINISHED:
+        what = OTHERS.get(method) if isinstance(method, str) else None
+        raise UsageError(
+            f"{folder} is a PEFT checkpoint of {method}{f' ({what})' if what else ''}: only PROMPT_TUNING is a soft "
+            "prompt, and P_TUNING, which makes one; tune one of these"
+        )
     parts = config.get("num_transformer_submodules")
     if parts not in (None, 1):
         raise UsageError(

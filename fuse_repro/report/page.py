@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fuse_repro.data.photo_folder import counted
 from fuse_repro.report.measures import measures
 from fuse_repro.report.pages.captions import captions_content
 from fuse_repro.report.pages.fidelity import fidelity_content, is_fidelity
@@ -72,6 +73,7 @@ def _page(
         banner=banner(files.status, sum(record.get("status") == "done" for record in records)),
         content=content(records, results),
         paper=paper_table([(files.manifest.get("config") or {}, measures(records, results))]),
+        not_read=counted(results.get("not_read") or {}),
         empty=not records,
     )
 

@@ -8,9 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fuse_repro.data.photo_folder import counted
 from fuse_repro.report.formats import limits
 from fuse_repro.runs.directory import RESULTS, read_json, read_records
-from fuse_repro.shown import cell
+from fuse_repro.shown import cell, shown
 
 SHOWN, FAILURES_SHOWN = 20, 5
 Record = Mapping[str, Any]
@@ -36,6 +37,8 @@ def outcome(run_dir: Path) -> RenderableType | None:
         parts.append(_moved(results))
     if results.get("runner") == "captions":
         parts.append(_captions([record for record in records if record["status"] == "done"]))
+    if results.get("not_read"):
+        parts.append(Text(shown(f"not read: {counted(results['not_read'])}"), style="bold"))
     parts += _failures([record for record in records if record.get("status") == "failed"], len(records))
     return Group(*parts) if parts else None
 

@@ -118,11 +118,12 @@ def prepare_search(
     config: DictConfig,
     directory: RunDirectory,
     check: Callable[[Mapping[str, FrozenModel]], None] = lambda models: None,
+    check_data: Callable[[Any], None] = lambda data: None,
 ) -> PromptSearchParts:
     """Everything that a search needs, with the run directory opened.
 
-    Everything that can be checked without a model is checked before one is loaded; `check` sees the models
-    before the directory is opened. Raises UsageError for settings or data that cannot be used.
+    Everything that can be checked without a model is checked before one is loaded, by `check_data`, too; `check` sees
+    the models before the directory is opened. Raises UsageError for settings or data that cannot be used.
     """
     optimizer = build(config.optimizer)
     fit = None if config.adapter is None else build_fit(config.adapter)
@@ -136,6 +137,7 @@ def prepare_search(
     data = build_data(config.dataset)
     data.setup("predict")
     shard = shard_note(config, data.division, data.names()) if isinstance(data, ItemData) else None
+    check_data(data)
     words = corpus_words(config) if optimizer.uses_gradients else ()
     device = trainer.strategy.root_device
     models = load_models(config, device)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.runners.lifecycle import observe, write_report
-from fuse_repro.runners.shards import Merging, merging
+from fuse_repro.runners.shards import NOT_READ, Merging, merging, write_files
 from fuse_repro.runs.directory import RECORDS
 from fuse_repro.runs.merged import MISSING, TIMING, MergedDirectory
 from fuse_repro.runs.shard_runs import AGAIN, ShardRun
@@ -66,10 +66,11 @@ def merge_runs(runs: Sequence[ShardRun], path: Path) -> Merged:
     lines = tuple(missing.values())
     failed = sum(record.get("status") == "failed" for record in records)
     outcome = Merged(path, runs[0].note["shards"], runs[0].note["total"], lines, failed, True)
-    if directory.holds(records, results):
+    further = how.files(config, records)
+    if directory.holds(records, results) and all((path / name).exists() for name in further):
         return Merged(**{**vars(outcome), "changed": False})
     directory.check_not_less(records)
-    _write(directory, config, runs, records, results, lines)
+    _write(directory, config, runs, records, results, lines, further)
     write_report(path)
     return outcome
 
@@ -81,6 +82,7 @@ def _write(
     records: Sequence[Record],
     results: Mapping[str, Any],
     missing: Sequence[str],
+    further: Mapping[str, Any],
 ) -> None:
     try:
         manifest = directory.fill(
@@ -89,6 +91,7 @@ def _write(
             device=", ".join(dict.fromkeys(str(run.manifest.get("device")) for run in runs)),
             weights=runs[0].manifest.get("weights") or {},
         )
+        write_files(directory.path, further)
         if missing:
             directory.leave_open(results, "; ".join(missing))
         else:
@@ -173,8 +176,10 @@ def _results(
 ) -> dict[str, Any]:
     """What the runner makes of the records, with the timing of the shards that are done. May raise UsageError."""
     try:
-        timing = how.timing([run.results[TIMING] for run in runs if run.results is not None])
-        return how.results(config, records) | {TIMING: timing}
+        done = [run.results for run in runs if run.results is not None]
+        timing = how.timing([results[TIMING] for results in done])
+        shared = next(({NOT_READ: results[NOT_READ]} for results in done if results.get(NOT_READ)), {})
+        return how.results(config, records) | shared | {TIMING: timing}
     except (KeyError, TypeError, AttributeError) as error:
         folder = runs[0].path.parent
         raise UsageError(

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -11,6 +12,8 @@ from fuse_repro.data.shards import KEYS, Division
 from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, require
 from fuse_repro.runners.build import build_data, located
+from fuse_repro.runs.files import write_text
+from fuse_repro.runs.provenance import strict_json
 from fuse_repro.shown import say
 
 UNLIMITED: Mapping[str, tuple[Any, ...]] = {
@@ -18,6 +21,7 @@ UNLIMITED: Mapping[str, tuple[Any, ...]] = {
     "limit_test_batches": (None, 1.0),
     "fast_dev_run": (None, False),
 }
+NOT_READ = "not_read"  # key of results.json: what of the data was left out, which is the same in every shard
 Timing = Mapping[str, Any]
 
 
@@ -31,11 +35,19 @@ class Merging:
         results: from a config and the records of a run, in their order, to what results.json holds, without `timing`.
             Raises UsageError where no record is done. The run itself must use it, too.
         timing: from the `timing` of the shards' results to that of the whole.
+        files: from a config and the records to the further files of the run directory, name -> JSON value.
     """
 
     record_ids: Callable[[DictConfig, str], Sequence[Sequence[str]]]
     results: Callable[[DictConfig, list[dict[str, Any]]], dict[str, Any]]
     timing: Callable[[Sequence[Timing]], dict[str, Any]]
+    files: Callable[[DictConfig, list[dict[str, Any]]], Mapping[str, Any]] = lambda config, records: {}
+
+
+def write_files(path: Path, files: Mapping[str, Any]) -> None:
+    """Write what `Merging.files` gives to the run directory `path`, each file whole. Raises UsageError if it cannot."""
+    for name, value in files.items():
+        write_text(path / name, strict_json(value) + "\n")
 
 
 def merging(config: DictConfig) -> Merging:

@@ -28,8 +28,9 @@ UNHASHED_KEYS = (
     "dry_run_tflops",
     "weights",  # how they are verified, not what they are
 )
-UNHASHED_ANYWHERE = ("cache_dir",)
-UNHASHED_AS_NULL = ("max_flops",)  # came later, and null is what there was before: earlier directories go on
+UNHASHED_ANYWHERE = ("cache_dir", "sidecar")
+# Came later, and this value is what there was before: earlier directories go on.
+UNHASHED_AS: Mapping[str, Any] = {"max_flops": None, "recursive": False, "answers": "one"}
 DISTRIBUTIONS = {
     "torch": "torch",
     "transformers": "transformers",
@@ -105,8 +106,8 @@ def _finite(value: Any) -> Any:
 def config_hash(config: Mapping) -> str:
     """sha256 (hex) of the canonical JSON of a resolved config, leaving out what does not change results.
 
-    Left out are the top-level keys of UNHASHED_KEYS, every "cache_dir", and keys of UNHASHED_AS_NULL that are null; the
-    order of keys does not matter.
+    Left out are the top-level keys of UNHASHED_KEYS, those of UNHASHED_ANYWHERE wherever they stand, and those of
+    UNHASHED_AS with the value there; the order of keys does not matter.
     """
     hashed = {key: value for key, value in config.items() if key not in UNHASHED_KEYS}
     text = json.dumps(_without_caches(plain(hashed)), sort_keys=True, separators=(",", ":"))
@@ -122,7 +123,7 @@ def _without_caches(value: Any) -> Any:
 
 
 def _unhashed(key: str, value: Any) -> bool:
-    return key in UNHASHED_ANYWHERE or (key in UNHASHED_AS_NULL and value is None)
+    return key in UNHASHED_ANYWHERE or (key in UNHASHED_AS and value == UNHASHED_AS[key])
 
 
 def library_versions() -> dict[str, str | None]:

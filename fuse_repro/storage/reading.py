@@ -1,9 +1,11 @@
 """How any file from outside is opened and read: a regular file, UTF-8, JSON; and where its paths may lead.
 
+A byte order mark says how a text is encoded, and is no part of it; without one a text is UTF-8.
 What is no regular file (a folder, a named pipe, a device, a socket) is an OSError, as a file that is missing is one; so
 is a path that no file can have, being too long or holding a NUL. Nothing waits for a pipe's other end.
 """
 
+import codecs
 import errno
 import io
 import json
@@ -21,6 +23,14 @@ KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins with the mark of UTF-16
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+LONGEST_MARK = 4  # bytes
 
 
 def is_there(path: Path) -> bool:
@@ -65,31 +75,60 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def open_text(path: str | os.PathLike[str]) -> TextIO:
-    """The file as UTF-8 text, without a byte order mark; its lines end at a line feed and nowhere else.
+    """The file as text, without its byte order mark; its lines end at a line feed and nowhere else.
 
     Raises:
         OSError: as `open_regular` does.
     """
-    return io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="\n")
+    file = open_regular(path)
+    try:
+        encoding = encoding_of(file.read(LONGEST_MARK))
+        file.seek(0)
+        return io.TextIOWrapper(file, encoding=encoding, newline="\n")
+    except BaseException:
+        file.close()
+        raise
 
 
 def read_text(path: str | os.PathLike[str], wrong: Callable[[str], Exception]) -> str:
-    """The whole file as UTF-8 text, without a byte order mark.
+    """The whole file as text, without its byte order mark.
 
     Args:
         path: the file.
         wrong: makes the error of a reason such as "No such file or directory" or "not UTF-8 text".
 
     Raises:
-        Exception: what `wrong` makes, where the file cannot be read.
+        Exception: what `wrong` makes, where the file cannot be read, or is in no encoding that can be told.
     """
     try:
         with open_regular(path) as file:
-            return file.read().decode("utf-8-sig")
+            content = file.read()
     except OSError as err:
         raise wrong(err.strerror or str(err)) from err
+    encoding = encoding_of(content)
+    try:
+        text = content.decode(encoding)
     except UnicodeDecodeError as err:
-        raise wrong("not UTF-8 text") from err
+        raise wrong(f"not {encoding.upper().removesuffix('-SIG')} text") from err
+    if "\0" in text:
+        raise wrong("NUL characters in it, as in UTF-16 without a byte order mark; save it as UTF-8")
+    return text
+
+
+def encoding_of(head: bytes) -> str:
+    """The encoding that the byte order mark at the beginning of a file says; UTF-8 where there is none."""
+    return next((name for mark, name in MARKS if head.startswith(mark)), "utf-8-sig")
+
+
+def text_lines(text: str) -> list[str]:
+    """The lines of a text or of a table, without their ends.
+
+    A line ends at a line feed, with or without a carriage return before it. A text without any line feed is an old
+    Macintosh's, whose lines end at carriage returns. U+2028, U+0085 and the like are part of a line.
+    """
+    end = "\n" if "\n" in text else "\r"
+    lines = text.removesuffix(end).split(end)
+    return [line.removesuffix("\r") for line in lines] if text else []
 
 
 def parse_json(text: str) -> Any:

@@ -36,6 +36,7 @@ PARTS = {
     "PHOTOS": "photos",
     "LAMA": "lama",
     "COCO": "coco",
+    "FLICKR": "flickr30k",
     "SENTICAP": "senticap",
     "MODELS": "models",
     "$FUSE_REPRO_DATA": "data",

@@ -1,31 +1,18 @@
 """The user's own soft prompt, by the command: tuned, moved, loaded by PEFT, evaluated."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import peft
 import pytest
 import torch
 import transformers
+from own_prompt import MAP, chain, of
 from tiny_models import tiny_gpt2, tiny_llama
 
 from fuse_repro.cli import main
 from fuse_repro.prompts import SoftPrompt, load_peft, save_peft
 from fuse_repro.runs.directory import RECORDS, RESULTS
-
-MAP = ["adapter.holdout=10"]
-
-
-def of(overrides: Sequence[str], *groups: str) -> list[str]:
-    """The overrides of a tiny transfer that another experiment has, too."""
-    return [one for one in overrides if one.startswith(("trainer", "cache_dir", *groups))]
-
-
-def lm(overrides: Sequence[str], role: str) -> list[str]:
-    """The model of a role of a transfer as the only model of a run."""
-    own = [one for one in overrides if one.startswith((f"models.{role}.", f"model@models.{role}="))]
-    return [one.replace(f"models.{role}", "models.lm") for one in own]
 
 
 def results(folder: Path) -> dict:
@@ -46,30 +33,25 @@ def own_prompt(tmp_path: Path) -> Path:
 
 
 def test_tune_move_evaluate(transfer_overrides: list[str], tmp_path: Path) -> None:
-    tuned, moved = tmp_path / "tuned", tmp_path / "moved"
-    data = of(transfer_overrides, "dataset")
-    steps = ["optimizer.m=3", "optimizer.max_steps=4", f"output={tuned}", f"output_dir={tmp_path / 'tune'}"]
-    assert main(["experiment=tune", *lm(transfer_overrides, "source"), *data, *steps]) == 0
-    tune = results(tmp_path / "tune")
-    assert set(tune["methods"]) == {"tuned", "template"}
+    tune, move, evaluate = chain(transfer_overrides, tmp_path)
+    assert main(tune) == 0
+    tuned = results(tmp_path / "tune")
+    assert set(tuned["methods"]) == {"tuned", "template"}
     costs = [row["cost"]["flops"] for row in rows(tmp_path / "tune")]
     assert min(costs) > 0
-    assert tune["cost"] | {"tokens": None} == {"flops": sum(costs), "records": len(costs), "tokens": None}
-    models = of(transfer_overrides, "model", "corpus")
-    command = ["experiment=move", *models, *data, *MAP, f"prompt={tuned}", f"output={moved}"]
-    assert main([*command, f"output_dir={tmp_path / 'move'}"]) == 0
+    assert tuned["cost"] | {"tokens": None} == {"flops": sum(costs), "records": len(costs), "tokens": None}
+    assert main(move) == 0
     found = results(tmp_path / "move")
     assert set(found["accuracy"]) == {"before", "after"}
     assert found["arrival"]["words"] >= 20
-    asked = ["experiment=evaluate", *lm(transfer_overrides, "target"), *data, f"prompt={moved}"]
-    assert main([*asked, "text='[X] It was [Y] .'", f"output_dir={tmp_path / 'evaluate'}"]) == 0
+    assert main(evaluate) == 0
     methods = results(tmp_path / "evaluate")["methods"]
     assert set(methods) == {"prompt", "text", "template"}
     after = found["accuracy"]["after"]["mean_over_relations"]
     assert methods["prompt"]["mean_over_relations"] == after
     page = (tmp_path / "move" / "report.html").read_text()
     assert "Every row" in page
-    assert str(moved) in page
+    assert str(tmp_path / "moved") in page
 
 
 def test_a_checkpoint_of_peft_arrives_as_one(

@@ -18,6 +18,7 @@ from vanishing_server import VanishingServer
 from fuse_repro.cli import main
 from fuse_repro.errors import UsageError
 from fuse_repro.loggers import wandb_loggers
+from fuse_repro.loggers.wandb_settings import VARIABLES
 from fuse_repro.runs.directory import RunDirectory, read_json, read_records
 
 
@@ -28,7 +29,7 @@ def wandb_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DATA_DIR"):
+    for name in ("WANDB_API_KEY", "WANDB_DATA_DIR", *VARIABLES.values()):
         monkeypatch.delenv(name, raising=False)
     yield
     wandb.teardown()  # its service would go on with this test's server
@@ -292,13 +293,63 @@ def test_a_damaged_sweep_does_not_end_its_points(
     assert Shown(folder).run["display_name"] == "one"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("project", "a\udcff"), ("project", "a/b"), ("project", "x" * 129), ("group", ""), ("entity", "a\x1b")],
-)
+@pytest.mark.parametrize(("name", "value"), [("group", ""), ("project", " "), ("entity", "a\x1b")])
 def test_names_that_wandb_does_not_take(name: str, value: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"^logger\.{name}=.* is not allowed: .*printable name"):
         wandb_loggers(tmp_path, mode="offline", **{name: value})
+
+
+def test_environment_variables_win_over_defaults_and_names_are_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A default that nobody had set won over them, and a name that wandb forbids ended its part of the run."""
+    told = {
+        "mode": "offline",
+        "project": "theirs",
+        "group": "g" * 200,
+        "name": "a/b",
+        "dir": str(tmp_path / "far"),
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(VARIABLES[name], value)
+    (_, logger) = wandb_loggers(tmp_path / "run", project="our/own")
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "wandb: takes no project called 'our/own': it is called 'our-own' there"
+    assert said[1].startswith("wandb: takes no group called 'ggg")
+    (tmp_path / "run").mkdir()
+    logger.opened({"config_hash": "x", "config": {}})
+    logger.record({"id": "one", "value": 0.5})
+    logger.finished({"mean": 0.5})
+    assert not list((tmp_path / "run").iterdir())
+    (folder,) = offline_folders(tmp_path / "far")
+    shown = Shown(folder)
+    assert (shown.run["project"], shown.run["run_group"]) == ("our-own", "g" * 128)
+    assert shown.run["display_name"] == "a/b"
+    assert shown.curve("item/index", "item/value") == [(0, 0.5)]
+    assert f"wandb: upload it with: wandb sync {folder}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_id_that_the_server_refuses_is_followed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that somebody had deleted could not be shown again: its id is taken for ever."""
+    (_, logger) = wandb_loggers(tmp_path, timeout_s=20, upload_timeout_s=1)
+    (tmp_path / "wandb" / "run-of-another").mkdir(parents=True)
+    first = logger._id({"config_hash": "x"})
+    server = VanishingServer(shown=0, deleted={first, f"{first}-1"})
+    monkeypatch.setenv("WANDB_BASE_URL", server.address)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    logger.opened({"config_hash": "x", "config": {}})
+    server.vanish()
+    logger.close()
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(f"wandb: the server refuses the run id {first}, and gets {first}-1: ")
+    assert "created and deleted" in said[0]
+    assert said[1].startswith(f"wandb: the server refuses the run id {first}-1, and gets {first}-2: ")
+    assert said[2] == f"wandb: {server.address}/somebody/fuse_repro/runs/{first}-2"
+    kept = sorted(path.name for path in (tmp_path / "wandb").glob("run-*"))
+    assert [name.endswith(f"-{first}-2") for name in kept] == [True, False]
 
 
 def test_a_sweep_over_shards_has_one_run_more_that_shows_the_whole(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from own_prompt import chain
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="not run from a source tree")
@@ -80,3 +81,28 @@ def test_a_run_from_another_directory(
     assert done.returncode == 0, done.stderr
     (status,) = where.glob("outputs/caption/*/status.json")
     assert json.loads(status.read_text())["state"] == "done"
+
+
+def test_an_own_prompt_is_tuned_moved_and_evaluated_in_an_empty_folder(
+    installed: Path, transfer_overrides: list[str], tmp_path: Path
+) -> None:
+    """The chain of docs/move.md, by the installed wheel; in one process, which saves two starts of torch."""
+    commands = chain(transfer_overrides, tmp_path)
+    program = (
+        "import json, sys; from fuse_repro.cli import main; print([main(c) for c in json.loads(sys.argv[1])])"
+    )
+    where = tmp_path / "empty"
+    where.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(commands)],
+        cwd=where,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0]", done.stderr
+    moved, asked = (json.loads((tmp_path / run / "results.json").read_text()) for run in ("move", "evaluate"))
+    after = moved["accuracy"]["after"]["mean_over_relations"]
+    assert asked["methods"]["prompt"]["mean_over_relations"] == after
+    assert list(where.iterdir()) == []

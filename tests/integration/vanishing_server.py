@@ -1,8 +1,9 @@
-"""A server that lets a wandb run go on, and is gone when `vanish` is called."""
+"""A server that lets a wandb run go on, or refuses its id, and is gone when `vanish` is called."""
 
 import gzip
 import json
 import threading
+from collections.abc import Container
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -34,9 +35,14 @@ class _Handler(BaseHTTPRequestHandler):
             body = gzip.decompress(body)
         asked = json.loads(body)
         name = (asked.get("variables") or {}).get("name", "")
-        data = answer(asked.get("query", ""), name, self.server.shown)  # type: ignore[attr-defined]
-        reply = json.dumps({"data": data}).encode()
-        self.send_response(200)
+        query, server = asked.get("query", ""), self.server
+        if "upsertBucket" in query and name in server.deleted:  # type: ignore[attr-defined]
+            message = f"run {name} was previously created and deleted; try a new run name"
+            status, content = 400, {"errors": [{"message": message}]}
+        else:
+            status, content = 200, {"data": answer(query, name, server.shown)}  # type: ignore[attr-defined]
+        reply = json.dumps(content).encode()
+        self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(reply)))
         self.end_headers()
@@ -47,11 +53,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class VanishingServer:
-    """Answers on loopback until it vanishes; it has `shown` records of the run already."""
+    """Answers on loopback until it vanishes; it has `shown` records of the run already, and refuses `deleted` ids."""
 
-    def __init__(self, shown: int) -> None:
+    def __init__(self, shown: int, deleted: Container[str] = ()) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.shown = shown  # type: ignore[attr-defined]
+        self._server.shown, self._server.deleted = shown, deleted  # type: ignore[attr-defined]
         self.address = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

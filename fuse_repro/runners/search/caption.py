@@ -1,7 +1,7 @@
 """The captioning run: photographs in, captions, metrics and a report out."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 
@@ -9,6 +9,7 @@ from fuse_repro.data.images import ImageItem
 from fuse_repro.metrics.captions import UNIT
 from fuse_repro.runners.assemble import prepare_search
 from fuse_repro.runners.objective import build_objective
+from fuse_repro.runners.search.caption_files import Sidecars, caption_files
 from fuse_repro.runners.search.metrics import (
     check_extra_metrics,
     check_metrics,
@@ -23,7 +24,7 @@ from fuse_repro.runners.search.module import (
     summarise,
     timing,
 )
-from fuse_repro.runners.shards import Merging
+from fuse_repro.runners.shards import Merging, write_files
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import SearchResult
@@ -39,6 +40,7 @@ class CaptionSettings:
     metrics_prefix: str
     clip_score: str | None
     spice: bool
+    sidecar: bool | Literal["overwrite"]
 
 
 class CaptionModule(PromptSearchModule):
@@ -84,6 +86,7 @@ MERGING = Merging(
     record_ids=lambda config, item: [[item]],
     results=lambda config, records: measured(config.runner, records),
     timing=joined_timing,
+    files=caption_files,
 )
 
 
@@ -94,7 +97,8 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     check_settings("runner", config.runner, CaptionSettings)
     check_metrics(config)
-    parts = prepare_search(config, directory, partial(check_extra_metrics, config.runner))
+    sidecars = Sidecars(config.runner, directory.path)
+    parts = prepare_search(config, directory, partial(check_extra_metrics, config.runner), sidecars.prepare)
     objective = build_objective(config.objective, parts.models, parts.adapters)
     module = CaptionModule(
         parts.lm,
@@ -106,4 +110,6 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         runner=config.runner,
     )
     module.search_all(parts.trainer, parts.data)
+    write_files(directory.path, caption_files(config, directory.records()))
+    sidecars.write(directory.records())
     return module.results() | {"timing": timing(parts.fit_seconds, module.seconds)}

@@ -16,6 +16,7 @@ from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.metering import metering, summed
 from fuse_repro.objectives import EmbeddingMatchTerm, ImageMatchTerm, MultiObjectiveLoss
 from fuse_repro.progress import bar
+from fuse_repro.runners.shards import NOT_READ
 from fuse_repro.runners.trainer import looked_at, predict, said_left_out
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import Hypothesis, Optimizer, PromptProblem, SearchResult
@@ -52,12 +53,14 @@ class PromptSearchModule(pl.LightningModule):
         self.advance: Callable[[float], None] = lambda items: None
         self._known = directory.known()
         self._results: dict[str, Any] = {}
+        self._not_read: dict[str, int] = {}
 
     def search_all(self, trainer: pl.Trainer, data: Any) -> None:
         """Search for every item of `data` that has no record yet.
 
         Raises UsageError as `predict` and `on_predict_end` do.
         """
+        self._not_read = dict(getattr(data, NOT_READ, {}))
         ids = [name for item in looked_at(trainer, data.items) for name in self.record_ids(item)]
         self.directory.expect(len(ids))
         with bar("searching", sum(name not in self._known for name in ids)) as self.advance:
@@ -92,7 +95,8 @@ class PromptSearchModule(pl.LightningModule):
 
     def results(self) -> dict[str, Any]:
         """What results.json holds, once the loop has ended."""
-        return self._results | said_left_out(self.trainer)
+        not_read = {NOT_READ: self._not_read} if self._not_read else {}
+        return self._results | said_left_out(self.trainer) | not_read
 
     def _search(self, item: Any) -> dict[str, Any]:
         problem = PromptProblem(self.lm, self.objective, self.prefix, self._targets(item))
@@ -122,7 +126,7 @@ class PromptSearchModule(pl.LightningModule):
             **self._origin(item),
             "prefix": self.prefix,
             "text": best.text,
-            "caption": best.text.removeprefix(self.prefix).strip(),
+            "caption": without_prefix(best.text, self.prefix),
             "finished": best.finished,
             "evaluations": found.evaluations,
             "gradients": found.gradients,
@@ -145,6 +149,11 @@ def mean_targets(
         for name, term in terms
         if isinstance(term, kind)
     }
+
+
+def without_prefix(text: str, prefix: str) -> str:
+    """What was found: a prompt without what it had to begin with."""
+    return text.removeprefix(prefix).strip()
 
 
 def _step_row(hypothesis: Hypothesis) -> dict[str, Any]:

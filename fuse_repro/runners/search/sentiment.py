@@ -19,6 +19,7 @@ from fuse_repro.objectives import MultiObjectiveLoss
 from fuse_repro.runners.assemble import prepare_search
 from fuse_repro.runners.objective import build_objective, term_weights
 from fuse_repro.runners.search.caption import NOTHING, CaptionModule, CaptionSettings
+from fuse_repro.runners.search.caption_files import Sidecars, caption_files
 from fuse_repro.runners.search.metrics import (
     check_extra_metrics,
     check_metrics,
@@ -26,7 +27,7 @@ from fuse_repro.runners.search.metrics import (
     reference_metrics,
 )
 from fuse_repro.runners.search.module import done_records, joined_timing, summarise, timing
-from fuse_repro.runners.shards import Merging
+from fuse_repro.runners.shards import Merging, write_files
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import SearchResult
@@ -55,7 +56,8 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         f"one with a term {TERM!r} of a weight above 0, such as objective=caption_sentiment",
     )
     check_metrics(config)
-    parts = prepare_search(config, directory, partial(check_extra_metrics, config.runner))
+    sidecars = Sidecars(config.runner, directory.path, sentiments, record_id)
+    parts = prepare_search(config, directory, partial(check_extra_metrics, config.runner), sidecars.prepare)
     module = SentimentCaptionModule(
         parts.lm,
         parts.models,
@@ -66,6 +68,8 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         runner=config.runner,
     )
     module.search_all(parts.trainer, parts.data)
+    write_files(directory.path, caption_files(config, directory.records()))
+    sidecars.write(directory.records())
     return module.results() | {"timing": timing(parts.fit_seconds, module.seconds)}
 
 
@@ -142,6 +146,7 @@ MERGING = Merging(
     record_ids=lambda config, item: [[record_id(item, sentiment) for sentiment in config.runner.sentiments]],
     results=lambda config, records: measured(config.runner, records),
     timing=joined_timing,
+    files=caption_files,
 )
 
 

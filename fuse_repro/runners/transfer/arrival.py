@@ -39,7 +39,7 @@ def words_arrive(
     sources: Sequence[FrozenModel],
     target: FrozenModel,
     words: Sequence[str],
-    cache: Path,
+    cache: Path | None,
     weights: Sequence[float],
     seed: int = 0,
 ) -> Arrival | None:
@@ -50,7 +50,7 @@ def words_arrive(
         sources: one model or more.
         target: where prompts go.
         words: that maps are fitted on.
-        cache: where fits are kept.
+        cache: where fits are kept; None keeps nothing.
         weights: of the sources' matches.
         seed: of which words are held out.
 

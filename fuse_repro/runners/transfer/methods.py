@@ -142,7 +142,7 @@ def fit_map(
     sources: Sequence[FrozenModel],
     target: FrozenModel,
     words: Sequence[str],
-    cache: Path,
+    cache: Path | None,
     weights: Sequence[float],
     **more: Any,
 ) -> EmbeddingMap:
@@ -153,7 +153,7 @@ def fit_map(
         sources: one model or more.
         target: where prompts go.
         words: what it is fitted on.
-        cache: where fits are kept.
+        cache: where fits are kept; None keeps nothing.
         weights: of the sources' matches.
         more: further arguments of the fit.
 

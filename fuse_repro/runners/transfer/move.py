@@ -9,10 +9,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from fuse_repro.adapters import EmbeddingMap, RelativePromptTransfer
+from fuse_repro.adapters import RelativePromptTransfer
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt, for_model, save_peft
-from fuse_repro.prompts.nearest import NearRow, lonely, near_rows
+from fuse_repro.prompts.nearest import NearRow, lonely
 from fuse_repro.runners.assemble import corpus_words, weight_files
 from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.trainer import TEST, build_trainer
@@ -21,6 +21,7 @@ from fuse_repro.runners.transfer.checks import check_runner
 from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
 from fuse_repro.runners.transfer.given import fitting, read_prompts
 from fuse_repro.runners.transfer.methods import fit_map
+from fuse_repro.runners.transfer.moving import moved, moved_rows
 from fuse_repro.runners.transfer.results import summary
 from fuse_repro.runners.transfer.terms import (
     check_objective,
@@ -71,7 +72,9 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     cache = cache_folder(config.cache_dir)
     with torch.no_grad():
         fitted = fit_map(fit, sources, target, words, cache, weights)
-        vectors, losses = moved(config, fitted, models, [prompt.embeddings for prompt in prompts])
+        searches = isinstance(fitted, RelativePromptTransfer)
+        objective = objective_of(config, models, fitted) if searches else None
+        vectors, losses = moved(fitted, [prompt.embeddings for prompt in prompts], objective)
     prompt = for_model(target, vectors, prompts[0].position)
     folder = Path(config.output) if config.output else directory.path / "prompt"
     save_peft(prompt, folder, target, runner.base_model)
@@ -98,16 +101,6 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     return found
 
 
-def moved(
-    config: DictConfig, fitted: EmbeddingMap, models: dict[str, FrozenModel], own: Sequence[Tensor]
-) -> tuple[Tensor, Tensor | None]:
-    """The moved prompt [m, d_t], and the matching loss of every row [m] where the map matches."""
-    if not isinstance(fitted, RelativePromptTransfer):
-        return fitted.transfer(own[0]), None
-    result = fitted.solve(own, objective=objective_of(config, models, fitted))
-    return result.prompt, result.matching_loss
-
-
 def _record_rows(
     directory: RunDirectory,
     before: tuple[FrozenModel, SoftPrompt],
@@ -120,8 +113,7 @@ def _record_rows(
     A row is far where its cosine to the nearest word is below `least`.
     """
     known = directory.known()
-    rows = [near_rows(lm, prompt.embeddings) for lm, prompt in (before, after)]
-    for place, (one, other) in enumerate(zip(*rows, strict=True)):
+    for place, row in enumerate(moved_rows(before, after, losses, least)):
         key = f"row/{place}"
         if key in known:
             continue
@@ -131,10 +123,10 @@ def _record_rows(
                 "kind": ROW,
                 "status": "done",
                 "row": place,
-                "before": _row(one),
-                "after": _row(other),
-                "far": other.words[0][1] < least,
-                "matching_loss": None if losses is None else float(losses[place]),
+                "before": _row(row.before),
+                "after": _row(row.after),
+                "far": row.far,
+                "matching_loss": row.matching_loss,
             }
         )
 

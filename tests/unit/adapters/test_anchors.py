@@ -1,10 +1,6 @@
 """Shared words: one token in every model, whatever the tokenizers' marks."""
 
-import os
-import subprocess
-import sys
 from itertools import permutations
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +9,6 @@ from tiny_tables import TOKENIZERS, table_model
 from fuse_repro.adapters.anchors import Anchors, AnchorSettings, shared_anchors
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
-
-TESTS = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -77,29 +71,6 @@ def test_the_order_of_the_models_does_not_matter(models: dict[str, FrozenModel])
         assert again.words == first.words
         expected = dict(zip(models, first.ids, strict=True))
         assert all(torch.equal(ids, expected[name]) for name, ids in zip(order, again.ids, strict=True))
-
-
-def test_the_hash_seed_does_not_matter() -> None:
-    code = (
-        "from tiny_tables import table_model; from fuse_repro.adapters.anchors import shared_anchors\n"
-        "models = [table_model(name, 4) for name in ('byte_level_bpe', 'wordpiece')]\n"
-        "for selection in ('all', 'frequent', 'random'):\n"
-        "    count = None if selection == 'all' else 40\n"
-        "    anchors = shared_anchors(models, count, selection, seed=3)\n"
-        "    print(anchors.words, [ids.tolist() for ids in anchors.ids])"
-    )
-
-    def printed(hash_seed: int) -> str:
-        environment = os.environ | {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(TESTS)}
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(
-            command, env=environment, cwd=TESTS.parent, capture_output=True, text=True, check=True
-        )
-        return done.stdout
-
-    first = printed(1)
-    assert first.count("\n") == 3
-    assert first == printed(2)
 
 
 def test_selections(models: dict[str, FrozenModel]) -> None:

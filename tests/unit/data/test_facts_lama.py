@@ -97,7 +97,9 @@ def test_fewer_items_where_asked_for(released: Path) -> None:
             r"P36.jsonl, line 2: needs an object with text under sub_label and obj_label",
         ),
         (
-            lambda f: (f / "TREx" / "P36.jsonl").write_bytes(b"\xff\xfe"),
+            lambda f: (f / "TREx" / "P36.jsonl").write_bytes(
+                b"\xff\xfe\0"
+            ),  # a mark of UTF-16, and half a letter
             r"cannot be read .*: give a UTF-8 file",
         ),
         (
@@ -135,3 +137,37 @@ def test_the_real_data(shared_data: Path) -> None:
     assert all(len(task.answers) == 21018 for task in tasks)
     capitals = next(task for task in tasks if task.name == "P1376")
     assert Item("Tokyo", "Japan") in capitals.splits["test"]
+
+
+def test_any_right_answer_of_a_subject_counts_if_asked_for(released: Path) -> None:
+    """Of a fact with several right answers only one counted."""
+    facts = [
+        fact("Belgium", "Paris"),
+        fact("Belgium", "Rome"),
+        fact("Belgium", "Nowhere"),
+        fact("Chad", "Oslo"),
+    ]
+    (released / "LAMA-TREx" / "P36.jsonl").write_text(lines(*facts))
+    more = [fact("Belgium", "Bern"), fact("isle", "Bern"), fact("isle", "Rome")]
+    (released / "lpaqa_train" / "P36.jsonl").write_text(lines(*more))
+    (one,) = LamaFacts(released).tasks()
+    (any_of,) = LamaFacts(released, answers="any").tasks()
+    assert set(one.splits["test"]) == {
+        Item("Belgium", "Paris"),
+        Item("Belgium", "Rome"),
+        Item("Chad", "Oslo"),
+    }
+    assert set(any_of.splits["test"]) == {
+        Item("Belgium", "Paris", ("Rome", "Bern")),
+        Item("Belgium", "Rome", ("Paris", "Bern")),
+        Item("Chad", "Oslo"),
+    }
+    assert Item("isle", "Bern", ("Rome",)) in (*any_of.splits["train"], *any_of.splits["dev"])
+    for split, items in one.splits.items():
+        assert [(item.text, item.answer) for item in items] == [
+            (item.text, item.answer) for item in any_of.splits[split]
+        ]
+    assert one.dropped == any_of.dropped
+    assert one.digest != any_of.digest
+    with pytest.raises(UsageError, match=r"^dataset\.answers='all' is not allowed: one of one, any$"):
+        LamaFacts(released, answers="all")

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from fuse_repro.data import photo as photo_files
+from fuse_repro.data import photo_folder
 from fuse_repro.data.classification import TextClassification
 from fuse_repro.data.coco import CocoData
 from fuse_repro.data.corpora import TextFileCorpus
@@ -87,8 +89,10 @@ def test_the_numbers_of_coco_may_be_text(mixed: tuple[Any, Any], tmp_path: Path)
     value = {"images": images, "annotations": notes, "licenses": None}
     (tmp_path / "captions_val2014.json").write_text(json.dumps(value))
     (tmp_path / "nocaps_val_4500_captions.json").write_text(json.dumps(value))
+    photo(tmp_path / "9.jpg")
     for data in (CocoData(tmp_path, "val2014"), NoCapsData(tmp_path)):
         assert [(item.id, item.references) for item in data.items] == [("9", ("A.",)), ("25", ("A.",))]
+        assert data.items[0].path == tmp_path / "9.jpg", "photographs may lie beside the file"
 
 
 @pytest.mark.parametrize(
@@ -121,23 +125,32 @@ def test_entries_of_coco_that_are_not_in_the_format(
 
 
 def test_a_folder_of_photos_says_what_it_does_not_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hidden files were taken for photographs, and other kinds vanished without a word."""
+    for module in (photo_files, photo_folder):
+        monkeypatch.setattr(module, "can_read_heif", lambda: False)
     photo(tmp_path / "a.jpg")
     photo(tmp_path / "d.tiff")
     photo(tmp_path / "e.jfif", format="JPEG")
     photo(tmp_path / "sub" / "f.png")
     (tmp_path / "._a.jpg").write_bytes(b"\0\5\x16\7")
-    for name in ("b.HEIC", "b2.heic", "c.avif", ".g.heic", "notes.txt"):
+    photo(tmp_path / "c.avif")
+    for name in ("b.HEIC", "b2.heic", "c.jxl", ".g.heic", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
     os.mkfifo(tmp_path / "pipe.png")
-    items = ImageCaptionData(tmp_path).items
-    assert [item.path.name for item in items] == ["a.jpg", "d.tiff", "e.jfif"]
+    data = ImageCaptionData(tmp_path)
+    items = data.items
+    assert [item.path.name for item in items] == ["a.jpg", "c.avif", "d.tiff", "e.jfif"]
     assert all(load_image(item.path).size == (6, 4) for item in items)
     said = capsys.readouterr().err
-    assert f"not read in {tmp_path}: 1 .avif, 2 .heic, 1 folder; allowed are .png, .jpg" in said
+    assert (
+        f"not read in {tmp_path}: 2 .heic, 1 .jxl, 1 .png that is no file, 1 folder; allowed are .png, .jpg"
+        in said
+    )
+    assert said.endswith("pip install 'fuse_repro[heif]'; dataset.recursive=true reads folders, too\n")
     assert said.count("\n") == 1
+    assert data.not_read == {".heic": 2, ".jxl": 1, ".png that is no file": 1, "folder": 1}
 
 
 @pytest.mark.parametrize("name", ["../a.png", "/a.png", "images/../../a.png"])

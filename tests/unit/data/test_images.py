@@ -87,9 +87,10 @@ def test_images_that_cannot_be_used(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("error")
 def test_damaged_bytes_are_an_image_or_a_usage_error(tmp_path: Path) -> None:
     generator = numpy.random.default_rng(1)
-    for suffix in (".png", ".jpg", ".gif", ".webp", ".bmp"):
+    for suffix in (".png", ".jpg", ".gif", ".webp", ".bmp", ".tiff", ".avif"):
         whole = numpy.frombuffer(photo(tmp_path / f"whole{suffix}", (20, 20)).read_bytes(), dtype=numpy.uint8)
         for _ in range(40):
             damaged = whole.copy()

@@ -1,7 +1,5 @@
 """The text of mini models: facts stated as they are, the same in every process."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,14 +31,8 @@ def test_the_manual_templates_are_among_the_sentences() -> None:
     assert "France is located in the continent of Europe ." in stated
 
 
-def test_the_same_in_another_process_and_another_with_another_seed() -> None:
-    own = digest(MiniCorpus(**SMALL).statements())
-    code = f"from fuse_repro.data.mini_corpus import *; print(digest(MiniCorpus(**{SMALL!r}).statements()))"
-    other = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"}
-    )
-    assert other.stdout.strip() == own
-    assert digest(MiniCorpus(**SMALL, seed=1).statements()) != own
+def test_another_seed_gives_other_statements() -> None:
+    assert digest(MiniCorpus(**SMALL, seed=1).statements()) != digest(MiniCorpus(**SMALL).statements())
 
 
 def test_answers_are_single_words() -> None:

@@ -1,0 +1,26 @@
+"""Keys that a config got later make no other run of one that was begun before."""
+
+import pytest
+
+from fuse_repro.runs.provenance import config_hash
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "default", "other"),
+    [
+        ("dataset", "recursive", False, True),
+        ("dataset", "answers", "one", "any"),
+        ("optimizer", "max_flops", None, 1.0),
+    ],
+)
+def test_the_value_that_there_was_before_is_not_hashed(
+    part: str, key: str, default: object, other: object
+) -> None:
+    before = {"seed": 0, part: {"_target_": "x"}}
+    assert config_hash({**before, part: {"_target_": "x", key: default}}) == config_hash(before)
+    assert config_hash({**before, part: {"_target_": "x", key: other}}) != config_hash(before)
+
+
+@pytest.mark.parametrize("value", [False, True, "overwrite"])
+def test_sidecars_make_no_other_run(value: object) -> None:
+    assert config_hash({"runner": {"sidecar": value}}) == config_hash({"runner": {}})
