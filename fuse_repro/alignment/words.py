@@ -5,20 +5,22 @@ byte-level BPE (GPT-2, SmolLM2), WordPiece (BERT), SentencePiece (Gemma, T5, XLM
 take the same path.
 """
 
+import copy
 import hashlib
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tokenizers
 import torch
 from torch import Tensor
 
+from fuse_repro.alignment.backend_state import private_state
 from fuse_repro.alignment.word_ends import word_ends
 from fuse_repro.errors import UsageError, require
 
@@ -53,6 +55,7 @@ class WordTokenizer:
 
     Args:
         tokenizer: any transformers tokenizer backed by the `tokenizers` library.
+        rows: of the embedding table that it is for; added tokens beyond it are never made. None: any number.
 
     Attributes:
         word_ends: characters after which a space begins a part of its own; see fuse_repro.alignment.word_ends.
@@ -61,22 +64,39 @@ class WordTokenizer:
         UsageError: a tokenizer without fast offsets (a slow one, or one whose backend cannot be copied).
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerFast") -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerFast", rows: int | None = None) -> None:
         self.tokenizer = tokenizer
-        state = _private_state(tokenizer)
+        state = private_state(tokenizer, rows)
         self._backend = tokenizers.Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
         self.word_ends: frozenset[str] = word_ends(state)
         added = self._backend.get_added_tokens_decoder()
         special = {index for index, token in added.items() if token.special}
-        self.special_ids: frozenset[int] = frozenset(special.union(tokenizer.all_special_ids))
         self.vocab_size: int = max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
-        self.mask_token: str | None = tokenizer.mask_token
+        own = (index for index in tokenizer.all_special_ids if index < self.vocab_size)
+        self.special_ids: frozenset[int] = frozenset(special.union(own))
+        has_mask = tokenizer.mask_token_id is not None and tokenizer.mask_token_id < self.vocab_size
+        self.mask_token: str | None = tokenizer.mask_token if has_mask else None
         self.prefix_ids, self.suffix_ids = self._surroundings()
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of the private backend's JSON: does not depend on padding and truncation settings."""
         return hashlib.sha256(self._backend.to_str().encode()).hexdigest()
+
+    def within(self, rows: int) -> "WordTokenizer":
+        """The same tokenizer without the added tokens that a table of so many rows has none for."""
+        return self if self.vocab_size <= rows else WordTokenizer(self.tokenizer, rows)
+
+    def lower_cased(self) -> "WordTokenizer":
+        """The same tokenizer, but texts are lower-cased first; itself if it does that already."""
+        own = self._backend.normalizer
+        if own is not None and own.normalize_str("A") == "a":
+            return self
+        twin = copy.deepcopy(self.tokenizer)
+        lower = tokenizers.normalizers.Lowercase()
+        parts = [lower] if own is None else [lower, own]
+        twin.backend_tokenizer.normalizer = tokenizers.normalizers.Sequence(parts)
+        return WordTokenizer(twin, self.vocab_size)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Content token ids of every text: no special tokens around it, no truncation.
@@ -204,38 +224,6 @@ def merge(pieces: Sequence[Tensor]) -> Tensor:
         "at least one piece, of shape [0, d] for a text without tokens",
     )
     return torch.cat(list(pieces))
-
-
-def _private_state(tokenizer: Any) -> dict[str, Any]:
-    """The tokenizer.json of the private copy."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    name = f"{type(tokenizer).__name__} {getattr(tokenizer, 'name_or_path', '')!r}"
-    if not isinstance(backend, tokenizers.Tokenizer):
-        raise UsageError(
-            f"{name} is a tokenizer without fast offsets: a fast one is needed; load it with "
-            "AutoTokenizer and a tokenizer.json"
-        )
-    try:
-        state: dict[str, Any] = json.loads(backend.to_str())
-    except Exception as err:  # the library raises bare Exception for parts written in Python
-        raise UsageError(
-            f"{name} cannot be copied ({err}): use a tokenizer that tokenizer.json can hold"
-        ) from err
-    state["padding"] = state["truncation"] = None
-    if "dropout" in state["model"]:
-        state["model"]["dropout"] = None  # a regulariser of training; here equal texts must have equal tokens
-    for decoder in _decoders(state.get("decoder")):
-        if "cleanup" in decoder:
-            decoder["cleanup"] = False
-    return state
-
-
-def _decoders(decoder: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """The decoder of a tokenizer.json and those nested in it."""
-    if decoder:
-        yield decoder
-        for nested in decoder.get("decoders", ()):
-            yield from _decoders(nested)
 
 
 def _check_texts(texts: Sequence[str]) -> None:

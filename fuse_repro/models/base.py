@@ -1,6 +1,7 @@
 """What every frozen model shares: embeddings, tokenizer, fingerprint."""
 
 import hashlib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Union
 
 import torch
@@ -10,6 +11,7 @@ from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
 from fuse_repro.models.batching import AutoBatch, most_rows
 from fuse_repro.models.metering import Watch
+from fuse_repro.models.positions import max_tokens
 from fuse_repro.models.view import reading_view
 from fuse_repro.weights import WeightsEntry
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 AnyTokenizer = Union[WordTokenizer, "PreTrainedTokenizerFast"]
+REMEDY = "take another model; docs/models.md lists the kinds that were tried"
 
 
 class FrozenModel(nn.Module):
@@ -36,7 +39,8 @@ class FrozenModel(nn.Module):
         weights: where the weights came from, if from files.
 
     Raises:
-        UsageError: the tokenizer makes ids that the embedding table does not hold, or is a slow one.
+        UsageError: the tokenizer is a slow one, or makes ids that the embedding table does not hold. Tokens that were
+            added to a tokenizer and not to the table are no reason: they are never used.
     """
 
     model: Any
@@ -51,17 +55,13 @@ class FrozenModel(nn.Module):
     ) -> None:
         super().__init__()
         self.model = reading_view(model)
-        self.tokenizer = tokenizer if isinstance(tokenizer, WordTokenizer) else WordTokenizer(tokenizer)
         self.name = name or type(model).__name__
         self.weights = weights
         self._fingerprint: str | None = None
         self._batches: dict[tuple[str, int, str], AutoBatch] = {}
-        rows = self._embedding.weight.shape[0]
-        if self.tokenizer.vocab_size > rows:
-            raise UsageError(
-                f"{self.name}: the tokenizer has {self.tokenizer.vocab_size} tokens but the embedding table has {rows} "
-                "rows; give the tokenizer that belongs to these weights"
-            )
+        rows = self._rows()
+        self.tokenizer = as_words(tokenizer).within(rows)
+        _check_ids(self.tokenizer, rows, self.name)
         if not name:
             self.name += f"-{self.fingerprint[:8]}"
         self.watch = Watch(self.name, self.body, self.model, self._head, self._body_config)
@@ -88,10 +88,28 @@ class FrozenModel(nn.Module):
         """The layer that turns token ids into input embeddings."""
         return self.model.get_input_embeddings()
 
+    def _rows(self) -> int:
+        """How many tokens the embedding table holds. Raises UsageError where there is none."""
+        try:
+            return int(self._embedding.weight.shape[0])
+        except (AttributeError, NotImplementedError) as err:
+            raise UsageError(
+                f"{self.name}: {type(self.model).__name__} has no table of token embeddings: {REMEDY}"
+            ) from err
+
     @property
     def embedding_size(self) -> int:
         """d, the size of one input embedding."""
         return self._embedding.weight.shape[1]
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest text, special tokens included, that the model has positions for; None where it does not say."""
+        return self._most_tokens
+
+    @cached_property
+    def _most_tokens(self) -> int | None:
+        return max_tokens(self.model)
 
     @property
     def device(self) -> torch.device:
@@ -136,9 +154,34 @@ class FrozenModel(nn.Module):
         """Token ids [...] to input embeddings [..., d]."""
         return self._embedding(ids)
 
+    def whole_ids(self, text: str) -> list[int]:
+        """A text as token ids, special tokens around it included."""
+        (ids,) = self.tokenizer.encode([text])
+        return [*self.tokenizer.prefix_ids, *ids, *self.tokenizer.suffix_ids]
+
     def embedding_table(self) -> Tensor:
         """Input embeddings [V, d] of all tokens; rows that no token id reaches are cut off."""
         if type(self._embedding) is nn.Embedding:
             return self._embedding.weight[: self.tokenizer.vocab_size].detach()
         with torch.no_grad():
             return self.embed(torch.arange(self.tokenizer.vocab_size, device=self.device))
+
+
+def as_words(tokenizer: AnyTokenizer) -> WordTokenizer:
+    """A tokenizer of either kind as a WordTokenizer. Raises UsageError for a slow one."""
+    return tokenizer if isinstance(tokenizer, WordTokenizer) else WordTokenizer(tokenizer)
+
+
+def _check_ids(tokenizer: WordTokenizer, rows: int, name: str) -> None:
+    """Every id that the tokenizer makes has to have a row; else UsageError."""
+    mend = "give the tokenizer that belongs to these weights"
+    if tokenizer.vocab_size > rows:
+        raise UsageError(
+            f"{name}: the tokenizer has {tokenizer.vocab_size} tokens but the embedding table has {rows} rows; {mend}"
+        )
+    around = max((*tokenizer.prefix_ids, *tokenizer.suffix_ids), default=0)
+    if around >= rows:
+        raise UsageError(
+            f"{name}: the tokenizer puts token {around} around every text but the embedding table has {rows} rows; "
+            f"{mend}"
+        )

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,6 +10,11 @@ from torch import Tensor
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.metering import unmetered
+from fuse_repro.models.positions import first_position, takes
+from fuse_repro.models.trial import tried
+
+MEMORIES = ("past_key_values", "cache_params")  # keys and values; states, as Mamba has them
 
 
 class CausalLM(FrozenModel):
@@ -61,7 +67,7 @@ class CausalLM(FrozenModel):
         from fuse_repro.models.loading import load_parts
 
         model, tokenizer, entry = load_parts(AutoModelForCausalLM, name, source, dtype, source_kwargs)
-        return cls(model, tokenizer, name=name, weights=entry)
+        return tried(cls(model, tokenizer, name=name, weights=entry), causal=True)
 
     def forward(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:
         """Logits [B, S, V] of the token after each position.
@@ -71,12 +77,61 @@ class CausalLM(FrozenModel):
             mask: [B, S], 1 at real tokens and 0 at padding, on either side; None if there is no padding.
                 Logits at padding mean nothing.
         """
-        arguments: dict[str, Tensor] = {}
-        if mask is not None:
-            positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
-            arguments = {"attention_mask": mask.long(), "position_ids": positions}
-        output = self.model(inputs_embeds=embeddings.to(self.dtype), use_cache=False, **arguments)
+        output = self.model(inputs_embeds=embeddings.to(self.dtype), use_cache=False, **self.places(mask))
         return output.logits[..., : self.tokenizer.vocab_size]
+
+    def places(self, mask: Tensor | None) -> dict[str, Tensor]:
+        """What tells the model where tokens stand, as arguments of its forward pass.
+
+        Args:
+            mask: [B, S], 1 at real tokens and 0 at padding; None if there is no padding.
+        """
+        if mask is None:
+            return {}
+        places = {"attention_mask": mask.long()}
+        if self.takes_positions:
+            places["position_ids"] = (mask.long().cumsum(dim=1) - 1).clamp_min(0) + self.first_position
+        return places
+
+    @cached_property
+    def first_position(self) -> int:
+        """The position of a text's first token: 0, but for decoders of RoBERTa's kind."""
+        return first_position(self.model)
+
+    @cached_property
+    def takes_positions(self) -> bool:
+        """Whether the model can be told every token's position; BLOOM and its like go by distances alone."""
+        return takes(self.model, "position_ids")
+
+    @cached_property
+    def keeps_plain_memory(self) -> bool:
+        """Whether all layers keep one block of keys and values, all of one shape, that other code may cut and join.
+
+        Models with states instead (Mamba), with compressed keys (DeepSeek) or without a memory do not.
+        """
+        from transformers import DynamicCache
+        from transformers.cache_utils import DynamicLayer
+
+        if self._memory_argument != "past_key_values" or not self.takes_positions:
+            return False
+        memory = DynamicCache()
+        ids = torch.zeros((1, 2), dtype=torch.long, device=self.device)
+        with unmetered(), torch.no_grad():
+            try:
+                self.model(input_ids=ids, past_key_values=memory, use_cache=True)
+            except Exception:  # it wants a memory of its own kind
+                return False
+        if any(type(layer) is not DynamicLayer or layer.keys is None for layer in memory.layers):
+            return False
+        shapes = {tuple(side.shape) for layer in memory.layers for side in (layer.keys, layer.values)}
+        return len(shapes) == 1 and len(memory.layers) == getattr(
+            self.model.config, "num_hidden_layers", None
+        )
+
+    @cached_property
+    def _memory_argument(self) -> str | None:
+        """What the forward pass calls its memory of earlier tokens; None for a model that has none."""
+        return next((name for name in MEMORIES if takes(self.model, name)), None)
 
     def start(self, ids: Tensor) -> "NextToken":
         """The state after B equally long prefixes of token ids [B, S].
@@ -91,14 +146,21 @@ class CausalLM(FrozenModel):
         )
         from transformers import DynamicCache
 
-        return self._step(ids, DynamicCache(config=self.model.config))
+        if self._memory_argument is None:
+            return self._step(ids, ids, None)
+        return self._step(ids, ids, DynamicCache(config=self.model.config))
 
     @torch.no_grad()
-    def _step(self, ids: Tensor, cache: Any) -> "NextToken":
-        """Run the tokens [B, S] that come after what `cache` holds; the cache is changed."""
-        output = self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    def _step(self, whole: Tensor, ids: Tensor, memory: Any) -> "NextToken":
+        """Run the last tokens `ids` [B, S] of rows `whole`, which come after what `memory` holds; it is changed."""
+        arguments: dict[str, Any] = {"use_cache": memory is not None}
+        if self._memory_argument is not None:
+            arguments[self._memory_argument] = memory
+        if takes(self.model, "logits_to_keep"):
+            arguments["logits_to_keep"] = 1
+        output = self.model(input_ids=ids, **arguments)
         logits = output.logits[:, -1, : self.tokenizer.vocab_size]
-        return NextToken(logits.float().log_softmax(dim=-1), self, cache)
+        return NextToken(logits.float().log_softmax(dim=-1), self, whole, memory)
 
 
 @dataclass
@@ -111,7 +173,8 @@ class NextToken:
 
     log_probs: Tensor
     _lm: CausalLM
-    _cache: Any
+    _ids: Tensor
+    _memory: Any
 
     def advance(self, parents: Tensor, tokens: Tensor) -> "NextToken":
         """The state of new rows: prefix `parents[i]` followed by `tokens[i]`.
@@ -122,11 +185,24 @@ class NextToken:
             parents: [B2] row numbers of this state, in any order, repeated or left out.
             tokens: [B2] token ids.
         """
-        # Layers replace their tensors rather than write into them, and reordering copies rows.
-        cache = copy.copy(self._cache)
-        cache.layers = [copy.copy(layer) for layer in self._cache.layers]
-        cache.reorder_cache(parents)
-        return self._lm._step(tokens[:, None], cache)
+        whole = torch.cat([self._ids[parents], tokens[:, None]], dim=1)
+        if self._memory is None:
+            return self._lm._step(whole, whole, None)
+        return self._lm._step(whole, tokens[:, None], _rows(self._memory, parents))
+
+
+def _rows(memory: Any, parents: Tensor) -> Any:
+    """These rows of a memory, for rows that go on; the memory is left as it is."""
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    # Layers of keys and values replace their tensors rather than write into them, and reordering copies rows.
+    plain = (DynamicLayer, DynamicSlidingWindowLayer)
+    taken = copy.copy(memory)
+    taken.layers = [
+        copy.copy(layer) if type(layer) in plain else copy.deepcopy(layer) for layer in memory.layers
+    ]
+    taken.reorder_cache(parents)
+    return taken
 
 
 def _in_one_piece(head: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -12,6 +12,7 @@ from fuse_repro.models.base import AnyTokenizer
 from fuse_repro.models.in_context import with_each_word
 from fuse_repro.models.precision import full_precision
 from fuse_repro.models.text_encoder import TextEncoder
+from fuse_repro.models.trial import tried
 from fuse_repro.models.view import reading_view
 from fuse_repro.weights import WeightsEntry
 
@@ -138,24 +139,21 @@ class SequenceClassifier(TextClassifier):
         own = [label for _, label in sorted(config.id2label.items())]
         names = list(labels or own)
         require(len(names) == len(own), f"{name}.labels", names, f"{len(own)} names, one for each output")
-        return cls(model, tokenizer, names, name=name, weights=entry)
-
-    @property
-    def max_tokens(self) -> int:
-        """The longest text, special tokens included; RoBERTa's positions begin after its padding index."""
-        embeddings = getattr(self.model.base_model, "embeddings", None)
-        table = getattr(embeddings, "position_embeddings", None)
-        used = 0 if table is None or table.padding_idx is None else table.padding_idx + 1
-        return min(
-            self.model.config.max_position_embeddings - used, self.tokenizer.tokenizer.model_max_length
-        )
+        return tried(cls(model, tokenizer, names, name=name, weights=entry))
 
     def _pool(self, embeddings: Tensor, lengths: Tensor | None) -> Tensor:
         """Whole texts [B, S, d], special tokens included, to logits [B, C]."""
         position = torch.arange(embeddings.shape[1], device=embeddings.device)
         mask = None if lengths is None else (position < lengths[:, None]).long()
-        logits: Tensor = self.model(inputs_embeds=embeddings, attention_mask=mask).logits
-        return logits
+        score = getattr(self.model, "score", None)
+        if score is None:
+            logits: Tensor = self.model(inputs_embeds=embeddings, attention_mask=mask).logits
+            return logits
+        # A language model's classifier reads the last token, which it looks for among token ids: it has none here.
+        states = self.model.base_model(inputs_embeds=embeddings, attention_mask=mask).last_hidden_state
+        if lengths is None:
+            return score(states[:, -1])
+        return score(states[torch.arange(len(states), device=states.device), lengths - 1])
 
 
 class EmbeddingClassifier(TextClassifier):

@@ -1,5 +1,7 @@
 """From a weights folder to a ready transformers model and tokenizer; nothing here touches the network."""
 
+from typing import Any
+
 from torch import nn
 
 from fuse_repro.alignment.words import WordTokenizer
@@ -10,6 +12,7 @@ from fuse_repro.models.unused_weights import say_unused
 from fuse_repro.weights import WeightsEntry, resolve
 
 DTYPES = {name: torch_dtype(name) for name in WEIGHTS}
+NO_SDPA = "attention implementation through torch.nn.functional.scaled_dot_product_attention"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -31,19 +34,34 @@ def load_parts(
     require(dtype in DTYPES, f"{name}.dtype", dtype, f"one of {', '.join(DTYPES)}")
     entry = resolve(name, source, **kwargs)
     with reading(f"{name}: cannot load {entry.directory}"):
-        model, report = auto_class.from_pretrained(  # type: ignore[attr-defined]
+        model, report = _from_pretrained(auto_class, entry, dtype)
+    _refuse_random_weights(name, entry, report)
+    say_unused(name, entry.directory, report["unexpected_keys"])
+    return model, load_tokenizer(name, entry), entry
+
+
+def _from_pretrained(auto_class: Any, entry: WeightsEntry, dtype: str) -> tuple[nn.Module, dict]:
+    """The model and what transformers says of its weights; attention is plain where the class has no fast one."""
+
+    def load(attention: str) -> tuple[nn.Module, dict]:
+        loaded: tuple[nn.Module, dict] = auto_class.from_pretrained(
             entry.directory,
             dtype=DTYPES[dtype],
-            attn_implementation="sdpa",
+            attn_implementation=attention,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    _refuse_random_weights(name, entry, report)
-    say_unused(name, entry.directory, report["unexpected_keys"])
-    return model, load_tokenizer(name, entry), entry
+        return loaded
+
+    try:
+        return load("sdpa")
+    except ValueError as err:  # before any weight is read
+        if NO_SDPA not in str(err):
+            raise
+    return load("eager")
 
 
 def _refuse_random_weights(name: str, entry: WeightsEntry, report: dict) -> None:

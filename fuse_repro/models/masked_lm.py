@@ -1,13 +1,14 @@
 """Masked language models: logits from embeddings, at every position."""
 
 from functools import cached_property
-from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
 
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import AnyTokenizer, FrozenModel
+from fuse_repro.models.positions import first_position, takes
+from fuse_repro.models.trial import tried
 from fuse_repro.weights import WeightsEntry
 
 
@@ -51,7 +52,7 @@ class MaskedLM(FrozenModel):
         from fuse_repro.models.loading import load_parts
 
         model, tokenizer, entry = load_parts(AutoModelForMaskedLM, name, source, dtype, source_kwargs)
-        return cls(model, tokenizer, name=name, weights=entry)
+        return tried(cls(model, tokenizer, name=name, weights=entry))
 
     @property
     def mask_id(self) -> int:
@@ -81,18 +82,8 @@ class MaskedLM(FrozenModel):
 
     @cached_property
     def _takes_positions(self) -> bool:
-        return "position_ids" in signature(self.model.forward).parameters
+        return takes(self.model, "position_ids")
 
     @cached_property
     def _first_position(self) -> int:
-        """RoBERTa's first position is the one after its padding index, the others' is 0."""
-        first = 0
-        for name, module in self.model.named_modules():
-            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-                first = int(module.padding_idx) + 1
-        return first
-
-    @property
-    def max_tokens(self) -> int:
-        """The longest text, special tokens included, that the model has positions for."""
-        return int(self.model.config.max_position_embeddings) - self._first_position
+        return first_position(self.model)

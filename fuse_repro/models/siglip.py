@@ -3,8 +3,9 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fuse_repro.models.base import AnyTokenizer, as_words
 from fuse_repro.models.clip import ClipDualEncoder, load_dual_encoder
 
 
@@ -12,8 +13,12 @@ class SiglipDualEncoder(ClipDualEncoder):
     """A frozen SigLIP; its arguments are those of `ClipDualEncoder`, with a transformers `SiglipModel`.
 
     The text tower was trained on texts filled up to its full length with the padding token, which it attends
-    to, and reads the embedding at the last position. Every text is filled up like that here.
+    to, and reads the embedding at the last position. Every text is filled up like that here. Those texts were in
+    lower case, which not every tokenizer file of SigLIP 2 says; texts are lower-cased here in any case.
     """
+
+    def __init__(self, model: nn.Module, tokenizer: AnyTokenizer, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(model, as_words(tokenizer).lower_cased(), *arguments, **keywords)
 
     @classmethod
     def load(

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from fuse_repro import dtypes
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.storage.reading import require_regular
+from fuse_repro.weights.references import read_object
 
 BYTES = {name: dtypes.BYTES[name] for name in dtypes.WEIGHTS}
 IMAGE_TOKENS = 50  # patches of an image, as CLIP ViT-B/32 has them
@@ -63,9 +64,19 @@ def model_size(node: Mapping[str, Any]) -> ModelSize | None:
     return KNOWN.get(str(node.get("name")))
 
 
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that a model is loaded from; others beside them (Mistral's consolidated.safetensors) hold it again."""
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        names = read_object(index).get("weight_map")
+        if isinstance(names, dict) and not (folder / "model.safetensors").is_file():
+            return sorted({folder / str(name) for name in names.values()})
+    single = folder / "model.safetensors"
+    return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
+
+
 def _tensor_sizes(folder: Path) -> Iterator[int]:
     """Elements of every tensor; only the headers are read. Raises UsageError for a file that is not safetensors."""
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in _weight_files(folder):
         try:
             require_regular(path)
             with safe_open(path, framework="pt") as file:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy
@@ -12,6 +13,7 @@ from torch.nn.functional import normalize, pad
 from fuse_repro.alignment.last_words import last_words
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import AnyTokenizer, FrozenModel
+from fuse_repro.models.trial import tried
 from fuse_repro.weights import WeightsEntry
 
 if TYPE_CHECKING:
@@ -66,22 +68,22 @@ class TextEncoder(FrozenModel):
         Raises:
             UsageError: unknown pooling or dtype, or anything wrong with the source or the files.
         """
-        from transformers import AutoModel
-
         from fuse_repro.models.loading import load_parts
 
-        model, tokenizer, entry = load_parts(AutoModel, name, source, dtype, source_kwargs)
-        return cls(model, tokenizer, name=name, pooling=pooling, weights=entry)
+        model, tokenizer, entry = load_parts(_Encoder, name, source, dtype, source_kwargs)
+        return tried(cls(model, tokenizer, name=name, pooling=pooling, weights=entry))
 
     @property
     def output_size(self) -> int:
         """e, the size of a text embedding."""
-        return self.model.config.hidden_size
+        config = self.model.config
+        return int(getattr(config, "hidden_size", None) or config.get_text_config().hidden_size)
 
     @property
     def max_tokens(self) -> int:
-        """The longest text, special tokens included, that the model has positions for."""
-        return min(self.model.config.max_position_embeddings, self.tokenizer.tokenizer.model_max_length)
+        """The longest text, special tokens included, that the model and its tokenizer are made for."""
+        longest = int(self.tokenizer.tokenizer.model_max_length)
+        return min(self._most_tokens or longest, longest)
 
     @property
     def reads_one_token(self) -> bool:
@@ -208,6 +210,19 @@ class TextEncoder(FrozenModel):
                 f"{self.name}: a text of {tokens} tokens, special tokens included, is too long: "
                 f"at most {self.max_tokens} are allowed; shorten the text"
             )
+
+
+class _Encoder:
+    """Loads as transformers' auto classes do: a model, of one with a decoder (T5) the encoder alone."""
+
+    @staticmethod
+    def from_pretrained(folder: Path, **keywords: Any) -> Any:
+        from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
+        from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        alone = config.is_encoder_decoder and config.model_type in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+        return (AutoModelForTextEncoding if alone else AutoModel).from_pretrained(folder, **keywords)
 
 
 class DualEncoder(TextEncoder):

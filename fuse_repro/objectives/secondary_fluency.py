@@ -118,14 +118,7 @@ class SecondaryFluencyTerm(nn.Module):
         start = lm.embed(torch.tensor(around, dtype=torch.long, device=lm.device)).expand(len(ids), -1, -1)
         whole = torch.cat([start, embeddings.to(start)], dim=1)
         seen = torch.cat([mask.new_ones(len(ids), len(around)), mask], dim=1)
-        positions = (seen.long().cumsum(1) - 1).clamp_min(0)
-        output = lm.model(
-            inputs_embeds=whole,
-            attention_mask=seen.long(),
-            position_ids=positions,
-            use_cache=False,
-            output_hidden_states=True,
-        )
+        output = lm.model(inputs_embeds=whole, use_cache=False, output_hidden_states=True, **lm.places(seen))
         begin = max(0, len(around) - 1)  # the state that predicts the first token scored
         kept = output.logits[..., : lm.tokenizer.vocab_size]
         logits, states = (x[:, begin:-1].float() for x in (kept, output.hidden_states[-1]))

@@ -137,7 +137,7 @@ class Layout:
         else:
             whole, answer = head, len(head) - 1
         require(bool(whole), "text", text, f"a text that {self.lm.name} has tokens for")
-        limit = max_tokens(self.lm)
+        limit = self.lm.max_tokens
         if limit is not None and len(whole) > limit:
             raise UsageError(
                 f"the text {text[:40]!r}... makes {len(whole)} tokens with its prompt, but {self.lm.name} reads at "
@@ -181,11 +181,3 @@ def collate(rows: Sequence[Row], device: torch.device) -> Batch:
 def by_length(lengths: Sequence[int]) -> list[int]:
     """The numbers of rows of these lengths, short ones first: batches of neighbours are hardly padded."""
     return sorted(range(len(lengths)), key=lengths.__getitem__)
-
-
-def max_tokens(lm: FrozenModel) -> int | None:
-    """The most tokens the model has positions for, or None if it does not say."""
-    if isinstance(lm, MaskedLM):
-        return lm.max_tokens
-    limit: int | None = getattr(lm.model.config, "max_position_embeddings", None)
-    return limit

@@ -32,11 +32,13 @@ def answer_logits(lm: FrozenModel, embeddings: Tensor, mask: Tensor | None, answ
         output.last_hidden_state = hidden[rows[:, None], several]
         return output
 
-    body = lm.body
-    assert body is not lm.model, f"{lm.name} has no transformer below its head"
+    body, seen = lm.body, mask if isinstance(lm, MaskedLM) else None
+    if body is lm.model:  # its class does not tell where the head begins
+        whole: Tensor = lm(embeddings, seen)
+        return whole[torch.arange(len(whole), device=whole.device), answers]
     handle = body.register_forward_hook(pick)
     try:
-        logits: Tensor = lm(embeddings, mask if isinstance(lm, MaskedLM) else None)
+        logits: Tensor = lm(embeddings, seen)
     finally:
         handle.remove()
     return logits if answers.ndim == 2 else logits[:, 0]

@@ -54,7 +54,8 @@ def make_reader(layout: Layout, rows: Sequence[Row], max_cache_bytes: int = MAX_
 
 def fixed_texts(layout: Layout, rows: Sequence[Row]) -> list[tuple[int, ...]]:
     """The tokens in front of the prompt, which can be read once for all prompts; none where this is not possible."""
-    if not isinstance(layout.lm, CausalLM) or layout.position != "postfix":
+    lm = layout.lm
+    if not isinstance(lm, CausalLM) or layout.position != "postfix" or not lm.keeps_plain_memory:
         return []
     texts = [row.ids[: -layout.length] for row in rows]
     return texts if min(map(len, texts), default=0) >= 1 else []
@@ -144,7 +145,7 @@ class CachedReader:
             inputs_embeds=prompt.to(self.lm.dtype).expand(len(numbers), -1, -1),
             past_key_values=cache,
             attention_mask=mask.long(),
-            position_ids=lengths[:, None] + torch.arange(m, device=device),
+            position_ids=self.lm.first_position + lengths[:, None] + torch.arange(m, device=device),
             use_cache=True,
             logits_to_keep=1,
         )

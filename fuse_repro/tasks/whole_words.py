@@ -9,7 +9,7 @@ from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.masked_lm import MaskedLM
 from fuse_repro.tasks.answers import Pieces
-from fuse_repro.tasks.layout import Row, collate, max_tokens
+from fuse_repro.tasks.layout import Row, collate
 from fuse_repro.tasks.predict import answer_logits, fill
 
 
@@ -41,7 +41,7 @@ class WholeWordReader:
         for number, ids in enumerate(pieces):
             self._stems.setdefault(self._stem(ids), []).append(number)
         longest = max(self.lengths, default=0) + max(map(len, self._stems))
-        limit = max_tokens(lm)
+        limit = lm.max_tokens
         if limit is not None and longest > limit:
             raise UsageError(
                 f"a text makes {longest} tokens with its prompt and the longest answer, but {lm.name} reads at most "

@@ -9,6 +9,7 @@ from fuse_repro.dtypes import torch_dtype
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.progress import bar
 from fuse_repro.storage.files import writing
+from fuse_repro.weights.gguf_parts import joined
 
 CACHE = "a folder with cache_dir=... or FUSE_REPRO_CACHE"
 VERSION = 1  # part of every cache key: raise it when a conversion changes
@@ -19,12 +20,12 @@ def keep(folder: Path, dtype: str) -> None:
 
 
 def gguf_to_safetensors(folder: Path, dtype: str) -> None:
-    """Replace the one GGUF file of `folder` by safetensors, config and tokenizer.
+    """Replace the GGUF file of `folder`, or the parts of one, by safetensors, config and tokenizer.
 
     Transformers reads the file tensor by tensor, so that memory holds the converted model and the tensor at work.
 
     Args:
-        folder: holds the file.
+        folder: holds the file, or the parts.
         dtype: of the safetensors, one of `fuse_repro.dtypes.WEIGHTS`.
 
     Raises:
@@ -32,9 +33,10 @@ def gguf_to_safetensors(folder: Path, dtype: str) -> None:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    (source,) = folder.glob("*.gguf")
+    source = min(folder.glob("*.gguf"))
     try:
         with bar(f"converting {source.name} (once)"), quiet_transformers():
+            source = joined(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=source.name, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
                 folder, gguf_file=source.name, dtype=torch_dtype(dtype), local_files_only=True

@@ -182,10 +182,10 @@ def test_likelihoods_of_shared_beginnings_are_right_after_memory_ran_out(
     expected, _ = shared_prefix_nll(lm, ids)
     step = type(lm)._step
 
-    def small(self: object, tokens: torch.Tensor, cache: object) -> object:
+    def small(self: object, whole: torch.Tensor, tokens: torch.Tensor, memory: object) -> object:
         if len(tokens) > 1:
             raise torch.OutOfMemoryError
-        return step(self, tokens, cache)  # type: ignore[arg-type]
+        return step(self, whole, tokens, memory)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(lm), "_step", small)
     monkeypatch.setattr(shared_prefix, "ROWS", 4)

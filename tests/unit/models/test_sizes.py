@@ -62,6 +62,19 @@ def test_files_are_counted_by_their_headers(tmp_path: Path) -> None:
     assert found.parameters == sum(parameter.numel() for parameter in model.model.parameters())
 
 
+def test_a_second_copy_of_the_weights_is_not_counted(tmp_path: Path) -> None:
+    """Mistral's repositories hold all weights twice: as transformers names them, and in consolidated.safetensors."""
+    lm = tiny_gpt2()
+    for name, most in (("whole", "1GB"), ("parts", "20KB")):
+        save_model(lm, tmp_path / name)
+        (tmp_path / name / "model.safetensors").rename(tmp_path / name / "consolidated.safetensors")
+        lm.model.save_pretrained(tmp_path / name, max_shard_size=most)
+        found = model_size({"source": "path", "path": str(tmp_path / name)})
+        assert found is not None
+        assert found.parameters == sum(parameter.numel() for parameter in lm.model.parameters())
+    assert len(list((tmp_path / "parts").glob("model-*.safetensors"))) > 1
+
+
 def test_names_are_looked_up_and_unknown_ones_are_none() -> None:
     assert model_size({"name": "gpt2", "source": "hub"}) == ModelSize(124_439_808, 123.5e6)
     assert model_size({"name": "somebody's", "source": "hub"}) is None
