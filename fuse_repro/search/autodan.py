@@ -83,7 +83,7 @@ class AutoDAN(Proposal):
         (ended,) = side_by_side(self, [problem], on_step)
         return ended.found()
 
-    def steps(
+    def asking(
         self, problem: PromptProblem, counts: Counts, on_step: StepListener | None = None
     ) -> Steps[SearchResult]:
         """`search` as a generator of requests; `counts` is told what was computed, by whoever answers them."""

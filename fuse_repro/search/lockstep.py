@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.metering import charge, metering, unmetered
@@ -18,10 +18,11 @@ from fuse_repro.search.problem import Optimizer, PromptProblem, SearchResult, St
 from fuse_repro.search.requests import Request, Steps, encoders
 
 
+@runtime_checkable
 class Stepwise(Protocol):
     """A search that says what it asks of models."""
 
-    def steps(
+    def asking(
         self, problem: PromptProblem, counts: Counts, on_step: StepListener | None = None
     ) -> Steps[SearchResult]:
         """A search as a generator of requests; `counts` holds what has been computed for it so far."""
@@ -100,7 +101,7 @@ def searched(
         problems: with one language model and one objective; their prefixes and targets may differ.
         on_step: called with the beam of every step of every search.
     """
-    if hasattr(optimizer, "steps") and callable(optimizer.steps):
+    if isinstance(optimizer, Stepwise):
         yield from side_by_side(optimizer, problems, on_step)
         return
     for number, problem in enumerate(problems):
@@ -120,7 +121,7 @@ def side_by_side(
     going = []
     for number, problem in enumerate(problems):
         counts = Counts()
-        going.append(_Running(number, problem, search.steps(problem, counts, on_step), counts))
+        going.append(_Running(number, problem, search.asking(problem, counts, on_step), counts))
     with ExitStack() as stack:
         if len(problems) > 1:
             for encoder in encoders(problems[0].objective):

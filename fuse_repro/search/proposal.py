@@ -129,8 +129,8 @@ class Proposal:
             alike.setdefault(len(own), []).append(row)  # a prompt may have fewer likely words than another
         parts = []
         for rows in alike.values():
-            own, own_points = [prompts[row] for row in rows], [points[row] for row in rows]
-            parts.append((yield from self._predict(problem, own, own_points, log_probs[rows])))
+            given, open_at = [prompts[row] for row in rows], [points[row] for row in rows]
+            parts.append((yield from self._predict(problem, given, open_at, log_probs[rows])))
         order = [row for rows in alike.values() for row in rows]
         return parts[0] if len(parts) == 1 else torch.cat(parts)[torch.tensor(order).argsort()]
 

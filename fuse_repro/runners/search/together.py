@@ -20,8 +20,9 @@ AROUND = 10  # tokens of a prompt beside the new ones: the prefix, and special t
 def together(optimizer: Optimizer, lm: CausalLM, objective: MultiObjectiveLoss) -> int:
     """How many items are searched for side by side: what the optimizer says, else what suits the device.
 
-    One on a CPU, where larger batches gain nothing. On a GPU, as many as its free memory holds, at most 8; should that
-    be too many after all, the batches are halved (see AutoBatch). One where the optimizer cannot do more.
+    One on a CPU: arithmetic takes most of the time there, and a run in shards leaves the bytes of one without. On a GPU
+    as many as its free memory holds, at most 8; should that be too many after all, the batches are halved (see
+    AutoBatch). One where the optimizer cannot do more.
     """
     wanted: Any = getattr(optimizer, "together", 1)
     if wanted is not None:
