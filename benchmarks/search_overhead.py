@@ -142,6 +142,8 @@ def watched(times: OwnTimes, lm: CausalLM, encoder: TextEncoder) -> None:
     times.watch(TextEncoder, "encode", "batches of texts")
     for name in ("slot_gradients", "carried_terms"):
         times.watch(proposal, name, "slot gradients")
+    times.watch(gradient, "_batch", "slot gradients")
+    times.watch(getattr(gradient, "Gradients", None), "alone", "slot gradients")
     times.watch(EmbeddingMap, "align", "alignment")
     times.watch(gradient.SlotGradients, "scores", "pullback and scores")
     for name in ("combine", "combine_rows"):

@@ -66,23 +66,47 @@ class Meter:
         """For a record: what the same work costs every time, without the seconds."""
         return {"flops": self.flops, "tokens": dict(sorted(self.tokens.items()))}
 
+    def add(self, other: "Meter") -> None:
+        """Count as well what another meter counted."""
+        self.flops += other.flops
+        for name, tokens in other.tokens.items():
+            self.tokens[name] = self.tokens.get(name, 0) + tokens
+
+    def part(self, rows: int, of: int) -> "Meter":
+        """What so many of the rows cost, where all rows cost the same."""
+        tokens = {name: count * rows // of for name, count in self.tokens.items()}
+        return Meter(self.flops * rows // of, tokens)
+
 
 @contextmanager
-def metering() -> Iterator[Meter]:
-    """Counts what all frozen models compute inside the `with` block; meters may be nested."""
-    meter = Meter()
+def metering(meter: Meter | None = None) -> Iterator[Meter]:
+    """Counts what all frozen models compute inside the `with` block; meters may be nested.
+
+    Args:
+        meter: one that goes on counting; None for a new one.
+    """
+    meter = Meter() if meter is None else meter
     _meters.append(meter)
     begun = time.perf_counter()
     try:
         yield meter
     finally:
-        meter.seconds = time.perf_counter() - begun
+        meter.seconds += time.perf_counter() - begun
         _meters[:] = [other for other in _meters if other is not meter]
+
+
+def charge(cost: Meter) -> None:
+    """Count this on every meter that is on: for work that was done before, unmetered, together with other work."""
+    for meter in _meters:
+        meter.add(cost)
 
 
 @contextmanager
 def unmetered() -> Iterator[None]:
-    """Within, nothing is counted: for work that is done once and kept, and so belongs to no item."""
+    """Within, nothing is counted: for work that is done once and kept, and so belongs to no item.
+
+    Also for work that is done for several items at once, of which each is charged with its own share.
+    """
     paused = list(_meters)
     _meters.clear()
     try:
@@ -131,12 +155,23 @@ class Watch:
             self._handles.append(head.register_forward_hook(self._head))
         body.__dict__["_watched"] = self
 
+    @staticmethod
+    def of(body: nn.Module) -> "Watch":
+        """The hooks that are on a transformer, which several models of ours may share."""
+        watch: Watch = body.__dict__["_watched"]
+        return watch
+
     @property
     def arithmetic(self) -> Arithmetic:
         """Multiply-adds of the model, counted from its matrices once."""
         if self._known is None:
             self._known = arithmetic_of(*self._parts)
         return self._known
+
+    def pass_of(self, rows: int, tokens: int, back: bool = False) -> Meter:
+        """What a forward pass of so many texts of so many tokens costs below the head, or one there and back."""
+        counted = {"tokens": rows * tokens, "pairs": rows * tokens * tokens}
+        return Meter(self.arithmetic.operations(**counted, back=back), {self.name: rows * tokens})
 
     def remove(self) -> None:
         """Count no more."""

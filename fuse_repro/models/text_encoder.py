@@ -1,6 +1,7 @@
 """Text encoders: unit-length embeddings of texts, differentiable with respect to token embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +14,7 @@ from torch.nn.functional import normalize, pad
 from fuse_repro.alignment.last_words import last_words
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import AnyTokenizer, FrozenModel
+from fuse_repro.models.read_ahead import ReadAhead, ReadTexts
 from fuse_repro.models.trial import tried
 from fuse_repro.weights import WeightsEntry
 
@@ -33,9 +35,11 @@ class TextEncoder(FrozenModel):
             at one token: "cls" (the first), "last" (the end of the text), "head" (what a classifier's head
             reads).
         poolings: the values of `pooling` that this kind of encoder knows.
+        ahead: what was read for several callers at once, inside `reading_ahead`.
     """
 
     poolings: ClassVar[tuple[str, ...]] = ("mean", "cls")
+    ahead: ReadAhead | None = None
 
     def __init__(
         self,
@@ -113,6 +117,8 @@ class TextEncoder(FrozenModel):
         Raises:
             UsageError: too many tokens for the model, or padding that is not on the right.
         """
+        if self.ahead is not None and (known := self.ahead.outputs_of(embeddings)) is not None:
+            return known
         mask = mask.bool()
         if (mask[:, 1:] & ~mask[:, :-1]).any():
             raise UsageError(f"{self.name}: mask has padding before a token; pad on the right")
@@ -136,18 +142,30 @@ class TextEncoder(FrozenModel):
         """
         require(batch_size > 0, "batch_size", batch_size, "a positive number")
         unique = list(dict.fromkeys(texts))
-        ids = last_words(self.tokenizer).encode(unique)
+        known = None if self.ahead is None else self.ahead.find(unique)
+        return (self.read(unique, batch_size) if known is None else known).of(texts)
+
+    def read(self, texts: Sequence[str], batch_size: int = FIRST_BATCH) -> ReadTexts:
+        """What `encode` makes of different texts, in the order in which they were read."""
+        ids = last_words(self.tokenizer).encode(texts)
         groups = _equal_lengths(ids)
         in_batches = self.batches("text", batch_size)
         parts = [torch.empty(0, self.output_size, device=self.device, dtype=torch.float32)]
         for tokens in self._whole([[ids[row] for row in rows] for rows in groups]):
             with torch.inference_mode():
                 parts.append(in_batches(self._encode_whole, tokens))
-        places = numpy.argsort(numpy.fromiter(chain.from_iterable(groups), numpy.int64, len(unique)))
-        if len(unique) < len(texts):
-            number = {text: row for row, text in enumerate(unique)}
-            places = places[[number[text] for text in texts]]
-        return torch.cat(parts)[torch.from_numpy(places).to(self.device)]
+        places = numpy.argsort(numpy.fromiter(chain.from_iterable(groups), numpy.int64, len(texts)))
+        around = len(self.tokenizer.prefix_ids) + len(self.tokenizer.suffix_ids)
+        return ReadTexts(texts, torch.cat(parts), places, [len(own) + around for own in ids])
+
+    @contextmanager
+    def reading_ahead(self) -> Iterator[ReadAhead]:
+        """Within, `encode` and `forward` find what was read ahead for several callers at once."""
+        self.ahead = ReadAhead(self)
+        try:
+            yield self.ahead
+        finally:
+            self.ahead = None
 
     def _whole(self, batches: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
         """Batches of equally long content ids as whole texts [B, S], special tokens included, by one copy."""

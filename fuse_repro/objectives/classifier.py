@@ -50,6 +50,11 @@ class ClassifierTerm(nn.Module):
     def classifier(self) -> TextClassifier:
         return self._classifier[0]
 
+    @property
+    def encoder(self) -> TextEncoder:
+        """What reads the texts: the classifier."""
+        return self.classifier
+
     def forward(self, batch: PromptBatch) -> Tensor:
         """[B] nats."""
         return -self.log_probs(batch)[:, self._column]

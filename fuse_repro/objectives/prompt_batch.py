@@ -77,6 +77,7 @@ class PromptBatch:
         scored: [B], the number of tokens in that sum.
         embeddings: [B, S, d], the primary model's embeddings, where a gradient by them is wanted.
         slot: the prompts' open token, if one of `embeddings` is not chosen yet.
+        ahead: term name -> what `carried` gave for the term already, and will give again.
     """
 
     texts: Sequence[str]
@@ -85,6 +86,7 @@ class PromptBatch:
     scored: Tensor | None = None
     embeddings: Tensor | None = None
     slot: OpenSlot | None = None
+    ahead: dict[str, tuple[Tensor, Alignment]] = field(default_factory=dict)
 
     def align(self, adapter: EmbeddingMap) -> Alignment:
         """The words of the texts, the open token's included, in the adapter's two models."""
@@ -103,6 +105,8 @@ class PromptBatch:
             UsageError: the term has no adapter.
         """
         assert self.embeddings is not None
+        if term in self.ahead:
+            return self.ahead[term]
         if adapter is None:
             raise UsageError(
                 f"the term {term!r} has no adapter to carry its gradient: "

@@ -10,9 +10,11 @@ from fuse_repro.errors import require
 from fuse_repro.objectives import PromptBatch, prompt_nll
 from fuse_repro.search.candidates import Candidate, closings, evenly, propose
 from fuse_repro.search.frontier import best_first, make_frontier
-from fuse_repro.search.metering import Counts, check_max_flops, counting
+from fuse_repro.search.lockstep import check_together, side_by_side
+from fuse_repro.search.metering import Counts, check_max_flops
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
 from fuse_repro.search.proposal import Proposal
+from fuse_repro.search.requests import Advance, Announce, Steps
 from fuse_repro.search.screening import Screen, screened
 from fuse_repro.search.unread import State
 
@@ -43,6 +45,8 @@ class AutoDAN(Proposal):
         screen: all candidates are scored in bfloat16, and so many of every prompt's `candidates` again in float32:
             the best ones of a step, whichever prompts they extend, apart for those that end a sentence. Those alone
             can be kept. None: all are scored in the models' own precision, once.
+        together: how many photographs or texts are searched for side by side, sharing forward passes; None for as many
+            as suit the device and its memory. The results are those of one by one, to rounding.
 
     Raises:
         UsageError: a setting out of range.
@@ -57,6 +61,7 @@ class AutoDAN(Proposal):
     max_evaluations: int | None = None
     max_flops: float | None = None
     screen: int | None = None
+    together: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,6 +69,7 @@ class AutoDAN(Proposal):
         good = self.max_evaluations is None or self.max_evaluations >= 1
         require(good, "optimizer.max_evaluations", self.max_evaluations, "at least 1, or null for no bound")
         check_max_flops(self.max_flops)
+        check_together(self.together)
         for name in ("candidates", "max_new_tokens"):
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
         require(self.patience >= 0, "optimizer.patience", self.patience, "at least 0")
@@ -81,25 +87,27 @@ class AutoDAN(Proposal):
         Raises:
             UsageError: the prefix is not read back as it is written, or no candidate is left.
         """
-        with counting(problem.objective) as counts:
-            found = self._search(problem, counts, on_step)
-        return replace(found, evaluations=counts.evaluations, gradients=counts.gradients)
+        (ended,) = side_by_side(self, [problem], on_step)
+        return ended.found()
 
-    def _search(
+    def asking(
         self, problem: PromptProblem, counts: Counts, on_step: StepListener | None = None
-    ) -> SearchResult:
+    ) -> Steps[SearchResult]:
+        """`search` as a generator of requests; `counts` is told what was computed, by whoever answers them."""
         frontier = make_frontier(self.frontier, self.beam)
         prompts, owners = [_start(problem, self.reads_lm(problem))], [0]
         longest, limit = len(prompts[0].ids) + self.max_new_tokens, frontier.steps(self.max_new_tokens)
         waiting: list[Hypothesis] = []
-        state = self.begin(problem, prompts)
+        state = yield from self.begin(problem, prompts)
         steps: list[tuple[Hypothesis, ...]] = []
         finished: list[Hypothesis] = []
         unchanged = 0
         while True:
-            candidates = self._propose(problem, prompts, state)
+            candidates = yield from self._propose(problem, prompts, state)
             if self.max_evaluations is not None:
                 candidates = evenly(candidates, self.max_evaluations - counts.evaluations)
+            if self.screen is None:  # else they are read in bfloat16 first
+                yield Announce(problem, [c.text for c in candidates])
             extended = self._evaluate(problem, prompts, owners, state, candidates)
             before = finished
             finished = best_first([*before, *(h for h in extended if h.finished)])[:1]
@@ -112,11 +120,12 @@ class AutoDAN(Proposal):
                 on_step(beam)
             spent = counts.evaluations == self.max_evaluations or counts.reach(self.max_flops)
             if not prompts or len(steps) == limit or spent or 0 < self.patience <= unchanged:
-                return SearchResult((finished or beam)[0], tuple(steps))
+                best = (finished or beam)[0]
+                return SearchResult(best, tuple(steps), counts.evaluations, counts.gradients)
             if all(h.parent in owners for h in prompts):  # from those just extended, as a beam's always are
-                state = _advance(state, owners, prompts)
+                state = yield _advance(state, owners, prompts)
             else:
-                state = self.begin(problem, prompts)
+                state = yield from self.begin(problem, prompts)
             owners = [beam.index(h) for h in prompts]
             finished = [replace(h, parent=beam.index(h)) for h in finished]
             waiting = [replace(h, parent=beam.index(h)) for h in waiting]
@@ -128,9 +137,10 @@ class AutoDAN(Proposal):
 
     def _propose(
         self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: State
-    ) -> list[Candidate]:
+    ) -> Steps[list[Candidate]]:
         """The most promising extensions of every prompt, and its sentence ends."""
-        tokenizer, scores = problem.lm.tokenizer, self.scores(problem, prompts, state)
+        tokenizer = problem.lm.tokenizer
+        scores = yield from self.scoring(problem, prompts, state)
         candidates = propose(scores, [h.ids for h in prompts], tokenizer, self.candidates)
         if self.stop == "sentence_end":
             known = {(c.row, c.token) for c in candidates}
@@ -165,10 +175,8 @@ class AutoDAN(Proposal):
         if self.screen is None:
             values = problem.objective(batch)
         else:
-            ends, screen = (
-                [self._ends(c) for c in candidates],
-                Screen(self.screen, self.candidates, self.beam),
-            )
+            ends = [self._ends(candidate) for candidate in candidates]
+            screen = Screen(self.screen, self.candidates, self.beam)
             again, values = screened(problem.objective, batch, ends, screen, log_probs.device)
             candidates, nll = [candidates[place] for place in again], nll[again]
         finished = self._kept(candidates, values.total.tolist())
@@ -221,8 +229,8 @@ def _start(problem: PromptProblem, reads_lm: bool = True) -> Hypothesis:
     return Hypothesis(ids, problem.prefix, nll, scored, float("inf"), {})
 
 
-def _advance(state: State, owners: Sequence[int], prompts: Sequence[Hypothesis]) -> State:
-    """The language model's state for the new prompts; `owners` are the old ones' places in their beam."""
+def _advance(state: State, owners: Sequence[int], prompts: Sequence[Hypothesis]) -> Advance:
+    """Asks for the language model's state of the new prompts; `owners` are the old ones' places in their beam."""
     device = state.log_probs.device
     parents = torch.tensor([owners.index(h.parent) for h in prompts], device=device)
-    return state.advance(parents, torch.tensor([h.ids[-1] for h in prompts], device=device))
+    return Advance(state, parents, torch.tensor([h.ids[-1] for h in prompts], device=device))

@@ -1,9 +1,7 @@
 """The objective's gradient by one open token of a prompt, at several points in one forward pass."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +10,12 @@ from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.alignment.pairs import Alignment
 from fuse_repro.alignment.words import Tokenized, WordTokenizer
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.models.precision import as_forward, full_precision
+from fuse_repro.models.precision import full_precision
 from fuse_repro.objectives import OpenSlot, PromptBatch
 from fuse_repro.search.linearisation import Linearisation, Point
 from fuse_repro.search.problem import PromptProblem
+from fuse_repro.search.requests import Steps, answered
+from fuse_repro.search.traces import Gradients, Traced
 
 EMPTY = Tokenized((), (), ())
 
@@ -90,6 +90,17 @@ def slot_gradients(
     log_probs: Tensor,
     points: Sequence[Sequence[Point]] | None = None,
 ) -> SlotGradients | None:
+    """`slot_steps` by itself."""
+    return answered(slot_steps(problem, prompts, linearisation, log_probs, points))
+
+
+def slot_steps(
+    problem: PromptProblem,
+    prompts: Sequence[OpenPrompt],
+    linearisation: Linearisation,
+    log_probs: Tensor,
+    points: Sequence[Sequence[Point]] | None = None,
+) -> Steps[SlotGradients | None]:
     """Gradients of the terms that have adapters, in one forward and one backward pass of every model.
 
     The language model's own likelihood is left out: the search knows the log-probabilities of all tokens.
@@ -107,29 +118,13 @@ def slot_gradients(
     if points is None:
         points = [linearisation.points(problem.lm, row) for row in log_probs]
     batch = _batch(problem, prompts, points, linearisation, log_probs)
-    adapters = list(dict.fromkeys(term.adapter for term in carried_terms(problem).values()))
-    with ExitStack() as stack, torch.enable_grad():
-        seen = [stack.enter_context(adapter.watching()) for adapter in adapters]
-        weighted = problem.objective(batch).weighted
-        values = [weighted[name] for name in carried_terms(problem)]
-        traces = [(adapter, *trace) for adapter, found in zip(adapters, seen, strict=True) for trace in found]
-        if not traces:
-            return None
-        total = torch.stack(values).sum(0)
-        with as_forward(total.device):
-            gradients = torch.autograd.grad(total.sum(), [embeddings for _, embeddings, _ in traces])
-    pairs = zip(gradients, traces, strict=True)
-    found_traces = [(adapter, gradient, alignment) for gradient, (adapter, _, alignment) in pairs]
+    found: Traced | None = yield Gradients(problem, batch)
+    if found is None:
+        return None
     assert batch.slot is not None
     joins = tuple(point.joins for point in points[0])
-    return SlotGradients(total.detach().view(len(prompts), -1), joins, found_traces, batch.slot.position)
-
-
-def carried_terms(problem: PromptProblem) -> dict[str, Any]:
-    """The terms that count and have an adapter to carry their gradient."""
-    weights = problem.objective.weights
-    terms = problem.objective.terms.items()
-    return {n: term for n, term in terms if weights[n] > 0 and getattr(term, "adapter", None) is not None}
+    values = found.total.detach().view(len(prompts), -1)
+    return SlotGradients(values, joins, found.traces, batch.slot.position)
 
 
 def _batch(

@@ -25,6 +25,12 @@ class Counts:
     gradients: int = 0
     meter: Meter = field(default_factory=Meter)
 
+    def add(self, other: "Counts") -> None:
+        """Count as well what others counted."""
+        self.evaluations += other.evaluations
+        self.gradients += other.gradients
+        self.meter.add(other.meter)
+
     def reach(self, max_flops: float | None) -> bool:
         """Whether the models have computed so many floating-point operations; never, where there is no bound."""
         return max_flops is not None and self.meter.flops >= max_flops
@@ -39,8 +45,14 @@ def check_max_flops(value: object) -> None:
 
 
 @contextmanager
-def counting(objective: MultiObjectiveLoss) -> Iterator[Counts]:
-    """Counts what the objective computes inside the `with` block."""
+def counting(objective: MultiObjectiveLoss, counts: Counts | None = None) -> Iterator[Counts]:
+    """Counts what the objective computes inside the `with` block.
+
+    Args:
+        objective: whose calls are counted.
+        counts: those that go on; None for new ones.
+    """
+    counts = Counts() if counts is None else counts
 
     def note(_: Any, arguments: tuple[PromptBatch], values: LossValues) -> None:
         (batch,) = arguments
@@ -48,8 +60,7 @@ def counting(objective: MultiObjectiveLoss) -> Iterator[Counts]:
         counts.gradients += rows if batch.embeddings is not None else 0
         counts.evaluations += rows if batch.slot is None else 0
 
-    with metering() as meter:
-        counts = Counts(meter=meter)
+    with metering(counts.meter):
         handle = objective.register_forward_hook(note)
         try:
             yield counts

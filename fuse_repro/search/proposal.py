@@ -16,10 +16,12 @@ from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.metering import unmetered
 from fuse_repro.objectives import FluencyTerm, PromptBatch
-from fuse_repro.search.gradient import OpenPrompt, carried_terms, slot_gradients
+from fuse_repro.search.gradient import OpenPrompt, slot_steps
 from fuse_repro.search.linearisation import Linearisation, Point
 from fuse_repro.search.problem import Hypothesis, PromptProblem
+from fuse_repro.search.requests import Start, Steps, answered
 from fuse_repro.search.scoring import by_kind, combine
+from fuse_repro.search.traces import carried_terms
 from fuse_repro.search.unread import State, Unread
 from fuse_repro.weights import cache_folder
 
@@ -82,14 +84,20 @@ class Proposal:
             return True
         return self.gradient_weight > 0 and self.linearisation.follows_lm
 
-    def begin(self, problem: PromptProblem, prompts: Sequence[Hypothesis]) -> State:
+    def begin(self, problem: PromptProblem, prompts: Sequence[Hypothesis]) -> Steps[State]:
         """The language model's state after these prompts, which have equally many tokens."""
         lm = problem.lm
         if not self.reads_lm(problem):
             return Unread.of(lm, len(prompts))
-        return lm.start(torch.tensor([[*lm.tokenizer.prefix_ids, *h.ids] for h in prompts], device=lm.device))
+        ids = torch.tensor([[*lm.tokenizer.prefix_ids, *h.ids] for h in prompts], device=lm.device)
+        state: State = yield Start(lm, ids)
+        return state
 
     def scores(self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: State) -> Tensor:
+        """`scoring` by itself."""
+        return answered(self.scoring(problem, prompts, state))
+
+    def scoring(self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: State) -> Steps[Tensor]:
         """[B, V], higher is more promising."""
         share = torch.ones(len(prompts), device=state.log_probs.device, dtype=torch.float32)
         if self.calibrated:
@@ -97,10 +105,17 @@ class Proposal:
         scores = self.logprob_weight * share[:, None] * state.log_probs
         if self.gradient_weight > 0:
             opened = [OpenPrompt(h.text, h.nll, h.scored) for h in prompts]
-            scores = scores - self.gradient_weight * self.predict(problem, opened, state.log_probs)
+            change = yield from self.predicting(problem, opened, state.log_probs)
+            scores = scores - self.gradient_weight * change
         return scores
 
     def predict(self, problem: PromptProblem, prompts: Sequence[OpenPrompt], log_probs: Tensor) -> Tensor:
+        """`predicting` by itself."""
+        return answered(self.predicting(problem, prompts, log_probs))
+
+    def predicting(
+        self, problem: PromptProblem, prompts: Sequence[OpenPrompt], log_probs: Tensor
+    ) -> Steps[Tensor]:
         """The predicted change of the terms that have adapters, with each of V tokens: [B, V].
 
         Args:
@@ -112,12 +127,10 @@ class Proposal:
         alike: dict[int, list[int]] = {}
         for row, own in enumerate(points):
             alike.setdefault(len(own), []).append(row)  # a prompt may have fewer likely words than another
-        parts = [
-            self._predict(
-                problem, [prompts[row] for row in rows], [points[row] for row in rows], log_probs[rows]
-            )
-            for rows in alike.values()
-        ]
+        parts = []
+        for rows in alike.values():
+            given, open_at = [prompts[row] for row in rows], [points[row] for row in rows]
+            parts.append((yield from self._predict(problem, given, open_at, log_probs[rows])))
         order = [row for rows in alike.values() for row in rows]
         return parts[0] if len(parts) == 1 else torch.cat(parts)[torch.tensor(order).argsort()]
 
@@ -127,9 +140,9 @@ class Proposal:
         prompts: Sequence[OpenPrompt],
         points: Sequence[Sequence[Point]],
         log_probs: Tensor,
-    ) -> Tensor:
-        """`predict` of prompts with equally many points."""
-        found = slot_gradients(problem, prompts, self.linearisation, log_probs, points)
+    ) -> Steps[Tensor]:
+        """`predicting` of prompts with equally many points."""
+        found = yield from slot_steps(problem, prompts, self.linearisation, log_probs, points)
         if found is None:
             return torch.zeros_like(log_probs)
         if not self.calibrated:

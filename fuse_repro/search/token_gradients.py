@@ -14,9 +14,9 @@ from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.precision import as_forward, full_precision
 from fuse_repro.objectives import LossValues, PromptBatch
 from fuse_repro.objectives.secondary_fluency import tied_scale
-from fuse_repro.search.gradient import carried_terms
 from fuse_repro.search.problem import PromptProblem
 from fuse_repro.search.proposal import fluency_weight
+from fuse_repro.search.traces import carried_terms
 
 
 @dataclass(frozen=True)

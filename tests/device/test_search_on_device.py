@@ -10,6 +10,7 @@ from tiny_tokenizers import SENTENCES
 from fuse_repro.adapters import FuseAdapterModule, LookupMap
 from fuse_repro.objectives import FluencyTerm, MultiObjectiveLoss, TextMatchTerm
 from fuse_repro.search import GCG, PEZ, AutoDAN, Linearisation, Optimizer, PromptProblem, RandomSearch
+from fuse_repro.search.lockstep import searched
 
 WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
 PAPER: dict[str, Any] = {"linearisation": Linearisation("dummy"), "zeroth": "none", "calibrated": False}
@@ -37,3 +38,20 @@ def test_a_search_finds_the_same_prompts(name: str, fitted: type, device: torch.
     assert got.best.text == expected.best.text
     assert got.best.objective == pytest.approx(expected.best.objective, rel=1e-4)
     assert [beam[0].text for beam in got.steps] == [beam[0].text for beam in expected.steps]
+
+
+@pytest.mark.parametrize("name", ["autodan", "autodan as in the paper"])
+def test_searches_side_by_side_find_what_each_finds_alone(name: str, device: torch.device) -> None:
+    """Three at once: the same prompts in every beam, values to a relative 1e-4, and the same costs."""
+    lm, encoder = tiny_gpt2().to(device), tiny_bert_encoder().to(device)
+    term = TextMatchTerm("text", encoder, LookupMap.fit(lm, encoder, WORDS))
+    objective = MultiObjectiveLoss({"fluency": FluencyTerm(lm), "text": term}, {"text": 20.0})
+    texts = ("A cat on a table.", "A red boat near the old harbour.", "Two dogs run.")
+    problems = [PromptProblem(lm, objective, "An image of", {"text": term.target(text)}) for text in texts]
+    found = sorted(searched(SEARCHES[name], problems), key=lambda ended: ended.number)
+    for got, problem in zip(found, problems, strict=True):
+        (alone,) = searched(SEARCHES[name], [problem])
+        assert got.cost == alone.cost
+        for beam, expected in zip(got.found().steps, alone.found().steps, strict=True):
+            assert [h.text for h in beam] == [h.text for h in expected]
+            assert [h.objective for h in beam] == pytest.approx([h.objective for h in expected], rel=1e-4)

@@ -56,6 +56,30 @@ def test_every_photograph_without_and_with_each_sentiment(
     assert (directory / "records.jsonl").read_text().splitlines() == lines
 
 
+def test_photographs_side_by_side_leave_the_records_of_one_by_one(
+    sentiment_overrides: list[str], photos: Path, tmp_path: Path
+) -> None:
+    """In the order of the data set, though every sentiment is searched for in all photographs before the next."""
+    (photos / "broken.png").write_text("no image")
+    shared, found = [*sentiment_overrides, "dataset.limit=3"], []
+    for together in (1, 2):
+        directory = tmp_path / f"by {together}"
+        assert main([*shared, f"optimizer.together={together}", f"output_dir={directory}"]) == 3
+        lines = (directory / "records.jsonl").read_text().splitlines()
+        found.append([json.loads(line) for line in lines])
+    ids = [
+        f"{image}/{label}"
+        for image in ("blue", "broken", "green")
+        for label in ("none", "positive", "negative")
+    ]
+    for alone, beside, name in zip(*found, ids, strict=True):
+        assert alone["id"] == beside["id"] == name
+        assert alone.get("sentiment") == beside.get("sentiment")
+        assert alone.get("text") == beside.get("text")
+        assert alone.get("error") == beside.get("error")
+        assert alone.get("cost") == beside.get("cost")
+
+
 def test_two_shards_come_to_what_one_run_finds(
     sentiment_overrides: list[str], photos: Path, tmp_path: Path
 ) -> None:

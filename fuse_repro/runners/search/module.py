@@ -1,7 +1,7 @@
 """Discrete prompt search over a data set, as Lightning's predict loop."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -13,13 +13,15 @@ from fuse_repro.data.images import ImageItem, load_image
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
-from fuse_repro.models.metering import metering, summed
+from fuse_repro.models.metering import summed
 from fuse_repro.objectives import EmbeddingMatchTerm, ImageMatchTerm, MultiObjectiveLoss
 from fuse_repro.progress import bar
+from fuse_repro.runners.search.together import together
 from fuse_repro.runners.shards import NOT_READ
 from fuse_repro.runners.trainer import looked_at, predict, said_left_out
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import Hypothesis, Optimizer, PromptProblem, SearchResult
+from fuse_repro.search.lockstep import searched
 
 
 class PromptSearchModule(pl.LightningModule):
@@ -28,6 +30,9 @@ class PromptSearchModule(pl.LightningModule):
     A photograph that cannot be used becomes a failed record, and the others go on; one that has a record
     already, from an earlier start of the same run, is passed over. An item of several photographs has one prompt,
     whose distance to them is the mean of its distances to each.
+
+    Several items are searched for side by side (`optimizer.together`). Records are written in the order of the data
+    set all the same: one that is ready waits for those before it.
 
     What needs a model is in the record: when the loop has ended, Lightning takes the models back to the CPU, and who
     joins the records of several runs has none. A kind of search says in `measure` what comes of the records.
@@ -46,11 +51,13 @@ class PromptSearchModule(pl.LightningModule):
         self.lm = lm
         self.models = nn.ModuleDict(models)
         self.objective = objective
-        self.search = optimizer.search
+        self.optimizer = optimizer
         self.prefix = prefix
         self.directory = directory
         self.seconds: list[float] = []
         self.advance: Callable[[float], None] = lambda items: None
+        self.together = 1
+        self._waiting: list[Any] = []
         self._known = directory.known()
         self._results: dict[str, Any] = {}
         self._not_read: dict[str, int] = {}
@@ -63,6 +70,7 @@ class PromptSearchModule(pl.LightningModule):
         self._not_read = dict(getattr(data, NOT_READ, {}))
         ids = [name for item in looked_at(trainer, data.items) for name in self.record_ids(item)]
         self.directory.expect(len(ids))
+        self.together = together(self.optimizer, self.lm, self.objective)
         with bar("searching", sum(name not in self._known for name in ids)) as self.advance:
             predict(trainer, self, datamodule=data)
 
@@ -70,18 +78,37 @@ class PromptSearchModule(pl.LightningModule):
         """The ids of an item's records."""
         return [item.id]
 
+    def parts(self, item: Any) -> list[tuple[MultiObjectiveLoss, Any]]:
+        """What is searched for an item: for every record of it the objective, and the item under the record's id."""
+        return [(self.objective, item)]
+
     def predict_step(self, item: ImageItem, batch_idx: int) -> None:
-        """Caption one photograph."""
-        if item.id in self._known:
-            return
-        begun = time.perf_counter()
-        try:
-            record = self._search(item)
-        except UsageError as error:
-            record = {"status": "failed", "error": first_line(error)}
-        self.seconds.append(time.perf_counter() - begun)
-        self.directory.append({"id": item.id, **self._sought(item)} | record, self.seconds[-1])
-        self._known.add(item.id)
+        """Caption the photographs that wait, once they are as many as are captioned together."""
+        if not self._known.issuperset(self.record_ids(item)):
+            self._waiting.append(item)
+        if len(self._waiting) >= self.together or self._is_last(batch_idx):
+            self._search_waiting()
+
+    def _is_last(self, batch_idx: int) -> bool:
+        return self.together > 1 and batch_idx + 1 >= sum(self.trainer.num_predict_batches)
+
+    def _search_waiting(self) -> None:
+        """Search for all items that wait, and write their records in order, each as soon as it can be written."""
+        parts = [part for item in self._waiting for part in self.parts(item) if part[1].id not in self._known]
+        self._waiting = []
+        left = [item.id for _, item in parts]
+        ready: dict[str, tuple[dict[str, Any], float]] = {}
+        for objective in dict.fromkeys(objective for objective, _ in parts):
+            self.objective = objective
+            for item, record, seconds in self._searched([item for own, item in parts if own is objective]):
+                ready[item.id] = {"id": item.id, **self._sought(item)} | record, seconds
+                while left and left[0] in ready:
+                    self._write(*ready.pop(left.pop(0)))
+
+    def _write(self, record: dict[str, Any], seconds: float) -> None:
+        self.seconds.append(seconds)
+        self.directory.append(record, seconds)
+        self._known.add(record["id"])
         self.advance(1)
 
     def on_predict_end(self) -> None:
@@ -98,11 +125,29 @@ class PromptSearchModule(pl.LightningModule):
         not_read = {NOT_READ: self._not_read} if self._not_read else {}
         return self._results | said_left_out(self.trainer) | not_read
 
-    def _search(self, item: Any) -> dict[str, Any]:
-        problem = PromptProblem(self.lm, self.objective, self.prefix, self._targets(item))
-        with bar(f"searching for {item.id}") as advance, metering() as spent:
-            found = self.search(problem, on_step=lambda beam: advance(1))
-        return self._record(item, found) | {"cost": spent.cost()}
+    def _searched(self, items: Sequence[Any]) -> Iterator[tuple[Any, dict[str, Any], float]]:
+        """The items' records and what each took, in seconds: each as its search ends."""
+        problems, wanted = [], []
+        for item in items:
+            begun = time.perf_counter()
+            try:
+                problems.append(PromptProblem(self.lm, self.objective, self.prefix, self._targets(item)))
+            except UsageError as error:
+                yield item, _failed(error), time.perf_counter() - begun
+            else:
+                wanted.append((item, time.perf_counter() - begun))
+        if not wanted:
+            return
+        name = wanted[0][0].id if len(wanted) == 1 else f"{len(wanted)} items side by side"
+        with bar(f"searching for {name}") as advance:
+            for ended in searched(self.optimizer, problems, lambda beam: advance(1)):
+                item, before = wanted[ended.number]
+                begun = time.perf_counter()
+                try:
+                    record = self._record(item, ended.found()) | {"cost": ended.cost}
+                except UsageError as error:
+                    record = _failed(error)
+                yield item, record, before + ended.seconds + time.perf_counter() - begun
 
     def _sought(self, item: Any) -> dict[str, Any]:
         """What a prompt is searched for, for the record."""
@@ -134,6 +179,10 @@ class PromptSearchModule(pl.LightningModule):
             "terms": {name: {**values, "weight": weights[name]} for name, values in best.terms.items()},
             "steps": [{"beam": [_step_row(hypothesis) for hypothesis in beam]} for beam in found.steps],
         }
+
+
+def _failed(error: UsageError) -> dict[str, Any]:
+    return {"status": "failed", "error": first_line(error)}
 
 
 def mean_targets(

@@ -90,25 +90,22 @@ class SentimentCaptionModule(CaptionModule):
     ) -> None:
         super().__init__(lm, models, next(iter(objectives.values())), *arguments, runner=runner)
         self.objectives = nn.ModuleDict(objectives)
-        self._now = ("", "")
 
     def record_ids(self, item: ImageItem) -> list[str]:
         """One record for every sentiment."""
         return [record_id(item.id, sentiment) for sentiment in self.objectives]
 
-    def predict_step(self, item: ImageItem, batch_idx: int) -> None:
-        """Caption one photograph with every sentiment."""
-        for name, (sentiment, objective) in zip(self.record_ids(item), self.objectives.items(), strict=True):
-            self.objective = cast(MultiObjectiveLoss, objective)
-            self._now = (item.id, sentiment)
-            super().predict_step(replace(item, id=name), batch_idx)
+    def parts(self, item: ImageItem) -> list[tuple[MultiObjectiveLoss, ImageItem]]:
+        """The photograph once for every sentiment."""
+        pairs = zip(self.record_ids(item), self.objectives.values(), strict=True)
+        return [(cast(MultiObjectiveLoss, objective), replace(item, id=name)) for name, objective in pairs]
 
     def measure(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Counts, objective, caption metrics and judged sentiment, for each sentiment that was searched for."""
         return measured(self.runner, records)
 
     def _record(self, item: ImageItem, found: SearchResult) -> dict[str, Any]:
-        image_id, sentiment = self._now
+        image_id, _, sentiment = item.id.rpartition("/")
         return {"image_id": image_id, "sentiment": sentiment} | super()._record(item, found)
 
 
