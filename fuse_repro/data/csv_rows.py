@@ -10,7 +10,7 @@ LONGEST = 2**31 - 1  # characters; the csv module's own limit of 131,072 is shor
 UNCLOSED = "unexpected end of data"  # what the csv module says of a quote that is never closed
 
 
-def csv_rows(path: Path, lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(path: Path, lines: Sequence[str], delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Every row with the number of the line that it ends on.
 
     A field in quotes may hold line feeds. A quote that is opened and not closed would take the rows below into its
@@ -19,6 +19,7 @@ def csv_rows(path: Path, lines: Sequence[str]) -> Iterator[tuple[int, list[str]]
     Args:
         path: for messages.
         lines: the file's, cut at line feeds. One line alone is cut at carriage returns, as old Macintosh files are.
+        delimiter: what stands between cells.
 
     Raises:
         UsageError: a row that is no CSV, with the number of the line that it begins on.
@@ -27,7 +28,7 @@ def csv_rows(path: Path, lines: Sequence[str]) -> Iterator[tuple[int, list[str]]
     filled = [line for line in lines if line]
     if len(filled) == 1 and "\r" in filled[0].removesuffix("\r"):
         lines = filled[0].split("\r")
-    rows = csv.reader((f"{line}\n" for line in lines), strict=True)
+    rows = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter, strict=True)
     begun = 1
     try:
         for row in rows:

@@ -11,7 +11,7 @@ from fuse_repro.adapters import EmbeddingMap
 from fuse_repro.errors import require
 from fuse_repro.library.packaged import Adapter, Folder, fit_of, given_map, words_of
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.prompts import SoftPrompt, for_model, read_peft, save_peft
+from fuse_repro.prompts import SoftPrompt, for_model, peft_place, read_peft, save_peft
 from fuse_repro.prompts.nearest import lonely
 from fuse_repro.runners.transfer.arrival import Arrival, words_arrive
 from fuse_repro.runners.transfer.methods import fit_map
@@ -123,7 +123,7 @@ def move_prompt(
         fitted = fit_map(fit, sources, target, corpus, kept, each)
         expected = words_arrive(fit, sources, target, corpus, kept, each, seed) if expect else None
     vectors, losses = moved(fitted, [one.embeddings for one in prompts])
-    arrived = for_model(target, vectors, prompts[0].position)
+    arrived = for_model(target, vectors, peft_place(target, prompts[0].position, "auto"))
     rows = moved_rows((sources[0], prompts[0]), (target, arrived), losses, lonely(target, seed))
     return MovedPrompt(arrived, tuple(rows), expected, fitted, target)
 

@@ -9,9 +9,11 @@ from fuse_repro.prompts.peft_format import (
     read_peft,
     save_peft,
 )
-from fuse_repro.prompts.soft_prompt import POSITIONS, SoftPrompt, for_model
+from fuse_repro.prompts.places import peft_place
+from fuse_repro.prompts.soft_prompt import AFTER_BOS, POSITIONS, SoftPrompt, for_model
 
 __all__ = [
+    "AFTER_BOS",
     "PEFT_CONFIG",
     "PEFT_KEY",
     "PEFT_WEIGHTS",
@@ -20,6 +22,7 @@ __all__ = [
     "for_model",
     "load_peft",
     "normal_init",
+    "peft_place",
     "read_peft",
     "save_peft",
     "template_init",

@@ -11,6 +11,7 @@ from torch import Tensor
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.prompts.places import FRONT, rows_for_peft, without_front
 from fuse_repro.prompts.soft_prompt import SoftPrompt
 from fuse_repro.shown import say
 from fuse_repro.storage import files
@@ -31,7 +32,8 @@ def save_peft(prompt: SoftPrompt, folder: Path, lm: FrozenModel, base_model: str
     """Write a prompt in PEFT's prompt-tuning format, for `peft.PeftModel.from_pretrained(model, folder)`.
 
     PEFT always puts a prompt in front; where a `postfix` prompt stands, and for which weights it is, are kept in
-    the weight file's metadata, which PEFT passes over and `load_peft` reads.
+    the weight file's metadata, which PEFT passes over and `load_peft` reads. An `after_bos` prompt is written with the
+    model's own first tokens as its first rows: PEFT reads it right with a text that is tokenised without these.
 
     Args:
         prompt: the prompt; must fit `lm`.
@@ -44,13 +46,14 @@ def save_peft(prompt: SoftPrompt, folder: Path, lm: FrozenModel, base_model: str
     """
     prompt.check_model(lm)
     settings = lm.model.config
+    rows, front = rows_for_peft(prompt, lm)
     config = {
         "peft_type": "PROMPT_TUNING",
         "task_type": "CAUSAL_LM" if isinstance(lm, CausalLM) else "FEATURE_EXTRACTION",
         "base_model_name_or_path": base_model or lm.name,
         "inference_mode": True,
-        "num_virtual_tokens": prompt.length,
-        "token_dim": prompt.embeddings.shape[1],
+        "num_virtual_tokens": len(rows),
+        "token_dim": rows.shape[1],
         "num_transformer_submodules": 1,
         "num_attention_heads": settings.num_attention_heads,
         "num_layers": settings.num_hidden_layers,
@@ -63,10 +66,11 @@ def save_peft(prompt: SoftPrompt, folder: Path, lm: FrozenModel, base_model: str
         "position": prompt.position,
         "model": prompt.model,
         "fingerprint": prompt.fingerprint,
+        FRONT: str(front),
     }
     folder = Path(folder)
     files.sweep_up(folder, files.DAY_S)
-    write(folder / PEFT_WEIGHTS, {PEFT_KEY: prompt.embeddings}, metadata, ELSEWHERE)
+    write(folder / PEFT_WEIGHTS, {PEFT_KEY: rows}, metadata, ELSEWHERE)
     text = json.dumps(config, indent=2) + "\n"
     files.write_bytes(folder / PEFT_CONFIG, text.encode(), ELSEWHERE)
 
@@ -118,6 +122,7 @@ def read_peft(folder: Path) -> SoftPrompt:
             f"{folder / PEFT_WEIGHTS} holds a prompt of dtype {embeddings.dtype}: vectors of floating-point numbers "
             "are needed; save the checkpoint with peft again"
         )
+    embeddings = without_front(embeddings, metadata.get(FRONT, "0"), folder / PEFT_WEIGHTS)
     prompt = SoftPrompt(embeddings.float(), position, name, fingerprint)
     if heads:
         say(

@@ -1,7 +1,8 @@
 """A soft prompt: m vectors in a model's input-embedding space.
 
-A prompt stands before everything the model reads, special tokens included, as PEFT puts it (`prefix`), or
-between the text and the answer (`postfix`; eq. 1 of Zero-Shot Continuous Prompt Transfer).
+A prompt stands before everything the model reads, special tokens included, as PEFT puts it (`prefix`), behind the
+model's own first tokens and before the text (`after_bos`), or between the text and the answer (`postfix`; eq. 1 of
+Zero-Shot Continuous Prompt Transfer). For a model without first tokens the first two are one place.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from torch import Tensor
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 
-POSITIONS = ("prefix", "postfix")
+AFTER_BOS = "after_bos"
+POSITIONS = ("prefix", "postfix", AFTER_BOS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +23,7 @@ class SoftPrompt:
 
     Attributes:
         embeddings: [m, d], finite; what the model's first layer receives (Gemma's scale included).
-        position: `prefix` or `postfix`.
+        position: `prefix`, `after_bos` or `postfix`.
         model: name of the model it was made for; "" if unknown.
         fingerprint: that model's fingerprint; "" if unknown.
 

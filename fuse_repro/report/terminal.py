@@ -59,6 +59,10 @@ def _moved(results: Mapping[str, Any]) -> Table:
     table = Table("soft prompt", title=cell(f"{' + '.join(results['sources'])} to {results['target']}"))
     table.add_column("", justify="right")
     table.add_row("written to", cell(results["output"]))
+    for place, nats in (results.get("felt") or {}).items():
+        table.add_row(cell(f"nats that it changes the next word by, as {place}"), f"{nats:.3f}")
+    if results.get("position") == "after_bos":
+        table.add_row("how PEFT reads it", "tokenizer(text, add_special_tokens=False)")
     arrival = results.get("arrival")
     if arrival:
         table.add_row("held-out words that arrive at themselves, in %", _percent(arrival["recall"]))

@@ -13,10 +13,11 @@ from fuse_repro.metrics.precision import PrecisionAtOne, RelationPrecision
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.metering import unmetered
 from fuse_repro.prompts import SoftPrompt, for_model
-from fuse_repro.tasks.answers import NOT_ONE_TOKEN, Answers
+from fuse_repro.tasks.answers import NOT_ONE_TOKEN, Answers, credited, right_table
 from fuse_repro.tasks.layout import Layout
 from fuse_repro.tasks.predict import answer_log_probs
-from fuse_repro.tasks.reader import make_reader, reader_log_probs
+from fuse_repro.tasks.reader import Reader, make_reader, reader_log_probs
+from fuse_repro.tasks.whole_words import WholeWordReader
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class Evaluation:
 
     Attributes:
         task: its name.
-        accuracy: precision@1, the share of `items` whose most probable candidate is the answer.
+        accuracy: precision@1, the share of `items` whose most probable candidate is an answer.
         hits: for each of the items that have an answer of one token, in order.
         predictions: the most probable candidate of each of them.
-        loss: mean -log p(answer) among the candidates, in nats.
+        loss: mean -log p(answer) among the candidates, in nats; of several right answers their sum counts.
         candidates: how many the model chooses from.
         skipped: why items were not asked, and how many; they count neither as right nor as wrong.
         cut: how many texts were shortened.
@@ -73,17 +74,21 @@ class Exam:
     def __init__(self, layout: Layout, task: PromptTask, split: str = "test") -> None:
         require(split in SPLITS, "split", split, f"one of {', '.join(SPLITS)}")
         self.layout, self.task = layout, task.name
-        self._answers = Answers.of(layout.lm, task.answers)
-        asked = [item for item in task.splits[split] if item.answer in self._answers.index]
+        self._answers = answers = Answers.of(layout.lm, task.answers, task.multi_token)
+        asked = answers.asked(task.splits[split])
         self._skipped = len(task.splits[split]) - len(asked)
         if not asked:
             raise UsageError(
                 f"{task.name} has no {split} item whose answer is one token of {layout.lm.name} "
                 f"({self._skipped} have several tokens)"
             )
-        self._gold = [self._answers.index[item.answer] for item in asked]
-        self._rows = layout.rows([item.text for item in asked])
-        self._reader = make_reader(layout, self._rows) if layout.length else None
+        self._right = [right for _, right in asked]
+        self._rows = layout.rows([item.text for item, _ in asked])
+        self._reader: Reader | None = None
+        if answers.pieces is not None:
+            self._reader = WholeWordReader(layout.lm, self._rows, answers.pieces)
+        elif layout.length:
+            self._reader = make_reader(layout, self._rows)
 
     def ask(
         self, prompt: Tensor | None = None, batch_size: int = 64, counter: RelationPrecision | None = None
@@ -95,30 +100,33 @@ class Exam:
             batch_size: how many items share a forward pass.
             counter: counts these items as well, under the task's name.
         """
-        lm, ids = self.layout.lm, self._answers.ids
-        if self._reader is None or prompt is None:
-            log_probs = answer_log_probs(lm, self._rows, prompt, ids, batch_size).cpu()
-        else:
-            log_probs = reader_log_probs(
-                self._reader, len(self._rows), prompt.detach().to(lm.device), ids, batch_size
-            )
-        gold = torch.tensor(self._gold)
+        log_probs = self._log_probs(prompt, batch_size)
+        right = right_table(self._right, len(self._answers.words), log_probs.device)
+        gold = credited(log_probs, torch.tensor([numbers[0] for numbers in self._right]), right)
         precision = PrecisionAtOne(len(self._answers.words))
         precision.update(log_probs, gold)
         if counter is not None:
             counter.update(self.task, log_probs, gold)
         best = log_probs.argmax(dim=1).tolist()
-        hits = tuple(one == other for one, other in zip(best, self._gold, strict=True))
+        hits = tuple(one in numbers for one, numbers in zip(best, self._right, strict=True))
         return Evaluation(
             task=self.task,
             accuracy=float(precision.compute()),
             hits=hits,
             predictions=tuple(self._answers.words[number] for number in best),
-            loss=-fmean(log_probs[row, number].item() for row, number in enumerate(self._gold)),
+            loss=-fmean(log_probs[row, list(n)].logsumexp(0).item() for row, n in enumerate(self._right)),
             candidates=len(self._answers.words),
             skipped={NOT_ONE_TOKEN: self._skipped} if self._skipped else {},
             cut=sum(row.cut > 0 for row in self._rows),
         )
+
+    def _log_probs(self, prompt: Tensor | None, batch_size: int) -> Tensor:
+        """[N, A] on the CPU, in nats, of the candidates among themselves."""
+        lm, ids, reader = self.layout.lm, self._answers.ids, self._reader
+        own = None if prompt is None else prompt.detach().to(lm.device)
+        if reader is None or (own is None and not isinstance(reader, WholeWordReader)):
+            return answer_log_probs(lm, self._rows, prompt, ids, batch_size).cpu()
+        return reader_log_probs(reader, len(self._rows), own, ids, batch_size)
 
 
 class Exams:

@@ -4,6 +4,7 @@
 |---|---|---|
 | postfix (paper, eq. 1) | [CLS] x v1 ... vm [MASK] . [SEP] | BOS x v1 ... vm |
 | prefix (PEFT) | v1 ... vm [CLS] x [MASK] . [SEP] | v1 ... vm BOS x |
+| after_bos | [CLS] v1 ... vm x [MASK] . [SEP] | BOS v1 ... vm x |
 | template | [CLS] The capital of x is [MASK] . [SEP] | BOS The capital of x is |
 
 A masked model answers at its mask token (with OptiPrompt's full stop behind it), a causal one after the last
@@ -12,6 +13,7 @@ token; what follows [Y] in a template is not read by a causal model.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ from fuse_repro.data.prompt_task import ANSWER, SUBJECT, check_template
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.masked_lm import MaskedLM
-from fuse_repro.prompts import SoftPrompt
+from fuse_repro.prompts import AFTER_BOS, SoftPrompt
 
 FULL_STOP = " ."
 
@@ -75,7 +77,7 @@ class Layout:
 
     Attributes:
         lm: a masked or a causal model.
-        position: of a soft prompt of `length` vectors: `prefix` or `postfix`.
+        position: of a soft prompt of `length` vectors: `prefix`, `after_bos` or `postfix`.
         length: m; 0 for a template.
         template: a manual prompt, for m = 0.
         max_text_tokens: longer texts are cut at the end; None: no limit but the model's.
@@ -126,8 +128,9 @@ class Layout:
     def _row(self, text: str, left: tuple[int, ...], right: tuple[int, ...], cut: int) -> Row:
         """The tokens before and after the answer, with slots and special tokens put in."""
         slots = (-1,) * self.length
-        head = (*self.lm.tokenizer.prefix_ids, *left)
-        head = (*head, *slots) if self.position == "postfix" else (*slots, *head)
+        own = self.lm.tokenizer.prefix_ids
+        places = {"prefix": (slots, own, left), AFTER_BOS: (own, slots, left), "postfix": (own, left, slots)}
+        head = tuple(chain.from_iterable(places[self.position]))
         if isinstance(self.lm, MaskedLM):
             whole = (*head, self.lm.mask_id, *right, *self.lm.tokenizer.suffix_ids)
             answer = len(head)

@@ -12,7 +12,7 @@ from fuse_repro.tasks.layout import Batch, Row, by_length, collate
 
 
 def answer_logits(lm: FrozenModel, embeddings: Tensor, mask: Tensor | None, answers: Tensor) -> Tensor:
-    """Logits [B, V] at one position of each row; differentiable by the embeddings.
+    """Logits [B, V] at one position of each row, or [B, k, V] at k; differentiable by the embeddings.
 
     The model's head, which is as large as its vocabulary, is applied at these positions only: they are picked
     from what the transformer below the head returns.
@@ -22,13 +22,14 @@ def answer_logits(lm: FrozenModel, embeddings: Tensor, mask: Tensor | None, answ
         embeddings: [B, S, d] of whole rows.
         mask: [B, S], True at tokens; None if nothing is padded. A causal model needs none for padding on the
             right, since it never looks there.
-        answers: [B] the positions.
+        answers: [B] or [B, k] the positions.
     """
+    several = answers if answers.ndim == 2 else answers[:, None]
 
     def pick(module: Any, arguments: Any, output: Any) -> Any:
         hidden = output[0]
         rows = torch.arange(len(hidden), device=hidden.device)
-        output.last_hidden_state = hidden[rows, answers].unsqueeze(1)
+        output.last_hidden_state = hidden[rows[:, None], several]
         return output
 
     body, seen = lm.body, mask if isinstance(lm, MaskedLM) else None
@@ -40,7 +41,7 @@ def answer_logits(lm: FrozenModel, embeddings: Tensor, mask: Tensor | None, answ
         logits: Tensor = lm(embeddings, seen)
     finally:
         handle.remove()
-    return logits[:, 0]
+    return logits if answers.ndim == 2 else logits[:, 0]
 
 
 def fill(batch: Batch, embeddings: Tensor, prompt: Tensor | None) -> Tensor:

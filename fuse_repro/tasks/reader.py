@@ -30,12 +30,12 @@ class Reader(Protocol):
     @property
     def lengths(self) -> Sequence[int]: ...
 
-    def logits(self, numbers: Sequence[int], prompt: Tensor) -> Tensor:
+    def logits(self, numbers: Sequence[int], prompt: Any) -> Tensor:
         """Logits [B, V] of the answers to items `numbers`; differentiable by the prompt.
 
         Args:
             numbers: B items.
-            prompt: [m, d], which all of them read, or [B, m, d], one for each.
+            prompt: [m, d], which all of them read, or [B, m, d], one for each; None where a reader can do without.
         """
         ...
 
@@ -72,7 +72,7 @@ def cache_bytes(lm: CausalLM, texts: Sequence[Sequence[int]]) -> int:
 
 @torch.no_grad()
 def reader_log_probs(
-    reader: Reader, items: int, prompt: Tensor, candidates: Tensor, batch_size: int
+    reader: Reader, items: int, prompt: Tensor | None, candidates: Tensor, batch_size: int
 ) -> Tensor:
     """Log-probabilities [items, A] on the CPU, in nats, of the candidates [A] among themselves, by a reader.
 

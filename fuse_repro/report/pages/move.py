@@ -7,6 +7,12 @@ from fuse_repro.report.formats import MISSING, number, percent
 from fuse_repro.report.pages.parts import Record, Tile
 
 ROW = "moved row"
+PLACES = {
+    "prefix": "It stands in front of all tokens, where PEFT puts it.",
+    "after_bos": "It stands behind the token that begins every text of the target. The file has that token as its "
+    "first row, so give PEFT the text without it: tokenizer(text, add_special_tokens=False).",
+    "postfix": "It stands between the text and the answer. PEFT does not know that place, and would put it in front.",
+}
 HEAD = [
     "row",
     "nearest words before",
@@ -27,9 +33,15 @@ def move_content(records: Sequence[Record], results: Mapping[str, Any]) -> dict[
     """Tiles, the rows, accuracy before and after where there were data, and warnings."""
     rows = [record for record in records if record.get("kind") == ROW]
     return {
-        "tiles": [Tile(str(len(rows)), "rows moved"), *_arrival(results.get("arrival")), *_accuracy(results)],
+        "tiles": [
+            Tile(str(len(rows)), "rows moved"),
+            *_arrival(results.get("arrival")),
+            *_felt(results),
+            *_accuracy(results),
+        ],
         "models": f"{' + '.join(results.get('sources') or ['?'])} to {results.get('target', '?')}",
         "position": results.get("position", "?"),
+        "place": PLACES.get(results.get("position", ""), ""),
         "output": results.get("output", "?"),
         "head": HEAD,
         "rows": [_row(record) for record in rows],
@@ -45,6 +57,16 @@ def _arrival(found: Mapping[str, Any] | None) -> list[Tile]:
     return [
         Tile(percent(found["recall"]) + "%", "held-out words arrive at themselves", note),
         Tile(number(found["cosine"]), "mean cosine to where they should be"),
+    ]
+
+
+def _felt(results: Mapping[str, Any]) -> list[Tile]:
+    found, place = results.get("felt") or {}, results.get("position")
+    if place not in found:
+        return []
+    others = [f"{number(value)} as {other}" for other, value in found.items() if other != place]
+    return [
+        Tile(number(found[place]), f"nats that it changes the next word by, as {place}", ", ".join(others))
     ]
 
 

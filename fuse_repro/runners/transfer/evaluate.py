@@ -14,6 +14,7 @@ from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
 from fuse_repro.runners.transfer.given import fitting, read_prompts, written_prompt
 from fuse_repro.runners.transfer.results import summary
 from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.tasks import check_answers
 
 
 class EvaluateSettings:
@@ -42,8 +43,10 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         )
     trainer = build_trainer(config.trainer, TEST, root=directory.path)
     data = build_data(config.dataset)
-    data.ask_only(data.tasks())  # mistakes in the data are found before the model is loaded
+    tasks = data.tasks()  # mistakes in the data are found before the model is loaded
     lm = build(config.models[runner.target]).to(trainer.strategy.root_device)
+    check_answers(tasks, [lm])
+    data.ask_only(tasks)
     directory.open(device=str(lm.device), weights=weight_files({runner.target: lm}))
     asked: dict[str, Asked] = {}
     if soft is not None:

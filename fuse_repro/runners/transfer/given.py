@@ -7,10 +7,11 @@ from typing import Any
 
 from omegaconf import ListConfig
 
-from fuse_repro.data.prompt_task import check_template
+from fuse_repro.data.prompt_task import PromptTask, check_template
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt, read_peft
+from fuse_repro.tasks import answerable, check_answers
 
 HOW = "a folder in PEFT's format (adapter_config.json and adapter_model.safetensors)"
 
@@ -69,6 +70,24 @@ def fitting(prompt: SoftPrompt, lm: FrozenModel, force: bool) -> SoftPrompt:
             "or take it as it is with runner.force=true"
         ) from error
     return SoftPrompt(prompt.embeddings.to(lm.device), prompt.position, lm.name, lm.fingerprint)
+
+
+def comparable(tasks: Sequence[PromptTask], models: Sequence[FrozenModel]) -> list[PromptTask]:
+    """The tasks with the answers that every model can give, so that all models are asked the same items.
+
+    A task that has none left stays as it is: its record says so.
+
+    Raises:
+        UsageError: an answer that the task's `multi_token` does not allow.
+    """
+    check_answers(tasks, models)
+    found = []
+    for task in tasks:
+        try:
+            found.append(answerable(task, models))
+        except UsageError:
+            found.append(task)
+    return found
 
 
 def written_prompt(text: Any) -> str:

@@ -85,6 +85,8 @@ def tuned_together(
         for one, place in zip(wanted, kept, strict=True):
             if isinstance(error := ready[one.task.digest], UsageError):
                 known.setdefault(place.path, error)
+            elif _for_one_alone(one.task, ready[one.task.digest].answers):
+                known[place.path] = known.get(place.path) or _alone(lm, one, cache_dir, trainer)
             else:
                 usable.append((one, place))
         for group in _that_fit(lm, usable, ready):
@@ -105,12 +107,17 @@ def _ready(lm: FrozenModel, wanted: Sequence[Wanted]) -> dict[str, Any]:
             continue
         try:
             initial_prompt(lm, task, one.settings)  # whose errors are the task's own, too
-            answers, layout = Answers.of(lm, task.answers), _layout(lm, one.settings)
+            answers, layout = Answers.of(lm, task.answers, task.multi_token), _layout(lm, one.settings)
             splits = (rows_and_gold(layout, task, split, answers) for split in ("train", "dev"))
             found[task.digest] = _Ready(answers, *splits)
         except UsageError as error:
             found[task.digest] = error
     return found
+
+
+def _for_one_alone(task: PromptTask, answers: Answers) -> bool:
+    """Whether answers of several tokens, or several right ones, have to be read, which a group does not do."""
+    return answers.pieces is not None or any(item.also for items in task.splits.values() for item in items)
 
 
 def _layout(lm: FrozenModel, settings: PromptTuning) -> Layout:

@@ -1,7 +1,7 @@
 """`experiment=move`: the user's own soft prompt, moved to another model, with what to expect of it there."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,19 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from fuse_repro.adapters import RelativePromptTransfer
+from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.prompts import SoftPrompt, for_model, save_peft
+from fuse_repro.prompts import AFTER_BOS, SoftPrompt, for_model, peft_place, save_peft
 from fuse_repro.prompts.nearest import NearRow, lonely
+from fuse_repro.prompts.places import BOS
 from fuse_repro.runners.assemble import corpus_words, weight_files
 from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.trainer import TEST, build_trainer
 from fuse_repro.runners.transfer.arrival import words_arrive
 from fuse_repro.runners.transfer.checks import check_runner
 from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
-from fuse_repro.runners.transfer.given import fitting, read_prompts
+from fuse_repro.runners.transfer.felt import felt
+from fuse_repro.runners.transfer.given import comparable, fitting, read_prompts
 from fuse_repro.runners.transfer.methods import fit_map
 from fuse_repro.runners.transfer.moving import moved, moved_rows
 from fuse_repro.runners.transfer.results import summary
@@ -45,6 +48,7 @@ class MoveSettings:
     expect: bool
     base_model: str | None
     split: str
+    bos: str
 
 
 def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
@@ -55,19 +59,22 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     runner = config.runner
     check_runner(config, MoveSettings)
+    require(runner.bos in BOS, "runner.bos", runner.bos, f"one of {', '.join(BOS)}")
     fit = build_fit(config.adapter)
     check_objective("adapter", fit, objective_terms(config))
     weights = match_weights(config)
     read = read_prompts(config.prompt, runner.sources)
     data = build_data(config.dataset) if OmegaConf.select(config, "dataset._target_") else None
     if data is not None:
-        data.ask_only(data.tasks())  # mistakes in the data are found before a model is loaded
+        tasks = data.tasks()  # mistakes in the data are found before a model is loaded
     words = corpus_words(config)
     trainer = build_trainer(config.trainer, TEST, root=directory.path)
     device = trainer.strategy.root_device
     models = {role: build(config.models[role]).to(device) for role in roles_of(config)}
     directory.open(device=str(device), weights=weight_files(models))
     sources, target = [models[role] for role in runner.sources], models[runner.target]
+    if data is not None:
+        data.ask_only(comparable(tasks, [*sources, target]))
     prompts = [fitting(prompt, lm, runner.force) for prompt, lm in zip(read, sources, strict=True)]
     cache = cache_folder(config.cache_dir)
     with torch.no_grad():
@@ -75,7 +82,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         searches = isinstance(fitted, RelativePromptTransfer)
         objective = objective_of(config, models, fitted) if searches else None
         vectors, losses = moved(fitted, [prompt.embeddings for prompt in prompts], objective)
-    prompt = for_model(target, vectors, prompts[0].position)
+    prompt = for_model(target, vectors, peft_place(target, prompts[0].position, runner.bos))
     folder = Path(config.output) if config.output else directory.path / "prompt"
     save_peft(prompt, folder, target, runner.base_model)
     expected = (
@@ -89,6 +96,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "sources": [model.name for model in sources],
         "target": target.name,
         "position": prompt.position,
+        "felt": _felt(target, prompt),
         "arrival": None if expected is None else asdict(expected),
         "lonely": least,
     }
@@ -99,6 +107,14 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         told = [record for record in directory.records() if "method" in record]
         found["accuracy"] = summary(told, runner.split)["methods"]
     return found
+
+
+def _felt(target: FrozenModel, prompt: SoftPrompt) -> dict[str, float]:
+    """Place -> how much the target feels the prompt there, in nats: its own place, and the others in front."""
+    places = [prompt.position]
+    if prompt.position != "postfix" and target.tokenizer.prefix_ids:
+        places = ["prefix", AFTER_BOS]
+    return {place: felt(target, replace(prompt, position=place)) for place in places}
 
 
 def _record_rows(

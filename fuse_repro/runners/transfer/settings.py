@@ -40,7 +40,7 @@ class PromptTuning:
 
     Attributes:
         m: its length.
-        position: `postfix` (paper) or `prefix` (PEFT).
+        position: `postfix` (paper), `prefix` (PEFT) or `after_bos` (as `prefix`, behind the model's own first token).
         init: `normal` (fitted to the embeddings), `vocabulary` (random tokens) or `template` (the manual prompt).
         torch_optimizer: `_target_`, one of torch's optimisers, with its arguments.
         schedule: `_target_`, one of torch's schedules of the learning rate or one of ours, with its arguments; it is

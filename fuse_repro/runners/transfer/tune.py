@@ -18,6 +18,7 @@ from fuse_repro.runners.transfer.results import summary
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import check_lengths, check_together
 from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.tasks import check_answers
 from fuse_repro.weights import cache_folder
 
 
@@ -44,6 +45,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     data = build_data(config.dataset)
     tasks = data.tasks()
     lm = build(config.models[runner.target]).to(trainer.strategy.root_device)
+    check_answers(tasks, [lm])
     directory.open(device=str(lm.device), weights=weight_files({runner.target: lm}))
     cache = cache_folder(config.cache_dir)
     tuned = TunedPrompts(settings, cache, directory.observers, config.trainer)

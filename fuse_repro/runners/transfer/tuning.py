@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from fuse_repro.data.prompt_task import ANSWER, SUBJECT, PromptTask
+from fuse_repro.data.prompt_task import ANSWER, SUBJECT, Item, PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.batching import out_of_memory
@@ -27,9 +27,10 @@ from fuse_repro.runners.transfer.trainer import make_trainer
 from fuse_repro.runners.transfer.tuning_module import PromptTuningModule, ReadyItems, Watch, ignore
 from fuse_repro.storage import files
 from fuse_repro.storage import tensors as store
-from fuse_repro.tasks.answers import Answers
+from fuse_repro.tasks.answers import Answers, right_table
 from fuse_repro.tasks.layout import Layout, Row
 from fuse_repro.tasks.reader import make_reader
+from fuse_repro.tasks.whole_words import WholeWordReader
 
 
 def tuned_prompt(
@@ -140,7 +141,7 @@ def too_large(lm: FrozenModel, settings: PromptTuning) -> UsageError:
 
 def tuning_module(lm: FrozenModel, task: PromptTask, settings: PromptTuning) -> PromptTuningModule:
     """The module at its start. Raises UsageError as `tune` does."""
-    answers = Answers.of(lm, task.answers)
+    answers = Answers.of(lm, task.answers, task.multi_token)
     layout = Layout(lm, settings.position, settings.m, None, settings.max_text_tokens)
     ready = {split: _ready(layout, task, split, answers) for split in ("train", "dev")}
     objective = build_objective(DictConfig(dict(settings.objective)), {PRIMARY: lm}, {})
@@ -158,8 +159,12 @@ def initial_prompt(lm: FrozenModel, task: PromptTask, settings: PromptTuning) ->
 
 
 def _ready(layout: Layout, task: PromptTask, split: str, answers: Answers) -> ReadyItems:
-    rows, gold = rows_and_gold(layout, task, split, answers)
-    return ReadyItems(make_reader(layout, rows), gold)
+    asked = _asked(layout, task, split, answers)
+    rows, right = layout.rows([item.text for item, _ in asked]), [numbers for _, numbers in asked]
+    gold = torch.tensor([numbers[0] for numbers in right], device=layout.lm.device)
+    pieces = answers.pieces
+    reader = make_reader(layout, rows) if pieces is None else WholeWordReader(layout.lm, rows, pieces)
+    return ReadyItems(reader, gold, right_table(right, len(answers.words), layout.lm.device))
 
 
 def rows_and_gold(layout: Layout, task: PromptTask, split: str, answers: Answers) -> tuple[list[Row], Tensor]:
@@ -168,11 +173,19 @@ def rows_and_gold(layout: Layout, task: PromptTask, split: str, answers: Answers
     Raises:
         UsageError: there is none, or a text is too long.
     """
-    items = [item for item in task.splits[split] if item.answer in answers.index]
-    if not items:
+    asked = _asked(layout, task, split, answers)
+    gold = torch.tensor([numbers[0] for _, numbers in asked], device=layout.lm.device)
+    return layout.rows([item.text for item, _ in asked]), gold
+
+
+def _asked(
+    layout: Layout, task: PromptTask, split: str, answers: Answers
+) -> list[tuple[Item, tuple[int, ...]]]:
+    """The items of a split that can be asked, and their right answers. Raises UsageError where there is none."""
+    asked = answers.asked(task.splits[split])
+    if not asked:
         raise UsageError(
             f"{task.name} has no {split} item whose answer is one token of {layout.lm.name} "
             f"(of {len(task.splits[split])}): a prompt cannot be tuned on it"
         )
-    gold = torch.tensor([answers.index[item.answer] for item in items], device=layout.lm.device)
-    return layout.rows([item.text for item in items]), gold
+    return asked

@@ -17,7 +17,7 @@ from fuse_repro.metrics.precision import PrecisionAtOne
 from fuse_repro.prompts.batch import Answered, SoftPromptBatch
 from fuse_repro.runners.transfer.course import Course, EpochOrder
 from fuse_repro.runners.transfer.settings import PromptTuning
-from fuse_repro.tasks.answers import Answers
+from fuse_repro.tasks.answers import Answers, credited
 from fuse_repro.tasks.reader import Reader, on_device
 
 Watch = Callable[[int, Mapping[str, float]], None]
@@ -40,10 +40,12 @@ class ReadyItems:
     Attributes:
         reader: how to read them.
         gold: [N] the number of each item's answer among the candidates.
+        right: bool [N, A], the right ones of the candidates, where items have several; else None.
     """
 
     reader: Reader
     gold: Tensor
+    right: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.gold)
@@ -141,8 +143,9 @@ class PromptTuningModule(pl.LightningModule):
         for begin in range(0, len(numbers), size):
             chosen = list(numbers[begin : begin + size])
             logits = self._dev.reader.logits(chosen, self.prompt)[:, self._answers.ids].float()
-            gold = self._dev.gold[on_device(chosen, self.prompt.device)]
-            counter.update(logits, gold)
+            rows = on_device(chosen, self.prompt.device)
+            gold, right = self._dev.gold[rows], self._dev.right
+            counter.update(logits, credited(logits, gold, None if right is None else right[rows]))
             sums.append(cross_entropy(logits, gold, reduction="sum"))
         loss = 0.0
         for part in torch.stack(sums).tolist():

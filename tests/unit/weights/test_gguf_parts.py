@@ -87,7 +87,7 @@ def test_a_model_in_parts_is_converted_as_a_whole_one_is(tmp_path):
     write(tmp_path / "whole" / "tiny.gguf", tensors())
     in_parts(tmp_path / "parts")
     for name in ("whole", "parts"):
-        gguf_to_safetensors(tmp_path / name)
+        gguf_to_safetensors(tmp_path / name, "float32")
         assert not list((tmp_path / name).glob("*.gguf"))
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()
@@ -99,7 +99,7 @@ def test_a_missing_part_is_said(tmp_path):
     in_parts(tmp_path)
     (tmp_path / "tiny-00002-of-00003.gguf").unlink()
     with pytest.raises(UsageError, match=r"2 of 3 parts of a GGUF file: give all parts"):
-        gguf_to_safetensors(tmp_path)
+        gguf_to_safetensors(tmp_path, "float32")
     (tmp_path / "tiny-00003-of-00003.gguf").unlink()
     with pytest.raises(UsageError, match=r"1 of 3 parts"):
         joined(tmp_path)
