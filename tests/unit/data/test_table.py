@@ -436,5 +436,5 @@ def test_a_field_of_any_length_and_line_feeds_inside_quotes(tmp_path: Path) -> N
     path = write_csv(tmp_path / "my.csv", [(long, "good"), (folded, "bad")], ("review", "stars"))
     assert found(table(path)) == {(long.strip(), "great"), (folded, "terrible")}
     path.write_text('review,stars\na,good\n"b,bad\nc,good\n')
-    with pytest.raises(UsageError, match="my.csv, line 3: no CSV .a quote is opened and never closed"):
+    with pytest.raises(UsageError, match=r"my.csv, line 3: no CSV .a quote is opened and never closed"):
         table(path)
