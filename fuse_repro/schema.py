@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fuse_repro.dtypes import for_memory
+
 
 @dataclass
 class Weights:
@@ -32,7 +34,8 @@ class Root:
             skip_done leaves them, all computes everything anew.
         cache_dir: downloaded weights and fitted adapters; null is FUSE_REPRO_CACHE or ~/.cache/fuse_repro.
         weights: when cached weights are verified; see Weights.
-        dtype: precision of the frozen models: float32, bfloat16 or float16.
+        dtype: precision of the frozen models: float32, bfloat16 or float16. The config of a large model may turn
+            float32 into bfloat16 on a machine with little memory.
         models_dir: a folder that holds a folder of weights for every model, by its name; null reads each
             model from where its config says.
         dry_run: say what the run would cost, and run nothing.
@@ -91,6 +94,7 @@ def register() -> None:
     ConfigStore.instance().store(name="schema", node=Root)
     OmegaConf.register_new_resolver("paper_cell", _paper_cell, replace=True)
     OmegaConf.register_new_resolver("shard_count", _shard_count, replace=True)
+    OmegaConf.register_new_resolver("dtype_for_memory", for_memory, replace=True)
 
 
 def _paper_cell(sources: Sequence[str], target: str, task: str | None = None) -> str | None:

@@ -20,6 +20,7 @@ from fuse_repro.alignment.pairs import Alignment, align, token_alignment
 from fuse_repro.alignment.words import Tokenized
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.precision import full_precision
 
 Settings = TypeVar("Settings")
 NO_SETTINGS = ("cache_dir", "given")
@@ -192,7 +193,8 @@ class _Retokenise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        pulled = ctx.embedding_map.pullback(gradients[0], ctx.alignment)
+        with full_precision(gradients[0].device):
+            pulled = ctx.embedding_map.pullback(gradients[0], ctx.alignment)
         return pulled.to(**ctx.source_options), None, None, None
 
 

@@ -6,6 +6,7 @@ from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.dtypes import WEIGHTS, torch_dtype
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.broken_files import reading, without_panic_messages
+from fuse_repro.models.unused_weights import say_unused
 from fuse_repro.weights import WeightsEntry, resolve
 
 DTYPES = {name: torch_dtype(name) for name in WEIGHTS}
@@ -41,6 +42,7 @@ def load_parts(
             ignore_mismatched_sizes=True,
         )
     _refuse_random_weights(name, entry, report)
+    say_unused(name, entry.directory, report["unexpected_keys"])
     return model, load_tokenizer(name, entry), entry
 
 

@@ -36,6 +36,7 @@ class ModelSize:
 KNOWN = {
     "smollm2_135m": ModelSize(134_515_008, 134.5e6),
     "gemma3_270m": ModelSize(268_098_176, 268.1e6),
+    "qwen25_coder_1b5": ModelSize(1_777_088_000, 1543.7e6),  # its head is a table of its own
     "gpt2": ModelSize(124_439_808, 123.5e6),
     "gpt2_medium": ModelSize(354_823_168, 353.5e6),
     "gpt2_large": ModelSize(774_030_080, 772.1e6),

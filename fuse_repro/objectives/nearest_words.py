@@ -8,6 +8,7 @@ from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.alignment.words import CARRIER
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.precision import full_precision
 from fuse_repro.objectives.prompt_batch import PromptBatch
 from fuse_repro.objectives.secondary_fluency import SecondaryFluencyTerm
 from fuse_repro.prompts.batch import SoftPromptBatch
@@ -58,7 +59,8 @@ class NearestWordsFluencyTerm(nn.Module):
         """[B, m] tokens: the word nearest to every vector, by the cosine as seen from the words' mean."""
         table = self._owner.embed(self.tokens).float()
         centre = table.mean(0)
-        cosines = normalize(vectors.float() - centre, dim=2) @ normalize(table - centre, dim=1).T
+        with full_precision(table.device):
+            cosines = normalize(vectors.float() - centre, dim=2) @ normalize(table - centre, dim=1).T
         return self.tokens[cosines.argmax(2)]
 
 

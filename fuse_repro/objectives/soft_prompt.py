@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.precision import full_precision
 from fuse_repro.prompts.batch import SoftPromptBatch
 
 BLOCK = 32768  # tokens compared at once
@@ -52,4 +53,5 @@ class NearTokensTerm(nn.Module):
 
     def _nearest(self, rows: Tensor, tokens: Tensor) -> Tensor:
         """The highest cosine of every row [R, d] to these tokens: [R]."""
-        return (rows @ normalize(tokens.detach().float() - self.centre, dim=1).T).amax(1)
+        with full_precision(rows.device):
+            return (rows @ normalize(tokens.detach().float() - self.centre, dim=1).T).amax(1)

@@ -18,6 +18,7 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.runners.build import Fit, build, build_data, build_fit
 from fuse_repro.runners.objective import PRIMARY, term_roles
+from fuse_repro.runners.precision import check_screening
 from fuse_repro.runners.shards import shard_note
 from fuse_repro.runners.trainer import PREDICT, build_trainer
 from fuse_repro.runs.directory import RunDirectory
@@ -134,12 +135,13 @@ def prepare_search(
     term_roles(config.objective)
     check_kind(config, PRIMARY, CausalLM, "models.lm", CAUSAL)
     trainer = build_trainer(config.trainer, PREDICT, root=directory.path)
+    device = trainer.strategy.root_device
+    check_screening(config, device)
     data = build_data(config.dataset)
     data.setup("predict")
     shard = shard_note(config, data.division, data.names()) if isinstance(data, ItemData) else None
     check_data(data)
     words = corpus_words(config) if optimizer.uses_gradients else ()
-    device = trainer.strategy.root_device
     models = load_models(config, device)
     lm = models[PRIMARY]
     require(isinstance(lm, CausalLM), "models.lm", lm.name, CAUSAL)

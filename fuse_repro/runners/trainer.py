@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import warnings
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
@@ -17,11 +18,10 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.runners.build import build
+from fuse_repro.runners.precision import MatmulPrecision, check_device, check_precision, matmul_of
 from fuse_repro.shown import say
 
 FIT, TEST, PREDICT = "fit", "test", "predict"
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-SAME_PRECISION = (None, "32", 32)
 LIMITS = {FIT: "limit_train_batches", TEST: "limit_test_batches", PREDICT: "limit_predict_batches"}
 # The loops in which a setting of the Trainer acts; one that is not named acts in all of them.
 ONLY_IN: Mapping[str, tuple[str, ...]] = {
@@ -89,9 +89,14 @@ def build_trainer(
     if root is not None and values.get("default_root_dir") is None:
         own["default_root_dir"] = root
     try:
-        make = build(node, _partial_=True, _convert_="all")
+        made = DictConfig({key: value for key, value in values.items() if key != "matmul"}, key="trainer")
+        make = build(made, _partial_=True, _convert_="all")
         given = make.keywords.get("callbacks") or []
-        listed = [*(given if isinstance(given, list) else [given]), *callbacks]
+        listed = [
+            *(given if isinstance(given, list) else [given]),
+            *callbacks,
+            MatmulPrecision(matmul_of(values)),
+        ]
         for callback in listed:
             makes = isinstance(callback, Callback)
             require(
@@ -99,12 +104,15 @@ def build_trainer(
             )
         given = make.keywords.get("plugins") or []
         joined = alone([*(given if isinstance(given, list) else [given]), *plugins])
-        trainer: Trainer = make(**own | {"callbacks": listed, "plugins": joined})
+        with warnings.catch_warnings():  # `check_device` refuses it
+            warnings.filterwarnings("ignore", ".*AMP with fp16 is not supported on CPU")
+            trainer: Trainer = make(**own | {"callbacks": listed, "plugins": joined})
     except UsageError:
         raise
     except (InstantiationException, MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(f"trainer: {' '.join(str(error.__cause__ or error).split())}") from error
     check_one_process(trainer, values)
+    check_device(values, trainer.strategy.root_device)
     return trainer
 
 
@@ -150,14 +158,7 @@ def check_trainer(values: Mapping[str, Any], loops: Sequence[str], own: Sequence
         if loops and acts is not None and not set(acts) & set(loops):
             allowed = f"it acts in Lightning's {acts[0]} loop only, and this run uses {' and '.join(loops)}"
             require(False, f"trainer.{name}", value, f"{allowed}; leave it out")
-    precision = values.get("precision")
-    known = precision in SAME_PRECISION or precision in PRECISIONS
-    require(
-        known,
-        "trainer.precision",
-        precision,
-        f"one of {', '.join(PRECISIONS)}; dtype=bfloat16 or float16 stores the models themselves in fewer bits",
-    )
+    check_precision(values)
     for limit in (LIMITS[loop] for loop in loops):
         require(values.get(limit) != 0, f"trainer.{limit}", 0, "above 0, or null for everything")
     if TEST in loops or PREDICT in loops:

@@ -30,7 +30,13 @@ UNHASHED_KEYS = (
 )
 UNHASHED_ANYWHERE = ("cache_dir", "sidecar")
 # Came later, and this value is what there was before: earlier directories go on.
-UNHASHED_AS: Mapping[str, Any] = {"max_flops": None, "recursive": False, "answers": "one"}
+UNHASHED_AS: Mapping[str, Any] = {
+    "max_flops": None,
+    "screen": None,
+    "matmul": "highest",
+    "recursive": False,
+    "answers": "one",
+}
 DISTRIBUTIONS = {
     "torch": "torch",
     "transformers": "transformers",

@@ -13,6 +13,7 @@ from fuse_repro.search.frontier import best_first, make_frontier
 from fuse_repro.search.metering import Counts, check_max_flops, counting
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
 from fuse_repro.search.proposal import Proposal
+from fuse_repro.search.screening import Screen, screened
 from fuse_repro.search.unread import State
 
 ENDS_SENTENCE = re.compile(r"[.!?…。！？]['\")\]’”]*$")
@@ -39,6 +40,9 @@ class AutoDAN(Proposal):
         max_evaluations: how often the objective may be computed; None: no bound.
         max_flops: the search ends with the step in which the models have computed so many floating-point operations;
             None: no bound.
+        screen: all candidates are scored in bfloat16, and so many of every prompt's `candidates` again in float32:
+            the best ones of a step, whichever prompts they extend, apart for those that end a sentence. Those alone
+            can be kept. None: all are scored in the models' own precision, once.
 
     Raises:
         UsageError: a setting out of range.
@@ -52,6 +56,7 @@ class AutoDAN(Proposal):
     frontier: str = "beam"
     max_evaluations: int | None = None
     max_flops: float | None = None
+    screen: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,6 +68,8 @@ class AutoDAN(Proposal):
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
         require(self.patience >= 0, "optimizer.patience", self.patience, "at least 0")
         require(self.stop in STOPS, "optimizer.stop", self.stop, f"one of {', '.join(STOPS)}")
+        if self.screen is not None:
+            Screen(self.screen, self.candidates, self.beam)
 
     def search(self, problem: PromptProblem, on_step: StepListener | None = None) -> SearchResult:
         """Minimise the objective, starting from the problem's prefix.
@@ -155,7 +162,15 @@ class AutoDAN(Proposal):
         batch = PromptBatch([c.text for c in candidates], problem.targets)
         if self.reads_lm(problem):
             batch = replace(batch, nll=nll, scored=scored)
-        values = problem.objective(batch)
+        if self.screen is None:
+            values = problem.objective(batch)
+        else:
+            ends, screen = (
+                [self._ends(c) for c in candidates],
+                Screen(self.screen, self.candidates, self.beam),
+            )
+            again, values = screened(problem.objective, batch, ends, screen, log_probs.device)
+            candidates, nll = [candidates[place] for place in again], nll[again]
         finished = self._kept(candidates, values.total.tolist())
         places = torch.tensor(list(finished), device=log_probs.device)
         found = values.at(places)
@@ -179,13 +194,17 @@ class AutoDAN(Proposal):
         kept: dict[int, bool] = {}
         room = {False: self.beam, True: int(self.stop == "sentence_end")}
         for place in sorted(range(len(totals)), key=totals.__getitem__):
-            finished = self.stop == "sentence_end" and bool(ENDS_SENTENCE.search(candidates[place].text))
+            finished = self._ends(candidates[place])
             if room[finished] > 0:
                 kept[place] = finished
                 room[finished] -= 1
             if not any(room.values()):
                 break
         return kept
+
+    def _ends(self, candidate: Candidate) -> bool:
+        """Whether a candidate is set aside, as one that ends a sentence."""
+        return self.stop == "sentence_end" and bool(ENDS_SENTENCE.search(candidate.text))
 
 
 def _start(problem: PromptProblem, reads_lm: bool = True) -> Hypothesis:

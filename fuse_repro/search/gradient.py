@@ -12,7 +12,7 @@ from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.alignment.pairs import Alignment
 from fuse_repro.alignment.words import Tokenized, WordTokenizer
 from fuse_repro.models.base import FrozenModel
-from fuse_repro.models.precision import full_precision
+from fuse_repro.models.precision import as_forward, full_precision
 from fuse_repro.objectives import OpenSlot, PromptBatch
 from fuse_repro.search.linearisation import Linearisation, Point
 from fuse_repro.search.problem import PromptProblem
@@ -116,7 +116,7 @@ def slot_gradients(
         if not traces:
             return None
         total = torch.stack(values).sum(0)
-        with full_precision(total.device):
+        with as_forward(total.device):
             gradients = torch.autograd.grad(total.sum(), [embeddings for _, embeddings, _ in traces])
     pairs = zip(gradients, traces, strict=True)
     found_traces = [(adapter, gradient, alignment) for gradient, (adapter, _, alignment) in pairs]

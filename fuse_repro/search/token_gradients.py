@@ -11,7 +11,7 @@ from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.alignment.pairs import Alignment
 from fuse_repro.errors import UsageError
 from fuse_repro.models.causal_lm import CausalLM
-from fuse_repro.models.precision import full_precision
+from fuse_repro.models.precision import as_forward, full_precision
 from fuse_repro.objectives import LossValues, PromptBatch
 from fuse_repro.objectives.secondary_fluency import tied_scale
 from fuse_repro.search.gradient import carried_terms
@@ -114,7 +114,7 @@ def token_gradients(problem: PromptProblem, prompts: Sequence[Sequence[int]]) ->
         gradients: Sequence[Tensor] = (torch.zeros_like(embeddings),)
         if found:
             wanted = [embeddings, *(target for _, target, _ in found)]
-            with full_precision(lm.device):  # maps pull gradients back inside of it
+            with as_forward(lm.device):  # inside of it, maps pull gradients back in full precision
                 gradients = torch.autograd.grad(
                     torch.stack([values.weighted[n] for n in terms]).sum(), wanted
                 )

@@ -61,7 +61,8 @@ def cached(
         label: the beginning of the folder's name.
         spec: JSON-serialisable; everything that decides the contents. Its hash ends the folder's name.
         source: where the files come from, for the entry.
-        build: writes the contents into an empty folder.
+        build: writes the contents into an empty folder; what it keeps in `fetched_path` of that folder is there again
+            after an interruption.
 
     Raises:
         UsageError: the cache folder cannot be written, or whatever `build` raises.
@@ -117,6 +118,11 @@ def building_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.building")
 
 
+def fetched_path(building: Path) -> Path:
+    """The folder beside that in which an entry is made, for what outlives an interruption: it goes with success."""
+    return building.with_suffix(".fetched")
+
+
 def remove(path: Path) -> None:
     """Remove a file, a folder with all that is in it, or a symbolic link itself. Raises OSError where that fails."""
     if path.is_dir() and not path.is_symlink():
@@ -140,6 +146,7 @@ def _build(target: Path, source: str, build: Callable[[Path], None]) -> WeightsE
         keep_stamp(building, stamp_of(building, listing))
         remove(target)
         building.replace(target)
+        shutil.rmtree(fetched_path(building), ignore_errors=True)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return WeightsEntry(target, listing.digests, source)

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from fuse_repro.dtypes import torch_dtype
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.progress import bar
 from fuse_repro.storage.files import writing
@@ -13,17 +14,22 @@ CACHE = "a folder with cache_dir=... or FUSE_REPRO_CACHE"
 VERSION = 1  # part of every cache key: raise it when a conversion changes
 
 
-def keep(folder: Path) -> None:
+def keep(folder: Path, dtype: str) -> None:
     """Files already in the form transformers loads."""
 
 
-def gguf_to_safetensors(folder: Path) -> None:
-    """Replace the one GGUF file of `folder` by float32 safetensors, config and tokenizer.
+def gguf_to_safetensors(folder: Path, dtype: str) -> None:
+    """Replace the one GGUF file of `folder` by safetensors, config and tokenizer.
+
+    Transformers reads the file tensor by tensor, so that memory holds the converted model and the tensor at work.
+
+    Args:
+        folder: holds the file.
+        dtype: of the safetensors, one of `fuse_repro.dtypes.WEIGHTS`.
 
     Raises:
         UsageError: transformers cannot read the file.
     """
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     (source,) = folder.glob("*.gguf")
@@ -31,7 +37,7 @@ def gguf_to_safetensors(folder: Path) -> None:
         with bar(f"converting {source.name} (once)"), quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=source.name, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
-                folder, gguf_file=source.name, dtype=torch.float32, local_files_only=True
+                folder, gguf_file=source.name, dtype=torch_dtype(dtype), local_files_only=True
             )
             # The weights are dequantised by now; without this, transformers refuses to save them.
             model.hf_quantizer = None
@@ -48,8 +54,8 @@ def gguf_to_safetensors(folder: Path) -> None:
     source.unlink()
 
 
-def pth_to_safetensors(folder: Path) -> None:
-    """Replace the one .pth file of `folder`, a plain state dict, by model.safetensors.
+def pth_to_safetensors(folder: Path, dtype: str) -> None:
+    """Replace the one .pth file of `folder`, a plain state dict, by model.safetensors in the dtypes that it has.
 
     Raises:
         UsageError: the file holds anything but tensors.
@@ -71,7 +77,7 @@ def pth_to_safetensors(folder: Path) -> None:
     source.unlink()
 
 
-FORMATS: dict[str, Callable[[Path], None]] = {
+FORMATS: dict[str, Callable[[Path, str], None]] = {
     "transformers": keep,
     "gguf": gguf_to_safetensors,
     "pth": pth_to_safetensors,

@@ -13,8 +13,12 @@ from fuse_repro.weights.verify import CHANGED, NEVER, STAMP, verified
 
 NAME = r"(?!\.)[A-Za-z0-9._-]+-[0-9a-f]{12}"
 ENTRY = re.compile(NAME)
-LEFT = re.compile(rf"\.({NAME})\.(building|lock)")
-REASONS = {"building": "left by an interrupted download or conversion", "lock": "a lock that nobody holds"}
+LEFT = re.compile(rf"\.({NAME})\.(building|fetched|lock)")
+REASONS = {
+    "building": "left by an interrupted download or conversion",
+    "fetched": "what an interrupted download has so far",
+    "lock": "a lock that nobody holds",
+}
 DAY_S = 86400.0
 
 
@@ -76,7 +80,9 @@ def leaving(cache: Path, older_than_days: float | None = None, everything: bool 
         else:
             for torn in sorted(entry.path.glob(f"{STAMP}.*.tmp")):
                 yield Leaving(torn, _size(torn), "left by an interrupted verification")
-    for path in sorted(cache.iterdir()):  # .building before .lock, which is held while both are looked at
+    for path in sorted(
+        cache.iterdir()
+    ):  # .building and .fetched before .lock, which is held while they are looked at
         if left := LEFT.fullmatch(path.name):
             yield Leaving(path, _size(path), REASONS[left[2]])
 

@@ -14,6 +14,13 @@ from fuse_repro.weights.listing import is_inside
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
+PROCESSOR = "preprocessor_config.json"
+SUFFIXES = (
+    ".safetensors",
+    ".json",
+    ".txt",
+    ".model",
+)  # of the files that models and tokenizers are loaded from
 AGAIN = "save the whole model again with transformers (save_pretrained)"
 
 
@@ -66,6 +73,47 @@ def check_references(folder: Path) -> list[str]:
                     raise UsageError(_refusal(index, "weight_map", name))
             names |= set(weights.values())
     return sorted(names)
+
+
+def check_safetensors(folder: Path, what: str, origin: str, revision: str | None = None) -> list[str]:
+    """See that every weight file is there and a safetensors file; pickled weights are not loaded.
+
+    Args:
+        folder: the files.
+        what: they are, for the message.
+        origin: what transformers loads them from: a repository or a folder.
+        revision: of the repository; None for its main branch.
+
+    Returns:
+        What `check_references` does.
+
+    Raises:
+        UsageError: there are none, or one is missing; the message has the line that makes them of other weights.
+    """
+    wanted = check_references(folder)
+    missing = [file for file in wanted if not (folder / file).is_file()]
+    if missing or not any(file.is_file() for file in folder.glob("*.safetensors")):
+        lacks = missing[0] if missing else "*.safetensors"
+        raise UsageError(
+            f"{what} lacks {lacks}: weights are loaded from safetensors only; convert them once with "
+            f"{_conversion(folder, origin, revision)} and give the new folder as source=path, path=FOLDER"
+        )
+    return wanted
+
+
+def _conversion(folder: Path, origin: str, revision: str | None) -> str:
+    """The command that loads a model of any format and saves it as safetensors."""
+    config = read_object(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    named = config.get("architectures")
+    first = named[0] if isinstance(named, list) and named else None
+    model = first if isinstance(first, str) and first.isidentifier() and first.isascii() else "AutoModel"
+    other = "AutoProcessor" if (folder / PROCESSOR).is_file() else "AutoTokenizer"
+    pinned = "" if revision is None else f", revision={revision!r}"
+    code = (
+        f"from transformers import {model} as M, {other} as T; "
+        f"[kind.from_pretrained({origin!r}{pinned}).save_pretrained('FOLDER') for kind in (M, T)]"
+    )
+    return f'python -c "{code}"'
 
 
 def _refuse_special_files(folder: Path) -> None:

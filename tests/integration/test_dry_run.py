@@ -57,3 +57,15 @@ def test_a_bound_on_operations_bounds_what_a_run_costs(
     bounded = capsys.readouterr().out
     assert main(command) == 0
     assert capsys.readouterr().out == bounded, "never more than the search's own steps"
+
+
+def test_what_is_screened_and_computed_again_costs_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert (
+        main(["experiment=invert", "dry_run=true", "dataset.texts=[a cat,a dog]", "optimizer.screen=8"]) == 0
+    )
+    (candidates,) = {line for line in capsys.readouterr().out.splitlines() if " candidates " in line}
+    assert f" {2 * 16 * 5 * (128 + 8):,} " in candidates

@@ -92,6 +92,7 @@ def _search(optimizer: DictConfig) -> Search:
         prompts = optimizer.max_new_tokens * optimizer.beam
         gradients = prompts * _points_of(optimizer.linearisation) if optimizer.gradient_weight > 0 else 0
         evaluations = min(prompts * optimizer.candidates, limit)
+        evaluations += min(prompts * (optimizer.get("screen") or 0), limit)  # the second time, in float32
         return Search(optimizer.max_new_tokens / 2, prompts, evaluations, gradients)
     evaluations = min(optimizer.steps * optimizer.get("candidates", 1), limit)
     gradients = 0 if "RandomSearch" in optimizer._target_ else min(optimizer.steps, limit)

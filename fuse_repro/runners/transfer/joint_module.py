@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from fuse_repro.errors import UsageError
 from fuse_repro.loss import MultiObjectiveLoss
+from fuse_repro.models.precision import as_forward
 from fuse_repro.prompts.batch import Answered, SoftPromptBatch
 from fuse_repro.runners.transfer.checkpoints import GROUP
 from fuse_repro.runners.transfer.course import Course
@@ -182,7 +183,7 @@ class JointTuningModule(pl.LightningModule):
             answered = Answered(answers.unsqueeze(0), train.gold_of(items), train.candidates)
             batch = SoftPromptBatch(prompt.unsqueeze(0), answered)
             losses.append(self._objective[0](batch).total.sum())
-        with torch.autocast(own[0].device.type, enabled=False):
+        with as_forward(own[0].device):
             gradients = torch.autograd.grad(torch.stack(losses).sum(), prompts)
         return [loss.detach() for loss in losses], gradients
 

@@ -13,6 +13,7 @@ from fuse_repro.errors import UsageError
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.metering import unmetered
+from fuse_repro.models.precision import full_precision
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init
 from fuse_repro.runners.build import Fit, map_class
 from fuse_repro.runners.transfer.prompts import TunedPrompts
@@ -112,7 +113,7 @@ class Moved:
     def prompt(self, task: PromptTask, seed: int) -> Found:
         """See Method. Maps compute in their own precision, whatever the trainer's."""
         setting = self._setting
-        with torch.autocast(setting.target.device.type, enabled=False):
+        with full_precision(setting.target.device):
             with unmetered():  # done once, and kept
                 fitted = self._map()
                 own = [setting.tuned.of(model, task, seed).embeddings for model in setting.sources.values()]

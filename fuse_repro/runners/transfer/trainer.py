@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.precision import EXACT
 from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
 from fuse_repro.runners.transfer.checkpoints import BEST, LAST, WholeCheckpoints
@@ -42,7 +43,10 @@ AT_MOST = 64  # prompts in one forward pass, where nothing else is said
 def decides_results(node: DictConfig | None) -> dict[str, Any]:
     """The keys of a trainer's config on which a tuned prompt depends, such as its precision."""
     values: Any = {} if node is None else OmegaConf.to_container(node, resolve=True)
-    return {key: value for key, value in values.items() if key not in NO_RESULT}
+    # Left out, too, where it is as it was before there was a choice: prompts of earlier versions are found.
+    exact = values.get("matmul") in (None, EXACT)
+    left_out = (*NO_RESULT, "matmul") if exact else NO_RESULT
+    return {key: value for key, value in values.items() if key not in left_out}
 
 
 def check_lengths(trainer: Mapping[str, Any]) -> None:

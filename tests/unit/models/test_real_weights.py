@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import fuse_repro
+from fuse_repro import schema
 from fuse_repro.alignment.last_words import LastWords
 from fuse_repro.models.loading import load_tokenizer
 from fuse_repro.weights import fetch_wheel_files, resolve
@@ -23,6 +24,7 @@ CONFIGS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 
 
 def config(name: str):
+    schema.register()
     with initialize_config_dir(str(CONF), version_base=None):
         root = compose(
             config_name=None, overrides=[f"+model@model={name}", "+cache_dir=null", "+dtype=float32"]

@@ -1,5 +1,7 @@
 """bfloat16 changes the order of candidates little: what trainer=cuda with dtype=bfloat16 relies on."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from PIL import Image
@@ -8,14 +10,18 @@ from tiny_models import tiny_bert_encoder, tiny_clip, tiny_conse, tiny_gpt2, tin
 from tiny_tokenizers import SENTENCES
 
 from fuse_repro.adapters import FuseAdapterModule, LookupMap
+from fuse_repro.alignment.pairs import Alignment
+from fuse_repro.models.precision import as_forward, full_precision
 from fuse_repro.objectives import (
     FluencyTerm,
     MultiObjectiveLoss,
+    NearTokensTerm,
     PromptBatch,
     SecondaryFluencyTerm,
     TextMatchTerm,
 )
 from fuse_repro.objectives.classifier import ClassifierTerm
+from fuse_repro.prompts.batch import SoftPromptBatch
 from fuse_repro.search import Linearisation, PromptProblem, Proposal
 from fuse_repro.search.gradient import OpenPrompt
 from fuse_repro.search.projection import project
@@ -220,3 +226,72 @@ def test_estimates_under_mixed_precision(build: str, context: bool) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = term.word_estimates(batch, table, context)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """What trainer.matmul=high sets; a CPU has no TF32, and computes as before."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def state() -> tuple[bool, str]:
+    return torch.is_autocast_enabled("cpu"), torch.get_float32_matmul_precision()
+
+
+def test_what_is_compared_is_neither_mixed_nor_tf32(tf32: None) -> None:
+    cpu = torch.device("cpu")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with full_precision(cpu):
+            assert state() == (False, "highest")
+            with full_precision(cpu):
+                pass
+            assert state() == (False, "highest")
+        with as_forward(cpu):  # models may take TF32 on the way back, too
+            assert state() == (False, "high")
+        with pytest.raises(ZeroDivisionError), full_precision(cpu):
+            _ = 1 / 0
+        assert state() == (True, "high")
+
+
+def test_a_map_pulls_gradients_back_in_full_precision(tf32: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, encoder = tiny_gpt2(), tiny_bert_encoder()
+    term = TextMatchTerm("text", encoder, LookupMap.fit(lm, encoder, WORDS))
+    problem = PromptProblem(
+        lm, MultiObjectiveLoss({"text": term}), "An image", {"text": term.target("A cat")}
+    )
+    seen, pullback = set(), LookupMap.pullback
+
+    def noted(adapter: LookupMap, gradient: torch.Tensor, alignment: Alignment) -> torch.Tensor:
+        seen.add(state())
+        return pullback(adapter, gradient, alignment)
+
+    monkeypatch.setattr(LookupMap, "pullback", noted)
+    prompts = [tuple(lm.tokenizer.encode(["An image of a dog"])[0])]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        token_gradients(problem, prompts)
+    assert seen == {(False, "highest")}
+
+
+def test_distances_to_tokens_under_mixed_precision() -> None:
+    lm = tiny_gpt2()
+    draw = torch.Generator().manual_seed(0)
+    batch = SoftPromptBatch(torch.randn(4, 3, lm.embedding_size, generator=draw))
+    expected = NearTokensTerm(lm)(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(NearTokensTerm(lm)(batch), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_gradients_by_tokens_in_half_precision() -> None:
+    """trainer.precision=16-mixed: gradients are not scaled, and small ones must not vanish."""
+    lm, encoder = tiny_gpt2(), tiny_bert_encoder()
+    term = TextMatchTerm("text", encoder, LookupMap.fit(lm, encoder, WORDS))
+    loss = MultiObjectiveLoss({"text": term, "fluency": FluencyTerm(lm)})
+    problem = PromptProblem(lm, loss, "An image", {"text": term.target("A cat")})
+    prompts = [tuple(lm.tokenizer.encode(["An image of a dog"])[0])]
+    full = token_gradients(problem, prompts).scores(0, [3])[0]
+    with torch.autocast("cpu", dtype=torch.float16):
+        half = token_gradients(problem, prompts).scores(0, [3])[0]
+    assert spearman(full, half) > 0.99

@@ -18,6 +18,7 @@ from tiny_masked_lms import ARCHITECTURES, tiny_lm
 from fuse_repro.data.prompt_task import Item, PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.runners.precision import MatmulPrecision
 from fuse_repro.runners.transfer.checkpoints import BEST, LAST
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import make_trainer
@@ -165,10 +166,12 @@ def test_the_trainer_of_the_config_is_used_and_cannot_say_how_long(tmp_path: Pat
         {
             "inference_mode": False,
             "precision": "bf16-mixed",
+            "matmul": "highest",
             "callbacks": [{"_target_": "pytorch_lightning.Callback"}],
         }
     )
     trainer = make_trainer(lm, module, tmp_path, node)
+    assert any(isinstance(callback, MatmulPrecision) for callback in trainer.callbacks)
     assert trainer.precision == "bf16-mixed"
     assert any(type(callback) is pytorch_lightning.Callback for callback in trainer.callbacks)
     said = "null: optimizer.max_steps"

@@ -80,6 +80,18 @@ def test_a_bound_that_came_later_is_part_of_the_hash_once_it_is_set() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("group", "key", "before", "other"),
+    [("optimizer", "screen", None, 8), ("trainer", "matmul", "highest", "high")],
+)
+def test_a_precision_that_came_later_is_part_of_the_hash_once_it_is_set(
+    group: str, key: str, before: object, other: object
+) -> None:
+    plain = provenance.config_hash({group: {"a": 1}})
+    assert provenance.config_hash({group: {"a": 1, key: before}}) == plain
+    assert provenance.config_hash({group: {"a": 1, key: other}}) != plain
+
+
 @given(st.dictionaries(st.text(), json_values, max_size=4))
 def test_the_hash_survives_json(config: dict) -> None:
     again = json.loads(json.dumps(config))

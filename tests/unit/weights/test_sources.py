@@ -200,7 +200,9 @@ def test_a_hub_file_costs_no_space_and_its_damage_is_not_taken_for_the_model(
 
     import huggingface_hub
 
-    def download(*arguments, force_download, **keywords):
+    def download(*arguments, force_download=False, dry_run=False, **keywords):
+        if dry_run:  # nothing is missing
+            return []
         if force_download:
             blob.unlink()
             blob.write_bytes(content)
@@ -214,7 +216,10 @@ def test_a_hub_file_costs_no_space_and_its_damage_is_not_taken_for_the_model(
 def test_a_hub_file_that_stays_damaged_is_refused(hub_cache, cache, tmp_path, monkeypatch):
     import huggingface_hub
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *arguments, **keywords: str(hub_cache))
+    def download(*arguments, dry_run=False, **keywords):
+        return [] if dry_run else str(hub_cache)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     as_the_hub_keeps_it(hub_cache, "model.safetensors", safetensors(tmp_path)).write_bytes(b"damaged")
     with pytest.raises(UsageError, match=r"model\.safetensors of org/net is damaged in"):
         resolve("m", "hub", hub={"repo_id": "org/net"})

@@ -1,5 +1,7 @@
 """Cached files are hashed again when they may have changed, and a damaged entry is said once and made again."""
 
+import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -269,3 +271,18 @@ def test_files_of_an_entry_follow_the_umask(cache):
         os.umask(before)
     for name in ("model.safetensors", "sub/config.json", LISTING, STAMP):
         assert (entry.directory / name).stat().st_mode & 0o777 == 0o640, name
+
+
+def test_hashing_a_large_file_is_seen_as_it_goes_on(tmp_path, monkeypatch):
+    moves: list[float] = []
+
+    @contextlib.contextmanager
+    def drawn(*arguments):
+        yield moves.append
+
+    monkeypatch.setattr(verify, "bar", drawn)
+    monkeypatch.setattr(verify, "BLOCK", 4)
+    (tmp_path / "large").write_bytes(b"0123456789")
+    (digest,) = hash_files(tmp_path, ["large"], "x").values()
+    assert digest == hashlib.sha256(b"0123456789").hexdigest()
+    assert moves == [4, 4, 2]
