@@ -102,7 +102,9 @@ def test_another_number_is_one_line(
     printed = capsys.readouterr().err
     assert code in (1, 2)
     assert printed.count("\n") == 1
-    assert re.search(r"optimizer\.together=.* is not allowed: a whole number (of at least 1, )?or null\n", printed)
+    assert re.search(
+        r"optimizer\.together=.* is not allowed: a whole number (of at least 1, )?or null\n", printed
+    )
 
 
 def test_a_search_that_cannot_says_so_in_one_line(
