@@ -26,7 +26,12 @@ def test_every_cell_runs_without_a_network(
     monkeypatch.chdir(tmp_path)
     save_four(tmp_path / "models", **NAMES)
     Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.png")
-    own = {"MODELS": tmp_path / "models", "PHOTO": tmp_path / "photo.png", "VISION": NAMES["vision"]}
+    own = {
+        "MODELS": tmp_path / "models",
+        "PHOTO": tmp_path / "photo.png",
+        "VISION": NAMES["vision"],
+        "TERMS": True,
+    }
     variables: dict[str, Any] = {}
     for cell in CODE:
         exec(compile("".join(cell["source"]), str(NOTEBOOK), "exec"), variables)
