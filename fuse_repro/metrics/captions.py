@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fuse_repro.errors import UsageError, require
+from fuse_repro.metrics.meteor import JAVA, meteor
 from fuse_repro.progress import bar
 
-# Java's own defaults follow the locale: another charset, or a decimal comma that METEOR cannot read back.
-JAVA = ("java", "-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
 UNIT = "percent"  # of every metric, as the papers' tables have them
 NAMES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
 POLICIES = ("strip", "keep")
@@ -126,33 +125,8 @@ def _rouge_and_cider(wanted: Captions, found: Captions) -> list[float]:
 
 
 def _meteor(wanted: Captions, found: Captions) -> float:
-    """METEOR 1.5 by its line protocol: statistics of every item, then one evaluation over all of them.
-
-    Raises:
-        MetricsUnavailable: if Java does not run, with its reason.
-    """
-    from pycocoevalcap.meteor import meteor
-
-    jar = Path(meteor.__file__).parent / meteor.METEOR_JAR
-    command = [*JAVA, "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
-    pipe = subprocess.PIPE
     try:
-        with subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, encoding="utf-8"
-        ) as process:
-            replies = process.stdout
-            assert replies is not None
-
-            def ask(*fields: str) -> str:
-                print(" ||| ".join(fields), file=process.stdin, flush=True)
-                return replies.readline().strip()
-
-            try:
-                statistics = [ask("SCORE", *wanted[name], *found[name]) for name in found]
-                scores = [ask("EVAL", *statistics), *(replies.readline() for _ in found)]
-                return float(scores[-1])
-            finally:
-                process.kill()
+        return meteor(wanted, found)
     except (OSError, ValueError) as err:
         raise _java_failed(err) from err
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fuse_repro.errors import UsageError
+from fuse_repro.metrics import meteor
 from fuse_repro.metrics.captions import MetricsUnavailable, caption_metrics, ptb_tokenize, strip_prefix
 
 java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
@@ -119,3 +120,31 @@ def test_without_references_or_with_an_unknown_policy() -> None:
         caption_metrics(CANDIDATES, {})
     with pytest.raises(UsageError, match="prefix_policy='drop' is not allowed: use strip or keep"):
         caption_metrics(CANDIDATES, REFERENCES, "drop")
+
+
+@java
+def test_one_meteor_process_answers_again_and_again_and_is_replaced_when_it_has_ended() -> None:
+    wanted, found = {"a": ["a cat sits"], "b": ["a dog runs"]}, {"a": ["a cat"], "b": ["a cow"]}
+    first = meteor.meteor(wanted, found)
+    (process,) = meteor._running
+    assert meteor.meteor(found, found) > first
+    assert meteor._running == [process], "the same one"
+    process.stop()
+    assert not process.alive
+    assert meteor.meteor(wanted, found) == first
+    assert meteor._running[0].alive
+
+
+@java
+def test_a_question_that_is_broken_off_leaves_no_answer_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, found = {"a": ["a cat sits"]}, {"a": ["a cat"]}
+    expected = meteor.meteor(wanted, found)
+
+    def interrupted(self: meteor.Meteor) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(meteor.Meteor, "_line", interrupted)
+        meteor.meteor(wanted, found)
+    assert meteor._running == []
+    assert meteor.meteor(wanted, found) == expected
