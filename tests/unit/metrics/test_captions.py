@@ -143,8 +143,9 @@ def test_a_question_that_is_broken_off_leaves_no_answer_behind(monkeypatch: pyte
     def interrupted(self: meteor.Meteor) -> str:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(meteor.Meteor, "_line", interrupted)
-        meteor.meteor(wanted, found)
+        with pytest.raises(KeyboardInterrupt):
+            meteor.meteor(wanted, found)
     assert meteor._running == []
     assert meteor.meteor(wanted, found) == expected
