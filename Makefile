@@ -27,9 +27,9 @@ else
 	@echo "To move prompts to Gemma 3 instead: read its terms ($(TERMS)), then make demo GEMMA=accept-terms"
 endif
 
-# One process more than there are cores: some tests wait for Slurm and for servers most of their time. Files in their own order,
+# Two processes more than there are cores: some tests wait for Slurm and for servers most of their time. Files in their own order,
 # since the longest tests stand alone in theirs, which would come last.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
