@@ -240,7 +240,10 @@ class _Encoder:
 
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         alone = config.is_encoder_decoder and config.model_type in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
-        return (AutoModelForTextEncoding if alone else AutoModel).from_pretrained(folder, **keywords)
+        kind = AutoModelForTextEncoding if alone else AutoModel
+        for always in ("local_files_only", "trust_remote_code"):
+            keywords.pop(always, None)
+        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **keywords)
 
 
 class DualEncoder(TextEncoder):

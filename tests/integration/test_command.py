@@ -20,6 +20,7 @@ RUN_FILES = {
     "times.jsonl",
     "results.json",
     "metrics.csv",
+    "captions.json",
     "report.html",
 }
 

@@ -4,6 +4,7 @@ from omegaconf import DictConfig
 
 from fuse_repro.data.prompt_task import SPLITS
 from fuse_repro.errors import require
+from fuse_repro.prompts.places import BOS
 from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.values import check_settings
 
@@ -16,7 +17,7 @@ def check_runner(config: DictConfig, settings: type) -> None:
         settings: annotated with what the runner's values are.
 
     Raises:
-        UsageError: a value of another kind, an unknown split or model, or a shard.
+        UsageError: a value of another kind, an unknown split, model or place for BOS, or a shard.
     """
     runner = config.runner
     check_settings("runner", runner, settings)
@@ -24,6 +25,8 @@ def check_runner(config: DictConfig, settings: type) -> None:
     require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
     known = f"roles in models: {', '.join(config.models)}"
     require(runner.target in config.models, "runner.target", runner.target, f"one of the {known}")
+    if "bos" in runner:
+        require(runner.bos in BOS, "runner.bos", runner.bos, f"one of {', '.join(BOS)}")
     if "sources" in runner:
         sources = list(runner.sources)
         good = bool(sources) and all(role in config.models for role in sources)

@@ -10,11 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from fuse_repro.adapters import RelativePromptTransfer
-from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import AFTER_BOS, SoftPrompt, for_model, peft_place, save_peft
 from fuse_repro.prompts.nearest import NearRow, lonely
-from fuse_repro.prompts.places import BOS
 from fuse_repro.runners.assemble import corpus_words, weight_files
 from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.trainer import TEST, build_trainer
@@ -59,7 +57,6 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     runner = config.runner
     check_runner(config, MoveSettings)
-    require(runner.bos in BOS, "runner.bos", runner.bos, f"one of {', '.join(BOS)}")
     fit = build_fit(config.adapter)
     check_objective("adapter", fit, objective_terms(config))
     weights = match_weights(config)
