@@ -32,9 +32,13 @@ class ItemData(Divisible):
         """The ids of all items, in order."""
         return [item.id for item in self.items]
 
+    def own_items(self) -> Sequence[Any]:
+        """The items of the run's shard, in order; all of them where there are no shards."""
+        return self.division.part(self.items, self.names())
+
     def predict_dataloader(self) -> DataLoader:
         """A loader without batches: every step is one item."""
-        own: Any = self.division.part(self.items, self.names())
+        own: Any = self.own_items()
         return DataLoader(own, batch_size=None, num_workers=0, collate_fn=_identity)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

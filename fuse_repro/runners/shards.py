@@ -119,4 +119,4 @@ def check_shard(config: DictConfig) -> None:
         data.own(data.tasks())
     else:
         data.setup("predict")
-        data.division.part(data.items, data.names())
+        data.own_items()

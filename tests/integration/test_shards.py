@@ -79,6 +79,8 @@ def test_captions_of_three_shards_are_those_of_one_run(
     assert main([*sweep, "hydra.launcher.workers=2"]) == 0
     merged = sweep_folder(tmp_path / "out") / "merged"
     assert content(merged) == content(tmp_path / "whole")
+    said = [read_json(path).get("items", 0) for path in merged.parent.glob("*/status.json")]
+    assert sum(said) == 7, "what fuse-repro status counts with: every shard its own items"
     assert f"merged: {merged}: 3 of 3 shards, 7 items in all; complete" in capsys.readouterr().err
     assert read_json(merged / "results.json")["metrics"]["CIDEr"] is not None
     assert "A dog in the park." in (merged / "report.html").read_text()

@@ -90,7 +90,7 @@ class Sidecars:
         if not self.runner.get("sidecar"):
             return
         twins = Counter(_stem(path) for path in {path for item in data.items for path in item.paths})
-        own = data.division.part(data.items, data.names())
+        own = data.own_items()
         self._places = {
             self.record_id(item.id, kind): _files(item, kind, twins) for item in own for kind in self.kinds
         }

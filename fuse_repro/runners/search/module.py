@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fuse_repro.data.images import ImageItem, load_image
+from fuse_repro.data.item_data import ItemData
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
@@ -68,7 +69,8 @@ class PromptSearchModule(pl.LightningModule):
         Raises UsageError as `predict` and `on_predict_end` do.
         """
         self._not_read = dict(getattr(data, NOT_READ, {}))
-        ids = [name for item in looked_at(trainer, data.items) for name in self.record_ids(item)]
+        own = data.own_items() if isinstance(data, ItemData) else data.items
+        ids = [name for item in looked_at(trainer, own) for name in self.record_ids(item)]
         self.directory.expect(len(ids))
         self.together = together(self.optimizer, self.lm, self.objective)
         with bar("searching", sum(name not in self._known for name in ids)) as self.advance:
