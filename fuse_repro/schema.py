@@ -89,9 +89,15 @@ class Root:
 def register() -> None:
     """Make the schema known to Hydra: a value of a wrong type is then an error before anything is loaded."""
     from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
 
     ConfigStore.instance().store(name="schema", node=Root)
+    register_resolvers()
+
+
+def register_resolvers() -> None:
+    """Make known what packaged configs compute, such as `${dtype_for_memory:...}`."""
+    from omegaconf import OmegaConf
+
     OmegaConf.register_new_resolver("paper_cell", _paper_cell, replace=True)
     OmegaConf.register_new_resolver("shard_count", _shard_count, replace=True)
     OmegaConf.register_new_resolver("dtype_for_memory", for_memory, replace=True)

@@ -15,7 +15,7 @@ from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.runners.build import Fit, build, build_fit, map_class
 from fuse_repro.runners.local_models import with_models_dir
-from fuse_repro.schema import config_folder
+from fuse_repro.schema import config_folder, register_resolvers
 
 Adapter = str | EmbeddingMap | Callable[..., EmbeddingMap]
 Folder = str | Path
@@ -79,6 +79,7 @@ def packaged(
         "seed": seed,
     }
     overrides = [f"+{group}={name}" for group, name in groups.items()]
+    register_resolvers()
     with _apart(), initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         config = compose(None, overrides=[*overrides, *(f"+{key}=null" for key in root)])
     for key, value in root.items():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.version import VersionBase
+from omegaconf import OmegaConf
 from PIL import Image
 from tiny_models import save_model, tiny_bert_encoder, tiny_clip, tiny_gpt2, tiny_llama
 
@@ -15,6 +16,7 @@ from fuse_repro.adapters import LookupMap, RidgeMap
 from fuse_repro.library.packaged import packaged
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.prompts import SoftPrompt, save_peft
+from fuse_repro.schema import config_folder
 from fuse_repro.search import RandomSearch
 
 CALIBRATED = partial(RelativePromptTransfer.fit, calibrate=True, holdout=10)
@@ -139,3 +141,14 @@ def test_a_program_that_is_a_hydra_application_goes_on() -> None:
         assert GlobalHydra.instance().hydra is own
         assert str(VersionBase.instance().getbase()) == "1.2"
         assert compose("lookup").dtype == "float32"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (config_folder() / "model").glob("*.yaml")))
+def test_the_config_of_every_model_is_whole_without_the_command(name: str) -> None:
+    """What a config computes is known to the library by itself."""
+    for known in ("dtype_for_memory", "shard_count", "paper_cell"):
+        OmegaConf.clear_resolver(
+            known
+        )  # as if nothing but the library had been imported; it makes all of them known
+    config = packaged({"model@model": name})
+    assert OmegaConf.to_container(config.model, resolve=True)["name"]
