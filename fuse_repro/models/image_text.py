@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.models.base import REMEDY, AnyTokenizer
-from fuse_repro.models.clip import IMAGES_PER_BATCH
+from fuse_repro.models.clip import encoded_images, load_dual_encoder, pooled
 from fuse_repro.models.metering import unmetered
 from fuse_repro.models.positions import max_tokens
 from fuse_repro.models.text_encoder import DualEncoder
@@ -76,15 +75,9 @@ class ImageTextEncoder(DualEncoder):
         """
         from transformers import AutoImageProcessor, AutoModel
 
-        from fuse_repro.models.broken_files import reading
-        from fuse_repro.models.loading import load_parts
-
-        model, tokenizer, entry = load_parts(AutoModel, name, source, dtype, source_kwargs)
-        with reading(f"{name}: no image processor in {entry.directory}"):
-            processor = AutoImageProcessor.from_pretrained(
-                entry.directory, local_files_only=True, trust_remote_code=False, backend="pil"
-            )
-        found = cls(model, tokenizer, processor, name=name, weights=entry)
+        found = load_dual_encoder(
+            cls, AutoModel, AutoImageProcessor, name, source, dtype, source_kwargs, backend="pil"
+        )
         found._try()
         return found
 
@@ -150,22 +143,11 @@ class ImageTextEncoder(DualEncoder):
         """The text features [B, e] of ids [B, S]."""
         place = torch.arange(ids.shape[1], device=ids.device)
         mask = torch.ones_like(ids) if lengths is None else (place < lengths[:, None]).long()
-        return _pooled(self.model.get_text_features(input_ids=ids, attention_mask=mask))
+        return pooled(self.model.get_text_features(input_ids=ids, attention_mask=mask))
 
-    @torch.no_grad()
     def encode_images(self, images: Sequence["Image"]) -> Tensor:
         """Unit-length image embeddings [B, e], float32, without gradients."""
-
-        def features(part: slice) -> Tensor:
-            batch = [image.convert("RGB") for image in images[part]]
-            pixels = self.image_processor(batch, return_tensors="pt")["pixel_values"]
-            return _pooled(
-                self.model.get_image_features(pixel_values=pixels.to(self.device, self.dtype))
-            ).float()
-
-        found = self.batches("photograph", IMAGES_PER_BATCH).each(len(images), features)
-        rows = [torch.empty(0, self.output_size, device=self.device), *(part for _, part in found)]
-        return normalize(torch.cat(rows), dim=-1)
+        return encoded_images(self, images)
 
     def _try(self) -> None:
         """Read a short text and an empty image. Raises UsageError for a model that cannot be used."""
@@ -197,9 +179,3 @@ def _token_layer(model: nn.Module) -> nn.Embedding | None:
     named = tower.named_modules() if isinstance(tower, nn.Module) else ()
     layers = (layer for name, layer in named if name.rpartition(".")[2] in TOKEN_LAYERS)
     return next((layer for layer in layers if isinstance(layer, nn.Embedding)), None)
-
-
-def _pooled(output: Any) -> Tensor:
-    """Features [B, e] of what a tower gives; where it gives one for every token, those of the first."""
-    features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
-    return features[:, 0] if features.ndim == 3 else features
