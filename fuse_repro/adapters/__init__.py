@@ -5,6 +5,7 @@ from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.adapters.direct import DirectMap
 from fuse_repro.adapters.discretise import DiscretisedMap
 from fuse_repro.adapters.fuse.module import FuseAdapterModule
+from fuse_repro.adapters.identity import IdentityMap
 from fuse_repro.adapters.linear import LinearMap, ProcrustesMap, RidgeMap
 from fuse_repro.adapters.lookup import LookupMap
 from fuse_repro.adapters.projector import ProjectorMap
@@ -22,6 +23,7 @@ __all__ = [
     "DiscretisedMap",
     "EmbeddingMap",
     "FuseAdapterModule",
+    "IdentityMap",
     "LinearMap",
     "LookupMap",
     "ProcrustesMap",

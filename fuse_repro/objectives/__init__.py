@@ -2,6 +2,8 @@
 
 from fuse_repro.adapters.relative.objective import RelativeMatchTerm
 from fuse_repro.loss import LossValues, MultiObjectiveLoss
+from fuse_repro.objectives.answer_examples import AnswerExamples
+from fuse_repro.objectives.answer_likelihood import AnswerTerm
 from fuse_repro.objectives.answers import AnswerCrossEntropyTerm
 from fuse_repro.objectives.classifier import ClassifierTerm
 from fuse_repro.objectives.fluency import FluencyTerm, prompt_nll
@@ -13,6 +15,8 @@ from fuse_repro.objectives.soft_prompt import NearTokensTerm, VectorLengthTerm
 
 __all__ = [
     "AnswerCrossEntropyTerm",
+    "AnswerExamples",
+    "AnswerTerm",
     "ClassifierTerm",
     "EmbeddingMatchTerm",
     "FluencyTerm",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,11 +47,14 @@ class OpenSlot:
 
     def align(self, adapter: EmbeddingMap) -> Alignment:
         """The prompts' words in the primary model and in the adapter's target."""
-        alignment = adapter.align(self.texts(adapter.target.tokenizer), self.tokens)
+        return self.filled(adapter.align(self.texts(adapter.target.tokenizer), self.tokens), adapter.target)
+
+    def filled(self, alignment: Alignment, model: FrozenModel) -> Alignment:
+        """An alignment of the texts with the slot's own embeddings in place of the filler's, where there are any."""
         if self.vectors is None:
             return alignment
         words = alignment.words_at(self.position)
-        vectors = self.vectors(adapter.target)
+        vectors = self.vectors(model)
         places = [
             (row, place)
             for row, word in enumerate(words)
@@ -72,7 +76,7 @@ class PromptBatch:
 
     Attributes:
         texts: the B prompts.
-        targets: term name -> what its model should match, [e].
+        targets: term name -> what it aims at, as the term itself prepares it; an embedding [e] for terms that match.
         nll: [B], summed negative log-likelihood of each prompt's tokens under the primary model, in nats.
         scored: [B], the number of tokens in that sum.
         embeddings: [B, S, d], the primary model's embeddings, where a gradient by them is wanted.
@@ -81,7 +85,7 @@ class PromptBatch:
     """
 
     texts: Sequence[str]
-    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    targets: Mapping[str, Any] = field(default_factory=dict)
     nll: Tensor | None = None
     scored: Tensor | None = None
     embeddings: Tensor | None = None
@@ -92,7 +96,12 @@ class PromptBatch:
         """The words of the texts, the open token's included, in the adapter's two models."""
         return adapter.align(self.texts) if self.slot is None else self.slot.align(adapter)
 
-    def carried(self, adapter: EmbeddingMap | None, term: str) -> tuple[Tensor, Alignment]:
+    def carried(
+        self,
+        adapter: EmbeddingMap | None,
+        term: str,
+        align: Callable[[EmbeddingMap], Alignment] | None = None,
+    ) -> tuple[Tensor, Alignment]:
         """The texts' embeddings in the adapter's target, [B, S_t, d_t], through which gradients come back.
 
         Only for a batch with embeddings.
@@ -100,6 +109,7 @@ class PromptBatch:
         Args:
             adapter: of the term.
             term: whose adapter it is, for the message.
+            align: how the texts are aligned, for a term that reads them within others; None: by themselves.
 
         Raises:
             UsageError: the term has no adapter.
@@ -112,5 +122,5 @@ class PromptBatch:
                 f"the term {term!r} has no adapter to carry its gradient: "
                 "give one, or set optimizer.gradient_weight=0"
             )
-        alignment = self.align(adapter)
+        alignment = self.align(adapter) if align is None else align(adapter)
         return adapter.embed(self.embeddings, alignment), alignment

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fuse_repro.adapters import EmbeddingMap
+from fuse_repro.adapters import EmbeddingMap, IdentityMap
 from fuse_repro.errors import UsageError, require
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
@@ -98,9 +98,11 @@ def build_objective(
         models: role -> model.
         adapters: role -> the map between the primary model and that of the role.
         primary: the role of the model whose prompts are looked for. A term of this model that takes
-            `lm` is given it; any other is given its `name`, its model as `encoder` and the `adapter` of its role.
+            `lm` is given it; any other is given its `name`, its model as `encoder` and the `adapter` of its role. The
+            primary model's own is the identity, unless `adapters` has another one.
     """
     weights, nodes = term_weights(node), expanded_terms(node)
+    adapters = {primary: IdentityMap(models[primary]), **adapters} if primary in models else adapters
     terms = {}
     for name in weights:
         settings = {key: value for key, value in nodes[name].items() if key not in ("model", "weight")}

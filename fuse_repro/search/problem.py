@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
-
-from torch import Tensor
+from typing import Any, Protocol
 
 from fuse_repro.errors import UsageError
 from fuse_repro.models.causal_lm import CausalLM
@@ -19,13 +17,13 @@ class PromptProblem:
         lm: the primary model, whose tokens the prompt is made of.
         objective: what is minimised.
         prefix: how the prompt begins.
-        targets: term name -> what that term's model should match, [e].
+        targets: term name -> what the term aims at, as it prepares it; an embedding [e] for terms that match.
     """
 
     lm: CausalLM
     objective: MultiObjectiveLoss
     prefix: str
-    targets: Mapping[str, Tensor]
+    targets: Mapping[str, Any]
 
     def prefix_ids(self) -> tuple[int, ...]:
         """The prefix's content tokens.

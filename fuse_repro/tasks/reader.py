@@ -1,7 +1,6 @@
 """Items read again and again with a changing prompt, as tuning does; what does not change is computed once."""
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any, Protocol
 
 import torch
@@ -9,11 +8,11 @@ from torch import Tensor
 
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.models.keys_values import KeysValues, cache_bytes, on_device
 from fuse_repro.tasks.layout import Layout, Row, by_length, collate
 from fuse_repro.tasks.predict import answer_logits, fill
 
 MAX_CACHE_BYTES = 2**30
-BATCH = 32  # texts whose keys and values are computed at once, at first
 
 
 class Reader(Protocol):
@@ -61,15 +60,6 @@ def fixed_texts(layout: Layout, rows: Sequence[Row]) -> list[tuple[int, ...]]:
     return texts if min(map(len, texts), default=0) >= 1 else []
 
 
-def cache_bytes(lm: CausalLM, texts: Sequence[Sequence[int]]) -> int:
-    """What the keys and values of these texts take, all padded to the longest."""
-    config = lm.model.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    tokens = len(texts) * max(map(len, texts))
-    return int(2 * config.num_hidden_layers * heads * size * tokens * lm.dtype.itemsize)
-
-
 @torch.no_grad()
 def reader_log_probs(
     reader: Reader, items: int, prompt: Tensor | None, candidates: Tensor, batch_size: int
@@ -88,12 +78,6 @@ def reader_log_probs(
     for part, found in reader.lm.batches("item", batch_size).each(items, answers):
         result[on_device(order[part], candidates.device)] = found
     return result.cpu()
-
-
-def on_device(numbers: Sequence[int], device: torch.device) -> Tensor:
-    """Numbers as a tensor [B] on the device, without a wait for what the device is doing."""
-    made = torch.tensor(list(numbers), dtype=torch.long)
-    return made.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else made.to(device)
 
 
 class PlainReader:
@@ -128,50 +112,13 @@ class CachedReader:
     def __init__(self, lm: CausalLM, texts: Sequence[Sequence[int]]) -> None:
         self.lm = lm
         self.lengths = [len(text) for text in texts]
-        self._on_device = torch.tensor(self.lengths, device=lm.device)
-        self._memory = _keys_and_values(lm, texts)
+        self._memory = KeysValues.of(lm, texts)
 
     def logits(self, numbers: Sequence[int], prompt: Tensor) -> Tensor:
-        """Logits [B, V]; see Reader. Texts are padded on the left."""
-        from transformers import DynamicCache
-
-        device, m = self.lm.device, prompt.shape[-2]
-        chosen = on_device(numbers, device)
-        lengths, width = self._on_device[chosen], max(self.lengths[number] for number in numbers)
-        memory = self._memory[..., self._memory.shape[4] - width :, :].index_select(2, chosen)
-        cache = DynamicCache([(keys, values) for keys, values in memory])
-        mask = torch.arange(width + m, device=device) >= (width - lengths)[:, None]
+        """Logits [B, V]; see Reader."""
         output = self.lm.model(
             inputs_embeds=prompt.to(self.lm.dtype).expand(len(numbers), -1, -1),
-            past_key_values=cache,
-            attention_mask=mask.long(),
-            position_ids=self.lm.first_position + lengths[:, None] + torch.arange(m, device=device),
-            use_cache=True,
             logits_to_keep=1,
+            **self._memory.behind(numbers, prompt.shape[-2]),
         )
         return output.logits[:, -1, : self.lm.tokenizer.vocab_size]
-
-
-@torch.no_grad()
-def _keys_and_values(lm: CausalLM, texts: Sequence[Sequence[int]]) -> Tensor:
-    """[layers, 2, N, heads, S, size] of N texts, padded on the left; texts of equal length share a forward pass."""
-    from transformers import DynamicCache
-
-    def kept(tokens: Tensor) -> Tensor:
-        output: Any = lm.model.base_model(input_ids=tokens, past_key_values=DynamicCache(), use_cache=True)
-        layers = output.past_key_values.layers
-        return torch.stack([torch.stack((layer.keys, layer.values)) for layer in layers]).movedim(2, 0)
-
-    lengths = [len(text) for text in texts]
-    longest = max(lengths)
-    result: Tensor | None = None
-    for length, group in groupby(by_length(lengths), key=lengths.__getitem__):
-        numbers = list(group)
-        tokens = torch.tensor([list(texts[number]) for number in numbers], device=lm.device)
-        found = lm.batches("text", BATCH)(kept, tokens).movedim(0, 2)
-        if result is None:
-            layers, two, _, heads, _, size = found.shape
-            result = found.new_zeros(layers, two, len(texts), heads, longest, size)
-        result[:, :, torch.tensor(numbers, device=lm.device), :, longest - length :] = found
-    assert result is not None
-    return result

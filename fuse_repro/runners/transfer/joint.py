@@ -16,6 +16,7 @@ from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.models.keys_values import cache_bytes
 from fuse_repro.progress import bar
 from fuse_repro.prompts import for_model
 from fuse_repro.runners.objective import PRIMARY, build_objective
@@ -32,7 +33,7 @@ from fuse_repro.storage import files
 from fuse_repro.storage import tensors as store
 from fuse_repro.tasks.answers import Answers
 from fuse_repro.tasks.layout import Layout, Row
-from fuse_repro.tasks.reader import MAX_CACHE_BYTES, cache_bytes, fixed_texts, make_reader
+from fuse_repro.tasks.reader import MAX_CACHE_BYTES, fixed_texts, make_reader
 
 FREE_SHARE = 0.25  # of a GPU's free memory that the keys and values of a group's texts may take
 Outcome = TuningResult | UsageError

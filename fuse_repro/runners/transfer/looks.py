@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
+from fuse_repro.models.keys_values import on_device
 from fuse_repro.tasks.layout import by_length
-from fuse_repro.tasks.reader import Reader, on_device
+from fuse_repro.tasks.reader import Reader
 
 ITEMS = 64  # that share a forward pass at first
 

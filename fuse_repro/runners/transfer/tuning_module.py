@@ -14,11 +14,12 @@ from torch.utils.data import DataLoader
 from fuse_repro.errors import UsageError
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.metrics.precision import PrecisionAtOne
+from fuse_repro.models.keys_values import on_device
 from fuse_repro.prompts.batch import Answered, SoftPromptBatch
 from fuse_repro.runners.transfer.course import Course, EpochOrder
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.tasks.answers import Answers, credited
-from fuse_repro.tasks.reader import Reader, on_device
+from fuse_repro.tasks.reader import Reader
 
 Watch = Callable[[int, Mapping[str, float]], None]
 
