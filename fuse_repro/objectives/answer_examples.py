@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,13 +42,15 @@ class AnswerExamples:
     def __len__(self) -> int:
         return len(self.answers)
 
-    @property
-    def longest(self) -> int:
-        """How many tokens the longest example has without a prompt."""
-        return max(
-            sum(map(len, pieces)) + len(answer)
-            for pieces, answer in zip(self.pieces, self.answers, strict=True)
-        )
+    def check_length(self, name: str, lm: FrozenModel, prompt: int = 0) -> None:
+        """Raises UsageError where an example is too long for the model with a prompt of so many tokens."""
+        rows = zip(self.pieces, self.answers, strict=True)
+        length = prompt + max(sum(map(len, pieces)) + len(answer) for pieces, answer in rows)
+        if lm.max_tokens is not None and length > lm.max_tokens:
+            raise UsageError(
+                f"an example of {name} makes {length} tokens with its prompt and answer, but {lm.name} reads at most "
+                f"{lm.max_tokens}: take shorter texts or prompts"
+            )
 
 
 def prepare(
@@ -69,7 +71,7 @@ def prepare(
 
     Raises:
         UsageError: no examples, a text without a place or a place without a text, an answer without tokens, one that is
-            not among the answers, or a competing answer that is not one token.
+            not among the answers, a competing answer that is not one token, or an example that is too long.
     """
     require(len(examples) > 0, f"the target of {name}", list(examples), "at least one example")
     for example in examples:
@@ -86,10 +88,13 @@ def prepare(
         )
     candidates, gold = _compete(name, lm, template, words, among)
     pieces = template.encode(lm.tokenizer, [example.text for example in examples])
-    starts, memory = _read(lm, [before for before, _, _ in pieces])
     if not isinstance(lm, MaskedLM):
         pieces = [(before, between, ()) for before, between, _ in pieces]
-    return AnswerExamples(tuple(pieces), tuple(answers), candidates, gold, starts, memory)
+    numbers: dict[Ids, int] = {}
+    starts = tuple(numbers.setdefault(before, len(numbers)) for before, _, _ in pieces)
+    found = AnswerExamples(tuple(pieces), tuple(answers), candidates, gold, starts, None)
+    found.check_length(name, lm)
+    return replace(found, memory=_memory(lm, list(numbers)))
 
 
 def _compete(
@@ -112,11 +117,8 @@ def _compete(
     return torch.tensor(list(numbers), device=lm.device), tuple(known[word] for word in words)
 
 
-def _read(lm: FrozenModel, texts: Sequence[Ids]) -> tuple[tuple[int, ...], KeysValues | None]:
-    """The keys and values of texts, each different one once, and the number of every text among these."""
-    numbers: dict[Ids, int] = {}
-    starts = tuple(numbers.setdefault(text, len(numbers)) for text in texts)
-    distinct = list(numbers)
-    if not isinstance(lm, CausalLM) or not all(distinct) or not lm.keeps_plain_memory:
-        return starts, None
-    return starts, KeysValues.of(lm, distinct) if cache_bytes(lm, distinct) <= MAX_CACHE_BYTES else None
+def _memory(lm: FrozenModel, texts: Sequence[Ids]) -> KeysValues | None:
+    """The keys and values of these texts; None where they are not kept, or too large."""
+    if not isinstance(lm, CausalLM) or not all(texts) or not lm.keeps_plain_memory:
+        return None
+    return KeysValues.of(lm, texts) if cache_bytes(lm, texts) <= MAX_CACHE_BYTES else None

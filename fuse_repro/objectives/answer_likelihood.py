@@ -92,9 +92,7 @@ class AnswerTerm(nn.Module):
         among = None
         if self.candidates == "answers":
             among = list(dict.fromkeys(answers or [example.answer for example in examples]))
-        found = prepare(self.name, self.lm, self.template, examples, among)
-        self._check_length(found, 0)
-        return found
+        return prepare(self.name, self.lm, self.template, examples, among)
 
     def forward(self, batch: PromptBatch) -> Tensor:
         """[B] nats per answer token.
@@ -149,18 +147,10 @@ class AnswerTerm(nn.Module):
 
     def _check(self, examples: AnswerExamples, prompts: Sequence[Ids]) -> None:
         """Raises UsageError for prompts that the model cannot read with the examples."""
-        self._check_length(examples, max(map(len, prompts), default=0))
+        examples.check_length(self.name, self.lm, max(map(len, prompts), default=0))
         first = any(not before and not between for before, between, _ in examples.pieces)
         if first and isinstance(self.lm, CausalLM) and not all(prompts):
             raise UsageError(
                 f"{self.lm.name} cannot answer an empty prompt with nothing before it: give a prompt of at least one "
                 f"token, or more text in objective.{self.name}.template"
-            )
-
-    def _check_length(self, examples: AnswerExamples, prompt: int) -> None:
-        length, limit = examples.longest + prompt, self.lm.max_tokens
-        if limit is not None and length > limit:
-            raise UsageError(
-                f"an example of {self.name} makes {length} tokens with its prompt and answer, but {self.lm.name} reads "
-                f"at most {limit}: take shorter texts or prompts"
             )
