@@ -1,6 +1,7 @@
 """Discrete optimisers over prompts."""
 
 from fuse_repro.search.autodan import AutoDAN
+from fuse_repro.search.constraints import Constraints
 from fuse_repro.search.frontier import Beam, UniformCost
 from fuse_repro.search.gcg import GCG
 from fuse_repro.search.linearisation import Linearisation
@@ -14,6 +15,7 @@ __all__ = [
     "PEZ",
     "AutoDAN",
     "Beam",
+    "Constraints",
     "Hypothesis",
     "Linearisation",
     "Optimizer",

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from fuse_repro.errors import require
 from fuse_repro.objectives import PromptBatch, prompt_nll
 from fuse_repro.search.candidates import Candidate, closings, evenly, propose
+from fuse_repro.search.constraints import Constraints, Permitted
 from fuse_repro.search.frontier import best_first, make_frontier
 from fuse_repro.search.lockstep import check_together, side_by_side
-from fuse_repro.search.metering import Counts, check_max_flops
+from fuse_repro.search.metering import Counts, check_bounds
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
 from fuse_repro.search.proposal import Proposal
 from fuse_repro.search.requests import Advance, Announce, Steps
@@ -42,6 +43,9 @@ class AutoDAN(Proposal):
         max_evaluations: how often the objective may be computed; None: no bound.
         max_flops: the search ends with the step in which the models have computed so many floating-point operations;
             None: no bound.
+        max_seconds: the search ends with the step in which so many seconds have gone by, of its own and of those that
+            go on side by side with it; None: no bound.
+        constraints: what may stand behind the prefix.
         screen: all candidates are scored in bfloat16, and so many of every prompt's `candidates` again in float32:
             the best ones of a step, whichever prompts they extend, apart for those that end a sentence. Those alone
             can be kept. None: all are scored in the models' own precision, once.
@@ -60,15 +64,15 @@ class AutoDAN(Proposal):
     frontier: str = "beam"
     max_evaluations: int | None = None
     max_flops: float | None = None
+    max_seconds: float | None = None
+    constraints: Constraints = field(default_factory=Constraints)
     screen: int | None = None
     together: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         make_frontier(self.frontier, self.beam)
-        good = self.max_evaluations is None or self.max_evaluations >= 1
-        require(good, "optimizer.max_evaluations", self.max_evaluations, "at least 1, or null for no bound")
-        check_max_flops(self.max_flops)
+        check_bounds(self.max_evaluations, self.max_flops, self.max_seconds)
         check_together(self.together)
         for name in ("candidates", "max_new_tokens"):
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
@@ -95,6 +99,7 @@ class AutoDAN(Proposal):
     ) -> Steps[SearchResult]:
         """`search` as a generator of requests; `counts` is told what was computed, by whoever answers them."""
         frontier = make_frontier(self.frontier, self.beam)
+        permitted = self.constraints.of(problem, self.max_new_tokens)
         prompts, owners = [_start(problem, self.reads_lm(problem))], [0]
         longest, limit = len(prompts[0].ids) + self.max_new_tokens, frontier.steps(self.max_new_tokens)
         waiting: list[Hypothesis] = []
@@ -103,7 +108,7 @@ class AutoDAN(Proposal):
         finished: list[Hypothesis] = []
         unchanged = 0
         while True:
-            candidates = yield from self._propose(problem, prompts, state)
+            candidates = yield from self._propose(problem, prompts, state, permitted)
             if self.max_evaluations is not None:
                 candidates = evenly(candidates, self.max_evaluations - counts.evaluations)
             if self.screen is None:  # else they are read in bfloat16 first
@@ -118,7 +123,9 @@ class AutoDAN(Proposal):
             steps.append(tuple(beam))
             if on_step is not None:
                 on_step(beam)
-            spent = counts.evaluations == self.max_evaluations or counts.reach(self.max_flops)
+            spent = counts.evaluations == self.max_evaluations or counts.reach(
+                self.max_flops, self.max_seconds
+            )
             if not prompts or len(steps) == limit or spent or 0 < self.patience <= unchanged:
                 best = (finished or beam)[0]
                 return SearchResult(best, tuple(steps), counts.evaluations, counts.gradients)
@@ -136,16 +143,19 @@ class AutoDAN(Proposal):
         return self.gradient_weight > 0
 
     def _propose(
-        self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: State
+        self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: State, permitted: Permitted
     ) -> Steps[list[Candidate]]:
         """The most promising extensions of every prompt, and its sentence ends."""
         tokenizer = problem.lm.tokenizer
         scores = yield from self.scoring(problem, prompts, state)
-        candidates = propose(scores, [h.ids for h in prompts], tokenizer, self.candidates)
+        ids = [h.ids for h in prompts]
+        scores = permitted.masked(scores, ids)
+        candidates = propose(scores, ids, tokenizer, self.candidates, permitted.keeps)
         if self.stop == "sentence_end":
             known = {(c.row, c.token) for c in candidates}
-            ends = closings([h.ids for h in prompts], [h.text for h in prompts], tokenizer)
-            candidates += [c for c in ends if (c.row, c.token) not in known]
+            ends = closings(ids, [h.text for h in prompts], tokenizer)
+            fine = [c for c in ends if permitted.keeps((*ids[c.row], c.token), c.text)]
+            candidates += [c for c in fine if (c.row, c.token) not in known]
         return candidates
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fuse_repro.objectives import LossValues, PromptBatch, prompt_nll
 from fuse_repro.objectives.shared_prefix import shared_prefix_nll
+from fuse_repro.search.constraints import Constraints, Permitted
 from fuse_repro.search.metering import Counts
 from fuse_repro.search.problem import Hypothesis, PromptProblem
 from fuse_repro.search.proposal import fluency_weight
@@ -23,10 +24,18 @@ class Trials:
         problem: whose objective is computed.
         counts: what the objective has computed so far.
         limit: evaluations at the most; None for no bound.
+        permitted: what prompts may be written; None for all. The search asks it before it evaluates.
     """
 
-    def __init__(self, problem: PromptProblem, counts: Counts, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        problem: PromptProblem,
+        counts: Counts,
+        limit: int | None = None,
+        permitted: Permitted | None = None,
+    ) -> None:
         self.problem = problem
+        self.permitted = Constraints().of(problem, 1) if permitted is None else permitted
         self._counts = counts
         self._limit = limit
         self._known: dict[Prompt, Hypothesis] = {}

@@ -11,7 +11,16 @@ from tiny_models import tiny_gemma3, tiny_gpt2
 from fuse_repro.errors import UsageError
 from fuse_repro.models.metering import metering
 from fuse_repro.objectives import MultiObjectiveLoss, PromptBatch
-from fuse_repro.search import GCG, PEZ, AutoDAN, Hypothesis, Optimizer, PromptProblem, RandomSearch
+from fuse_repro.search import (
+    GCG,
+    PEZ,
+    AutoDAN,
+    Constraints,
+    Hypothesis,
+    Optimizer,
+    PromptProblem,
+    RandomSearch,
+)
 from fuse_repro.search.candidates import survivors
 from fuse_repro.search.metering import counting
 from fuse_repro.search.projection import project, starting_prompts
@@ -128,9 +137,10 @@ def test_gcg_changes_one_token_a_step_at_places_drawn_uniformly(problem: PromptP
     (prompt,) = starting_prompts(problem, 1, 4, "random", torch.Generator().manual_seed(0))
     words = [ids[0] for ids in tokenizer.word_ids(["a", "cat", "dog", "the", "on"]) if len(ids) == 1]
     tokens = torch.tensor(words).expand(4, -1)
+    permitted = Constraints().of(problem, 4)
     places: Counter[int] = Counter()
     for seed in range(150):
-        drawn = substitutions(prompt, tokens, tokenizer, 2, torch.Generator().manual_seed(seed))
+        drawn = substitutions(prompt, tokens, permitted, 2, torch.Generator().manual_seed(seed))
         for ids in drawn:
             changed = [place for place in range(len(ids)) if ids[place] != prompt[place]]
             assert len(changed) == 1
