@@ -1,8 +1,10 @@
 """Discrete optimisers over prompts."""
 
 from fuse_repro.search.autodan import AutoDAN
+from fuse_repro.search.autoprompt import AutoPrompt
 from fuse_repro.search.constraints import Constraints
 from fuse_repro.search.frontier import Beam, UniformCost
+from fuse_repro.search.gaslite import GASLITE
 from fuse_repro.search.gcg import GCG
 from fuse_repro.search.linearisation import Linearisation
 from fuse_repro.search.pez import PEZ
@@ -11,9 +13,11 @@ from fuse_repro.search.proposal import Proposal
 from fuse_repro.search.random_search import RandomSearch
 
 __all__ = [
+    "GASLITE",
     "GCG",
     "PEZ",
     "AutoDAN",
+    "AutoPrompt",
     "Beam",
     "Constraints",
     "Hypothesis",

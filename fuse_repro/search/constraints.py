@@ -107,7 +107,7 @@ class Permitted:
         self._forbidden = forbidden
         self._repeats = repeats
         self.tokenizer = problem.lm.tokenizer
-        self._prefix, self._begin = problem.prefix, len(problem.prefix_ids())
+        self._prefix, self.begin = problem.prefix, len(problem.prefix_ids())
         special = problem.lm.tokenizer.special_ids
         self._free = sum(good) == len(good) - len(special) and not forbidden and repeats
 
@@ -134,7 +134,7 @@ class Permitted:
             return scores
         scores = scores.masked_fill(self._bad.to(scores.device), -torch.inf)
         for row, prompt in enumerate(() if self._repeats else prompts):
-            used = {self._words[token] for token in prompt[self._begin :]}
+            used = {self._words[token] for token in prompt[self.begin :]}
             again = [token for word in used if not is_mark(word) for token in _writing(self.tokenizer)[word]]
             scores[row, again] = -torch.inf
         return scores
@@ -147,7 +147,7 @@ class Permitted:
         """Whether a prompt with this text may be written; the prefix is not asked."""
         if self._free:
             return True
-        own = prompt[self._begin :]
+        own = prompt[self.begin :]
         words = [word for word in (self._words[token] for token in own) if not is_mark(word)]
         once = self._repeats or len(set(words)) == len(words)
         return (

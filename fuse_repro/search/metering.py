@@ -26,7 +26,7 @@ class Counts:
     evaluations: int = 0
     gradients: int = 0
     meter: Meter = field(default_factory=Meter)
-    begun: float = field(default_factory=time.monotonic, compare=False)
+    begun: float = field(default_factory=lambda: time.monotonic(), compare=False)
 
     def add(self, other: "Counts") -> None:
         """Count as well what others counted."""

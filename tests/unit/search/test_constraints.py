@@ -10,12 +10,23 @@ from test_autodan import make_problem
 from tiny_models import tiny_gpt2
 
 from fuse_repro.errors import UsageError
-from fuse_repro.search import GCG, PEZ, AutoDAN, Constraints, PromptProblem, RandomSearch
+from fuse_repro.search import (
+    GASLITE,
+    GCG,
+    PEZ,
+    AutoDAN,
+    AutoPrompt,
+    Constraints,
+    PromptProblem,
+    RandomSearch,
+)
 from fuse_repro.search.candidates import propose
 from fuse_repro.search.projection import starting_prompts
 
 SEARCHES: dict[str, Any] = {
     "gcg": GCG(tokens=3, candidates=6, top_k=12, steps=3, start="random"),
+    "gaslite": GASLITE(tokens=3, averaged=2, flips=2, candidates=6, steps=3, start="random"),
+    "autoprompt": AutoPrompt(tokens=3, candidates=6, steps=4, start="random"),
     "pez": PEZ(tokens=3, steps=6, start="random"),
     "l0": RandomSearch(tokens=3, candidates=4, steps=4, start="random"),
     "l2": RandomSearch(tokens=3, candidates=4, steps=4, neighbourhood="l2", start="random"),
