@@ -33,6 +33,7 @@ UNHASHED_ANYWHERE = ("cache_dir", "sidecar")
 UNHASHED_AS: Mapping[str, Any] = {
     "max_flops": None,
     "max_seconds": None,
+    "refinement": None,
     "constraints": {
         "_target_": "fuse_repro.search.Constraints",
         "printable_ascii": False,

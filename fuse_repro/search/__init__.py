@@ -11,6 +11,7 @@ from fuse_repro.search.pez import PEZ
 from fuse_repro.search.problem import Hypothesis, Optimizer, PromptProblem, SearchResult
 from fuse_repro.search.proposal import Proposal
 from fuse_repro.search.random_search import RandomSearch
+from fuse_repro.search.refinement import Refinement
 
 __all__ = [
     "GASLITE",
@@ -26,6 +27,7 @@ __all__ = [
     "PromptProblem",
     "Proposal",
     "RandomSearch",
+    "Refinement",
     "SearchResult",
     "UniformCost",
 ]

@@ -1,7 +1,7 @@
 """AutoDAN with a beam (Zhu et al. 2023, as FUSE uses it: arXiv 2408.04816, section 4.2)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,8 +15,10 @@ from fuse_repro.search.lockstep import check_together, side_by_side
 from fuse_repro.search.metering import Counts, check_bounds
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
 from fuse_repro.search.proposal import Proposal
+from fuse_repro.search.refinement import Refinement
 from fuse_repro.search.requests import Advance, Announce, Steps
 from fuse_repro.search.screening import Screen, screened
+from fuse_repro.search.trials import Trials
 from fuse_repro.search.unread import State
 
 ENDS_SENTENCE = re.compile(r"[.!?…。！？]['\")\]’”]*$")
@@ -49,6 +51,7 @@ class AutoDAN(Proposal):
         screen: all candidates are scored in bfloat16, and so many of every prompt's `candidates` again in float32:
             the best ones of a step, whichever prompts they extend, apart for those that end a sentence. Those alone
             can be kept. None: all are scored in the models' own precision, once.
+        refinement: how whole prompts are changed after growth; None: the search ends with growth.
         together: how many photographs or texts are searched for side by side, sharing forward passes; None for as many
             as suit the device and its memory. The results are those of one by one, to rounding.
 
@@ -67,6 +70,7 @@ class AutoDAN(Proposal):
     max_seconds: float | None = None
     constraints: Constraints = field(default_factory=Constraints)
     screen: int | None = None
+    refinement: Refinement | None = None
     together: int | None = None
 
     def __post_init__(self) -> None:
@@ -78,6 +82,9 @@ class AutoDAN(Proposal):
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
         require(self.patience >= 0, "optimizer.patience", self.patience, "at least 0")
         require(self.stop in STOPS, "optimizer.stop", self.stop, f"one of {', '.join(STOPS)}")
+        good = self.refinement is None or (isinstance(self.refinement, Refinement) and self.uses_gradients)
+        allowed = "null, or a fuse_repro.search.Refinement with optimizer.gradient_weight above 0"
+        require(good, "optimizer.refinement", self.refinement, allowed)
         if self.screen is not None:
             Screen(self.screen, self.candidates, self.beam)
 
@@ -127,8 +134,7 @@ class AutoDAN(Proposal):
                 self.max_flops, self.max_seconds
             )
             if not prompts or len(steps) == limit or spent or 0 < self.patience <= unchanged:
-                best = (finished or beam)[0]
-                return SearchResult(best, tuple(steps), counts.evaluations, counts.gradients)
+                break
             if all(h.parent in owners for h in prompts):  # from those just extended, as a beam's always are
                 state = yield _advance(state, owners, prompts)
             else:
@@ -136,6 +142,38 @@ class AutoDAN(Proposal):
             owners = [beam.index(h) for h in prompts]
             finished = [replace(h, parent=beam.index(h)) for h in finished]
             waiting = [replace(h, parent=beam.index(h)) for h in waiting]
+        best = (finished or beam)[0]
+        for buffer in self._refined(problem, counts, permitted, finished or beam, longest):
+            steps.append(tuple(buffer))
+            best = buffer[0]
+            if on_step is not None:
+                on_step(buffer)
+        return SearchResult(best, tuple(steps), counts.evaluations, counts.gradients)
+
+    def _refined(
+        self,
+        problem: PromptProblem,
+        counts: Counts,
+        permitted: Permitted,
+        grown: Sequence[Hypothesis],
+        longest: int,
+    ) -> Iterator[list[Hypothesis]]:
+        """The buffer after every step of the refinement, if there is one; what grew to a sentence stays one."""
+        if self.refinement is None or counts.reach(self.max_flops, self.max_seconds):
+            return
+        trials = Trials(problem, counts, self.max_evaluations, permitted)
+        trials.remember(grown)
+        whole = all(h.finished for h in grown)
+        for buffer in self.refinement.walk(
+            trials,
+            grown,
+            longest,
+            lambda text: not whole or bool(ENDS_SENTENCE.search(text)),
+            lambda texts: self.in_context(problem, texts),
+        ):
+            yield buffer
+            if counts.reach(self.max_flops, self.max_seconds):
+                return
 
     @property
     def uses_gradients(self) -> bool:

@@ -50,6 +50,7 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 MORE = (
     ["experiment=caption", "corpus=text_file", "optimizer=gcg", "logger=wandb", "dataset=coco"],
     ["experiment=caption", "corpus=wikitext", "optimizer=pez", "dataset=nocaps"],
+    ["experiment=invert", "optimizer=autodan_refined"],
     ["experiment=invert", "optimizer=gaslite"],
     ["experiment=invert", "optimizer=autoprompt"],
     ["experiment=caption", "optimizer=random_l0", "dataset=senticap", "model@models.lm=twitter_roberta"],
