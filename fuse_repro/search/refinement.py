@@ -43,7 +43,7 @@ class Refinement:
         exchanges: how many prompts with another token are evaluated in a step, equally many at each place.
         insertions: how many with one more token.
         moves: how many with a word at another place.
-        together: how many of the best exchanges are made together, at the most.
+        combined: how many of the best exchanges are made together, at the most.
         zeroth_weight: of the estimate without gradients against the gradient, both standardised.
         seed: of every random choice.
 
@@ -57,14 +57,14 @@ class Refinement:
     exchanges: int = 96
     insertions: int = 16
     moves: int = 16
-    together: int = 6
+    combined: int = 6
     zeroth_weight: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("steps", "buffer", "averaged", "exchanges"):
             require(getattr(self, name) >= 1, f"refinement.{name}", getattr(self, name), "at least 1")
-        for name in ("insertions", "moves", "together", "zeroth_weight"):
+        for name in ("insertions", "moves", "combined", "zeroth_weight"):
             require(getattr(self, name) >= 0, f"refinement.{name}", getattr(self, name), "at least 0")
 
     def walk(
@@ -137,7 +137,7 @@ class Step:
             more = self._mixed(carried.mean(0, keepdim=True), estimate(self._texts([self.prompt])))
             others += self._insertions(fluency + spread * more, [start for start, _ in words])
         found = [*single, *self.trials.evaluate(others)]
-        best = [h.ids for h in best_first(single)[: settings.together]]
+        best = [h.ids for h in best_first(single)[: settings.combined]]
         return [*found, *self.trials.evaluate(self._fitting(joined(self.prompt, best)))]
 
     @property

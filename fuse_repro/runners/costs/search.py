@@ -95,7 +95,7 @@ def _search(optimizer: DictConfig) -> Search:
         evaluations += min(prompts * (optimizer.get("screen") or 0), limit)  # the second time, in float32
         if refinement := optimizer.get("refinement"):
             tried = refinement.exchanges + refinement.insertions + refinement.moves + optimizer.max_new_tokens
-            more = min(refinement.steps * (tried + refinement.together), max(0, limit - evaluations))
+            more = min(refinement.steps * (tried + refinement.combined), max(0, limit - evaluations))
             prompts += more * optimizer.max_new_tokens
             evaluations += more
             gradients += refinement.steps * refinement.averaged

@@ -75,7 +75,7 @@ TEXTS = ("prefix", "template", "label", "word", "position", "entity", "group", "
 MAY_BE_ZERO = (
     "seed", "patience", "ridge", "logprob_weight", "gradient_weight", "weight", "reviews", "fillers", "curves",
     "images", "shard", "joining", "warmup", "holdout", "holdout_noise", "weight_decay", "pieces", "train", "dev",
-    "max_train")  # fmt: skip
+    "max_train", "insertions", "moves", "combined", "zeroth_weight")  # fmt: skip
 SETTINGS: Mapping[str, type] = {
     "fuse_repro.runners.search.caption.run": CaptionSettings,
     "fuse_repro.runners.search.inversion.run": InversionSettings,

@@ -16,7 +16,7 @@ from fuse_repro.search import AutoDAN, Constraints, PromptProblem, Refinement
 from fuse_repro.search.candidates import survivors
 from fuse_repro.search.edits import deletions, exchanges, insertions, joined, moves, words_of
 
-REFINED = Refinement(steps=5, buffer=4, averaged=3, exchanges=12, insertions=4, moves=4, together=3)
+REFINED = Refinement(steps=5, buffer=4, averaged=3, exchanges=12, insertions=4, moves=4, combined=3)
 SEARCH = AutoDAN(candidates=12, beam=2, max_new_tokens=4, stop="never", refinement=REFINED)
 
 
