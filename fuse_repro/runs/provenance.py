@@ -32,6 +32,16 @@ UNHASHED_ANYWHERE = ("cache_dir", "sidecar")
 # Came later, and this value is what there was before: earlier directories go on.
 UNHASHED_AS: Mapping[str, Any] = {
     "max_flops": None,
+    "max_seconds": None,
+    "refinement": None,
+    "constraints": {
+        "_target_": "fuse_repro.search.Constraints",
+        "printable_ascii": False,
+        "allowed": None,
+        "forbidden": [],
+        "whole_words": False,
+        "repeats": True,
+    },
     "screen": None,
     "matmul": "highest",
     "recursive": False,

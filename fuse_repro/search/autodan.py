@@ -1,21 +1,24 @@
 """AutoDAN with a beam (Zhu et al. 2023, as FUSE uses it: arXiv 2408.04816, section 4.2)."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from fuse_repro.errors import require
 from fuse_repro.objectives import PromptBatch, prompt_nll
 from fuse_repro.search.candidates import Candidate, closings, evenly, propose
+from fuse_repro.search.constraints import Constraints, Permitted
 from fuse_repro.search.frontier import best_first, make_frontier
 from fuse_repro.search.lockstep import check_together, side_by_side
-from fuse_repro.search.metering import Counts, check_max_flops
+from fuse_repro.search.metering import Counts, check_bounds
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
 from fuse_repro.search.proposal import Proposal
+from fuse_repro.search.refinement import Refinement
 from fuse_repro.search.requests import Advance, Announce, Steps
 from fuse_repro.search.screening import Screen, screened
+from fuse_repro.search.trials import Trials
 from fuse_repro.search.unread import State
 
 ENDS_SENTENCE = re.compile(r"[.!?…。！？]['\")\]’”]*$")
@@ -42,9 +45,13 @@ class AutoDAN(Proposal):
         max_evaluations: how often the objective may be computed; None: no bound.
         max_flops: the search ends with the step in which the models have computed so many floating-point operations;
             None: no bound.
+        max_seconds: the search ends with the step in which so many seconds have gone by, of its own and of those that
+            go on side by side with it; None: no bound.
+        constraints: what may stand behind the prefix.
         screen: all candidates are scored in bfloat16, and so many of every prompt's `candidates` again in float32:
             the best ones of a step, whichever prompts they extend, apart for those that end a sentence. Those alone
             can be kept. None: all are scored in the models' own precision, once.
+        refinement: how whole prompts are changed after growth; None: the search ends with growth.
         together: how many photographs or texts are searched for side by side, sharing forward passes; None for as many
             as suit the device and its memory. The results are those of one by one, to rounding.
 
@@ -60,20 +67,24 @@ class AutoDAN(Proposal):
     frontier: str = "beam"
     max_evaluations: int | None = None
     max_flops: float | None = None
+    max_seconds: float | None = None
+    constraints: Constraints = field(default_factory=Constraints)
     screen: int | None = None
+    refinement: Refinement | None = None
     together: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         make_frontier(self.frontier, self.beam)
-        good = self.max_evaluations is None or self.max_evaluations >= 1
-        require(good, "optimizer.max_evaluations", self.max_evaluations, "at least 1, or null for no bound")
-        check_max_flops(self.max_flops)
+        check_bounds(self.max_evaluations, self.max_flops, self.max_seconds)
         check_together(self.together)
         for name in ("candidates", "max_new_tokens"):
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
         require(self.patience >= 0, "optimizer.patience", self.patience, "at least 0")
         require(self.stop in STOPS, "optimizer.stop", self.stop, f"one of {', '.join(STOPS)}")
+        good = self.refinement is None or (isinstance(self.refinement, Refinement) and self.uses_gradients)
+        allowed = "null, or a fuse_repro.search.Refinement with optimizer.gradient_weight above 0"
+        require(good, "optimizer.refinement", self.refinement, allowed)
         if self.screen is not None:
             Screen(self.screen, self.candidates, self.beam)
 
@@ -95,6 +106,7 @@ class AutoDAN(Proposal):
     ) -> Steps[SearchResult]:
         """`search` as a generator of requests; `counts` is told what was computed, by whoever answers them."""
         frontier = make_frontier(self.frontier, self.beam)
+        permitted = self.constraints.of(problem, self.max_new_tokens)
         prompts, owners = [_start(problem, self.reads_lm(problem))], [0]
         longest, limit = len(prompts[0].ids) + self.max_new_tokens, frontier.steps(self.max_new_tokens)
         waiting: list[Hypothesis] = []
@@ -103,7 +115,7 @@ class AutoDAN(Proposal):
         finished: list[Hypothesis] = []
         unchanged = 0
         while True:
-            candidates = yield from self._propose(problem, prompts, state)
+            candidates = yield from self._propose(problem, prompts, state, permitted)
             if self.max_evaluations is not None:
                 candidates = evenly(candidates, self.max_evaluations - counts.evaluations)
             if self.screen is None:  # else they are read in bfloat16 first
@@ -118,10 +130,11 @@ class AutoDAN(Proposal):
             steps.append(tuple(beam))
             if on_step is not None:
                 on_step(beam)
-            spent = counts.evaluations == self.max_evaluations or counts.reach(self.max_flops)
+            spent = counts.evaluations == self.max_evaluations or counts.reach(
+                self.max_flops, self.max_seconds
+            )
             if not prompts or len(steps) == limit or spent or 0 < self.patience <= unchanged:
-                best = (finished or beam)[0]
-                return SearchResult(best, tuple(steps), counts.evaluations, counts.gradients)
+                break
             if all(h.parent in owners for h in prompts):  # from those just extended, as a beam's always are
                 state = yield _advance(state, owners, prompts)
             else:
@@ -129,6 +142,38 @@ class AutoDAN(Proposal):
             owners = [beam.index(h) for h in prompts]
             finished = [replace(h, parent=beam.index(h)) for h in finished]
             waiting = [replace(h, parent=beam.index(h)) for h in waiting]
+        best = (finished or beam)[0]
+        for buffer in self._refined(problem, counts, permitted, finished or beam, longest):
+            steps.append(tuple(buffer))
+            best = buffer[0]
+            if on_step is not None:
+                on_step(buffer)
+        return SearchResult(best, tuple(steps), counts.evaluations, counts.gradients)
+
+    def _refined(
+        self,
+        problem: PromptProblem,
+        counts: Counts,
+        permitted: Permitted,
+        grown: Sequence[Hypothesis],
+        longest: int,
+    ) -> Iterator[list[Hypothesis]]:
+        """The buffer after every step of the refinement, if there is one; what grew to a sentence stays one."""
+        if self.refinement is None or counts.reach(self.max_flops, self.max_seconds):
+            return
+        trials = Trials(problem, counts, self.max_evaluations, permitted)
+        trials.remember(grown)
+        whole = all(h.finished for h in grown)
+        for buffer in self.refinement.walk(
+            trials,
+            grown,
+            longest,
+            lambda text: not whole or bool(ENDS_SENTENCE.search(text)),
+            lambda texts: self.in_context(problem, texts),
+        ):
+            yield buffer
+            if counts.reach(self.max_flops, self.max_seconds):
+                return
 
     @property
     def uses_gradients(self) -> bool:
@@ -136,16 +181,19 @@ class AutoDAN(Proposal):
         return self.gradient_weight > 0
 
     def _propose(
-        self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: State
+        self, problem: PromptProblem, prompts: Sequence[Hypothesis], state: State, permitted: Permitted
     ) -> Steps[list[Candidate]]:
         """The most promising extensions of every prompt, and its sentence ends."""
         tokenizer = problem.lm.tokenizer
         scores = yield from self.scoring(problem, prompts, state)
-        candidates = propose(scores, [h.ids for h in prompts], tokenizer, self.candidates)
+        ids = [h.ids for h in prompts]
+        scores = permitted.masked(scores, ids)
+        candidates = propose(scores, ids, tokenizer, self.candidates, permitted.keeps)
         if self.stop == "sentence_end":
             known = {(c.row, c.token) for c in candidates}
-            ends = closings([h.ids for h in prompts], [h.text for h in prompts], tokenizer)
-            candidates += [c for c in ends if (c.row, c.token) not in known]
+            ends = closings(ids, [h.text for h in prompts], tokenizer)
+            fine = [c for c in ends if permitted.keeps((*ids[c.row], c.token), c.text)]
+            candidates += [c for c in fine if (c.row, c.token) not in known]
         return candidates
 
     @torch.no_grad()

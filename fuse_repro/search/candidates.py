@@ -1,7 +1,7 @@
 """Candidates for the next token: only those whose text is read back as the very same tokens."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -30,7 +30,11 @@ class Candidate(NamedTuple):
 
 
 def propose(
-    scores: Tensor, prompts: Sequence[tuple[int, ...]], tokenizer: WordTokenizer, count: int
+    scores: Tensor,
+    prompts: Sequence[tuple[int, ...]],
+    tokenizer: WordTokenizer,
+    count: int,
+    keeps: Callable[[tuple[int, ...], str], bool] | None = None,
 ) -> list[Candidate]:
     """The `count` best-scored next tokens of every prompt that survive decode -> encode.
 
@@ -42,6 +46,7 @@ def propose(
         prompts: the B prompts' content tokens.
         tokenizer: of the model that scored them.
         count: how many tokens each prompt gets at the most.
+        keeps: whether an extended prompt with its text may be written; None for all.
 
     Raises:
         UsageError: no candidate is left for any prompt.
@@ -56,7 +61,8 @@ def propose(
         counts = (best.values > -torch.inf).sum(1).tolist()
         ranked = best.indices.tolist()
         for row in wanting:
-            chosen[row] = _surviving(row, prompts[row], ranked[row][: counts[row]], tokenizer)
+            found = _surviving(row, prompts[row], ranked[row][: counts[row]], tokenizer)
+            chosen[row] = [c for c in found if keeps is None or keeps((*prompts[row], c.token), c.text)]
         wanting = [row for row in wanting if len(chosen[row]) < count and counts[row] == reach < size]
         if not wanting:
             break

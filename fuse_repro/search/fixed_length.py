@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
 
 from fuse_repro.errors import require
-from fuse_repro.search.metering import check_max_flops, counting
+from fuse_repro.search.constraints import Constraints
+from fuse_repro.search.metering import check_bounds, counting
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
 from fuse_repro.search.projection import STARTS, starting_prompts
 from fuse_repro.search.trials import Prompt, Trials
@@ -25,6 +26,8 @@ class FixedLengthSearch(ABC):
         max_evaluations: how often the objective may be computed; None: no bound.
         max_flops: the search ends with the step in which the models have computed so many floating-point operations;
             None: no bound.
+        max_seconds: the search ends with the step in which so many seconds have gone by; None: no bound.
+        constraints: what may stand behind the prefix.
         seed: of every random choice.
 
     Raises:
@@ -36,14 +39,14 @@ class FixedLengthSearch(ABC):
     steps: int = 100
     max_evaluations: int | None = None
     max_flops: float | None = None
+    max_seconds: float | None = None
+    constraints: Constraints = field(default_factory=Constraints)
     seed: int = 0
 
     def __post_init__(self) -> None:
         self._at_least_one("tokens", "steps")
         require(self.start in STARTS, "optimizer.start", self.start, f"one of {', '.join(STARTS)}")
-        good = self.max_evaluations is None or self.max_evaluations >= 1
-        require(good, "optimizer.max_evaluations", self.max_evaluations, "at least 1, or null for no bound")
-        check_max_flops(self.max_flops)
+        check_bounds(self.max_evaluations, self.max_flops, self.max_seconds)
 
     @abstractmethod
     def walk(
@@ -70,18 +73,19 @@ class FixedLengthSearch(ABC):
         generator = torch.Generator().manual_seed(self.seed)
         steps: list[tuple[Hypothesis, ...]] = []
         with counting(problem.objective) as counts:
-            trials = Trials(problem, counts, self.max_evaluations)
+            permitted = self.constraints.of(problem, self.tokens)
+            trials = Trials(problem, counts, self.max_evaluations, permitted)
             for current in islice(self.walk(problem, trials, generator), self.steps):
                 if not steps or current.ids != steps[-1][0].ids:
                     steps.append((current,))
                 if on_step is not None:
                     on_step([current])
-                if counts.reach(self.max_flops):
+                if counts.reach(self.max_flops, self.max_seconds):
                     break
         return SearchResult(trials.best, tuple(steps), counts.evaluations, counts.gradients)
 
-    def _start(self, problem: PromptProblem, count: int, generator: torch.Generator) -> list[Prompt]:
-        return starting_prompts(problem, count, self.tokens, self.start, generator)
+    def _start(self, trials: Trials, count: int, generator: torch.Generator) -> list[Prompt]:
+        return starting_prompts(trials.problem, count, self.tokens, self.start, generator, trials.permitted)
 
     def _at_least_one(self, *names: str) -> None:
         for name in names:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fuse_repro.alignment.words import WordTokenizer
+from fuse_repro.search.constraints import Permitted
 from fuse_repro.search.fixed_length import FixedLengthSearch
 from fuse_repro.search.problem import Hypothesis, PromptProblem
 from fuse_repro.search.substitution import substitutions
@@ -40,12 +40,12 @@ class GCG(FixedLengthSearch):
         self, problem: PromptProblem, trials: Trials, generator: torch.Generator
     ) -> Iterator[Hypothesis]:
         """The best candidate of every step, after the prompt at the start."""
-        (current,) = self._start(problem, 1, generator)
+        (current,) = self._start(trials, 1, generator)
         places = range(len(current) - self.tokens, len(current))
         while (gradients := trials.differentiate([current])) is not None:
             yield trials.known(current)
-            promising = best_tokens(gradients.scores(0, places), problem.lm.tokenizer, self.top_k)
-            drawn = substitutions(current, promising, problem.lm.tokenizer, self.candidates, generator)
+            promising = best_tokens(gradients.scores(0, places), trials.permitted, self.top_k)
+            drawn = substitutions(current, promising, trials.permitted, self.candidates, generator)
             found = trials.evaluate(drawn)
             if not found:
                 return
@@ -53,9 +53,7 @@ class GCG(FixedLengthSearch):
         yield trials.known(current)
 
 
-def best_tokens(scores: Tensor, tokenizer: WordTokenizer, count: int) -> Tensor:
-    """The tokens of least predicted objective at every place, special ones left out: [n, V] -> [n, count]."""
-    allowed = scores.clone()
-    special = sorted(tokenizer.special_ids)
-    allowed[:, special] = torch.inf
-    return allowed.topk(min(count, scores.shape[1] - len(special)), largest=False).indices.cpu()
+def best_tokens(scores: Tensor, permitted: Permitted, count: int) -> Tensor:
+    """The permitted tokens of least predicted objective at every place: [n, V] -> [n, count], or fewer."""
+    left = min(count, len(permitted.tokens))
+    return permitted.masked(-scores).topk(left).indices.cpu()

@@ -1,5 +1,6 @@
 """What a search costs, counted where the cost arises: at the objective."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +20,13 @@ class Counts:
         evaluations: prompts whose objective was computed, with or without its gradient.
         gradients: prompts, or points of a prompt's open token, through which a gradient was taken.
         meter: what the models computed, for whatever reason.
+        begun: when the counting began, by the clock that `reach` reads.
     """
 
     evaluations: int = 0
     gradients: int = 0
     meter: Meter = field(default_factory=Meter)
+    begun: float = field(default_factory=lambda: time.monotonic(), compare=False)
 
     def add(self, other: "Counts") -> None:
         """Count as well what others counted."""
@@ -31,17 +34,26 @@ class Counts:
         self.gradients += other.gradients
         self.meter.add(other.meter)
 
-    def reach(self, max_flops: float | None) -> bool:
-        """Whether the models have computed so many floating-point operations; never, where there is no bound."""
+    def reach(self, max_flops: float | None, max_seconds: float | None = None) -> bool:
+        """Whether the models have computed so many operations, or so much time has gone by; None is no bound."""
+        if max_seconds is not None and time.monotonic() - self.begun >= max_seconds:
+            return True
         return max_flops is not None and self.meter.flops >= max_flops
 
 
-def check_max_flops(value: object) -> None:
-    """Raise UsageError unless `optimizer.max_flops` is a number of operations that a search may have."""
+def check_bounds(max_evaluations: int | None, max_flops: object, max_seconds: object) -> None:
+    """Raise UsageError unless `optimizer.max_...` are bounds that a search may have, or None."""
+    good = max_evaluations is None or max_evaluations >= 1
+    require(good, "optimizer.max_evaluations", max_evaluations, "at least 1, or null for no bound")
+    flops = "floating-point operations of one search, above 0, such as 1e13; or null for no bound"
+    require(_is_bound(max_flops), "optimizer.max_flops", max_flops, flops)
+    seconds = "seconds of one search, above 0, such as 60; or null for no bound"
+    require(_is_bound(max_seconds), "optimizer.max_seconds", max_seconds, seconds)
+
+
+def _is_bound(value: object) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    good = value is None or (number and isfinite(float(str(value))) and float(str(value)) > 0)
-    allowed = "floating-point operations of one search, above 0, such as 1e13; or null for no bound"
-    require(good, "optimizer.max_flops", value, allowed)
+    return value is None or (number and isfinite(float(str(value))) and float(str(value)) > 0)
 
 
 @contextmanager

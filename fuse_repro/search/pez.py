@@ -46,7 +46,7 @@ class PEZ(FixedLengthSearch):
     ) -> Iterator[Hypothesis]:
         """The best of the projected prompts of every step."""
         lm = problem.lm
-        prompts = self._start(problem, self.restarts, generator)
+        prompts = self._start(trials, self.restarts, generator)
         ids = torch.tensor([prompt[-self.tokens :] for prompt in prompts], device=lm.device)
         soft = lm.embed(ids).detach().float().clone().requires_grad_(True)
         unit = float(lm.embedding_table().float().square().mean().sqrt())
@@ -57,7 +57,7 @@ class PEZ(FixedLengthSearch):
             yield min((trials.known(prompt) for prompt in prompts), key=lambda h: h.objective)
             soft.grad = torch.stack([gradients[prompt] for prompt in prompts])
             optimizer.step()
-            prompts = project(problem, soft.detach())
+            prompts = project(problem, soft.detach(), trials.permitted)
 
     def _differentiate(self, prompts: list[Prompt], trials: Trials, gradients: dict[Prompt, Tensor]) -> bool:
         """Adds the gradients [n, d] of prompts not met before; false where the budget does not allow that."""

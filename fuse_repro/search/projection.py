@@ -10,6 +10,7 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.models.causal_lm import CausalLM, NextToken
 from fuse_repro.models.precision import full_precision
 from fuse_repro.search.candidates import propose
+from fuse_repro.search.constraints import Permitted
 from fuse_repro.search.problem import PromptProblem
 
 Prompt = tuple[int, ...]
@@ -18,7 +19,11 @@ TINY = 1e-9
 
 
 def grow(
-    prompts: Sequence[Prompt], lm: CausalLM, tokens: int, score: Callable[[int, list[Prompt]], Tensor]
+    prompts: Sequence[Prompt],
+    lm: CausalLM,
+    tokens: int,
+    score: Callable[[int, list[Prompt]], Tensor],
+    permitted: Permitted | None = None,
 ) -> list[Prompt]:
     """Every prompt with `tokens` more tokens: each the best-scored one that survives after those before it.
 
@@ -27,23 +32,33 @@ def grow(
         lm: the model whose tokens they are.
         tokens: how many are added to each.
         score: the number of the token (from 0) and the B prompts so far -> [B, V].
+        permitted: what may be written; None for all.
 
     Raises:
         UsageError: a prompt has no next token that survives.
     """
     grown = list(prompts)
     for place in range(tokens):
-        found = propose(score(place, grown), grown, lm.tokenizer, 1)
+        scores, keeps = score(place, grown), None
+        if permitted is not None:
+            scores, keeps = permitted.masked(scores, grown), permitted.keeps
+        found = propose(scores, grown, lm.tokenizer, 1, keeps)
         if len(found) < len(grown):
             raise UsageError(
-                f"a prompt of {lm.name} cannot go on: no next token survives decode -> encode; change prefix"
+                f"a prompt of {lm.name} cannot go on: no next token survives decode -> encode; "
+                "change prefix, or lift optimizer.constraints"
             )
         grown = [(*prompt, candidate.token) for prompt, candidate in zip(grown, found, strict=True)]
     return grown
 
 
 def starting_prompts(
-    problem: PromptProblem, count: int, tokens: int, start: str, generator: torch.Generator
+    problem: PromptProblem,
+    count: int,
+    tokens: int,
+    start: str,
+    generator: torch.Generator,
+    permitted: Permitted | None = None,
 ) -> list[Prompt]:
     """The prefix with random tokens after it.
 
@@ -54,6 +69,7 @@ def starting_prompts(
         start: "random" (each token as probable as any other) or "likely" (drawn from the language model,
             token after token).
         generator: of the draws.
+        permitted: what may be written; None for all.
 
     Raises:
         UsageError: another start, or a prefix that is not read back as it is written.
@@ -77,10 +93,10 @@ def starting_prompts(
         gumbel = -(-uniform.clamp(TINY, 1 - TINY).log()).clamp_min(TINY).log()
         return state.log_probs + gumbel  # the largest is a draw from p (Gumbel 1954)
 
-    return grow([prefix] * count, lm, tokens, score)
+    return grow([prefix] * count, lm, tokens, score, permitted)
 
 
-def project(problem: PromptProblem, vectors: Tensor) -> list[Prompt]:
+def project(problem: PromptProblem, vectors: Tensor, permitted: Permitted | None = None) -> list[Prompt]:
     """The prefix with the tokens nearest to vectors [B, n, d] after it, by cosine (PEZ, arXiv 2302.03668)."""
     lm = problem.lm
     table = lm.embedding_table()
@@ -92,4 +108,4 @@ def project(problem: PromptProblem, vectors: Tensor) -> list[Prompt]:
             return (unit[:, place] @ table.T).float() / lengths
 
     prefix = problem.prefix_ids()
-    return grow([prefix] * len(vectors), lm, vectors.shape[1], score)
+    return grow([prefix] * len(vectors), lm, vectors.shape[1], score, permitted)

@@ -162,6 +162,10 @@ class Proposal:
             typical,
         )
 
+    def in_context(self, problem: PromptProblem, texts: Sequence[str]) -> Tensor | None:
+        """The weighted estimate without gradients of one more word in each of B texts: [B, V]; None without any."""
+        return self._estimate(problem, [OpenPrompt(text) for text in texts], lambda term: True)
+
     def _estimate(
         self, problem: PromptProblem, prompts: Sequence[OpenPrompt], context: Callable[[Any], bool]
     ) -> Tensor | None:

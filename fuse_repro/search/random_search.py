@@ -57,33 +57,31 @@ class RandomSearch(FixedLengthSearch):
         self, problem: PromptProblem, trials: Trials, generator: torch.Generator
     ) -> Iterator[Hypothesis]:
         """The best prompt so far, after every step."""
-        neighbours = (self._replacing if self.neighbourhood == "l0" else self._moving)(problem, generator)
-        (current,) = trials.evaluate(self._start(problem, 1, generator))
+        neighbours = (self._replacing if self.neighbourhood == "l0" else self._moving)(trials, generator)
+        (current,) = trials.evaluate(self._start(trials, 1, generator))
         yield current
         while not trials.spent:
             found = trials.evaluate(neighbours(current.ids))
             current = min([current, *found], key=lambda h: h.objective)
             yield current
 
-    def _replacing(self, problem: PromptProblem, generator: torch.Generator) -> Neighbours:
+    def _replacing(self, trials: Trials, generator: torch.Generator) -> Neighbours:
         """Prompts with `replace` of the tokens changed."""
-        tokenizer = problem.lm.tokenizer
-        tokens = torch.tensor([t for t in range(tokenizer.vocab_size) if t not in tokenizer.special_ids])
-        choices = tokens.expand(self.tokens, -1)
+        choices = torch.tensor(trials.permitted.tokens).expand(self.tokens, -1)
 
         def neighbours(prompt: Prompt) -> list[Prompt]:
-            return substitutions(prompt, choices, tokenizer, self.candidates, generator, self.replace)
+            return substitutions(prompt, choices, trials.permitted, self.candidates, generator, self.replace)
 
         return neighbours
 
-    def _moving(self, problem: PromptProblem, generator: torch.Generator) -> Neighbours:
+    def _moving(self, trials: Trials, generator: torch.Generator) -> Neighbours:
         """Prompts of the tokens nearest to the embeddings with noise."""
-        lm = problem.lm
+        problem, lm = trials.problem, trials.problem.lm
         length = lm.embedding_table().float().norm(dim=1).mean() / lm.embedding_size**0.5
 
         def neighbours(prompt: Prompt) -> list[Prompt]:
             vectors = lm.embed(torch.tensor(prompt[-self.tokens :], device=lm.device)).float()
             noise = torch.randn(self.candidates, *vectors.shape, generator=generator).to(lm.device)
-            return project(problem, vectors + self.radius * length * noise)
+            return project(problem, vectors + self.radius * length * noise, trials.permitted)
 
         return neighbours

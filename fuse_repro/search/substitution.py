@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError
 from fuse_repro.search.candidates import survivors
+from fuse_repro.search.constraints import Permitted
 
 Prompt = tuple[int, ...]
 DRAWS = 50  # rounds, since many do not survive
@@ -14,7 +14,7 @@ DRAWS = 50  # rounds, since many do not survive
 def substitutions(
     prompt: Prompt,
     tokens: Tensor,
-    tokenizer: WordTokenizer,
+    permitted: Permitted,
     count: int,
     generator: torch.Generator,
     places: int = 1,
@@ -26,7 +26,7 @@ def substitutions(
     Args:
         prompt: whose tokens are exchanged.
         tokens: [n, k], what each of the last n tokens may become.
-        tokenizer: of the prompt's model.
+        permitted: what may be written.
         count: how many prompts at the most.
         generator: of the draws.
         places: how many tokens are exchanged in each prompt.
@@ -35,18 +35,19 @@ def substitutions(
         UsageError: no prompt survives decode -> encode.
     """
     chosen: dict[Prompt, None] = {}
+    tokenizer = permitted.tokenizer
     size, choices = tokens.shape
     for _ in range(DRAWS):
         where = torch.rand(count, size, generator=generator).argsort(dim=1)[:, :places]
         drawn = tokens[where, torch.randint(choices, (count, places), generator=generator)]
         changed = torch.tensor(prompt[-size:]).expand(count, -1).scatter(1, where, drawn)
         whole = [(*prompt[:-size], *row) for row in changed.tolist()]
-        chosen |= {ids: None for ids, _ in survivors(whole, tokenizer) if ids != prompt}
+        chosen |= {ids: None for ids, _ in permitted.kept(survivors(whole, tokenizer)) if ids != prompt}
         if len(chosen) >= count:
             break
     if not chosen:
         raise UsageError(
             f"none of {DRAWS * count} substitutions in {tokenizer.decode([prompt])[0]!r} survives decode -> encode: "
-            "raise optimizer.tokens or optimizer.top_k, or start from another seed"
+            "raise optimizer.tokens or optimizer.top_k, lift optimizer.constraints, or start from another seed"
         )
     return list(chosen)[:count]

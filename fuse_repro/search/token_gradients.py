@@ -72,19 +72,32 @@ class TokenGradients:
         The gradient by a one-hot choice among tokens (GCG, arXiv 2307.15043, section 2.2). A token's own likelihood
         is linear in that choice, so log p(token) is its exact share.
         """
-        with full_precision(self.table.device):
-            return self._scores(row, positions)
+        fluency, carried = self.score_parts([row], positions)
+        return fluency + carried
 
-    def _scores(self, row: int, positions: Sequence[int]) -> Tensor:
+    def score_parts(self, rows: Sequence[int], positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """As `scores`, the mean over these rows: of the primary model's fluency, and of the terms with adapters.
+
+        Both are linear in the gradients, so that the tokens are scored once, however many rows there are.
+        """
+        with full_precision(self.table.device):
+            return self._fluency_scores(rows, positions), self._carried_scores(rows, positions)
+
+    def _fluency_scores(self, rows: Sequence[int], positions: Sequence[int]) -> Tensor:
+        shape = (len(positions), len(self.table))
+        if self.reading is None:
+            return torch.zeros(shape, device=self.table.device, dtype=torch.float32)
+        at = (torch.tensor(list(rows))[:, None], torch.tensor(list(positions)))
+        share = (self.fluency / self.scored[list(rows)])[:, None, None]
+        read = (share * self.reading.embeddings[at]).mean(0).to(self.table)
+        return (read @ self.table.T).float() - (share * self.reading.log_probs[at]).mean(0)
+
+    def _carried_scores(self, rows: Sequence[int], positions: Sequence[int]) -> Tensor:
         shape = (len(positions), len(self.table))
         total = torch.zeros(shape, device=self.table.device, dtype=torch.float32)
-        if self.reading is not None:
-            share = self.fluency / self.scored[row]
-            read = self.reading.embeddings[row, positions].to(self.table)
-            total = total + share * ((read @ self.table.T).float() - self.reading.log_probs[row, positions])
         for adapter, gradient, alignment in self.traces:
-            pulled = adapter.pull_tokens(gradient, alignment, positions)[row]
-            total = total + adapter.score_tokens(pulled.float())
+            pulled = adapter.pull_tokens(gradient, alignment, positions)[list(rows)]
+            total = total + adapter.score_tokens(pulled.float().mean(0))
         return total
 
 

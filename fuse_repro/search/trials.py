@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fuse_repro.objectives import LossValues, PromptBatch, prompt_nll
 from fuse_repro.objectives.shared_prefix import shared_prefix_nll
+from fuse_repro.search.constraints import Constraints, Permitted
 from fuse_repro.search.metering import Counts
 from fuse_repro.search.problem import Hypothesis, PromptProblem
 from fuse_repro.search.proposal import fluency_weight
@@ -23,10 +24,18 @@ class Trials:
         problem: whose objective is computed.
         counts: what the objective has computed so far.
         limit: evaluations at the most; None for no bound.
+        permitted: what prompts may be written; None for all. The search asks it before it evaluates.
     """
 
-    def __init__(self, problem: PromptProblem, counts: Counts, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        problem: PromptProblem,
+        counts: Counts,
+        limit: int | None = None,
+        permitted: Permitted | None = None,
+    ) -> None:
         self.problem = problem
+        self.permitted = Constraints().of(problem, 1) if permitted is None else permitted
         self._counts = counts
         self._limit = limit
         self._known: dict[Prompt, Hypothesis] = {}
@@ -39,7 +48,12 @@ class Trials:
     @property
     def spent(self) -> bool:
         """Whether the budget allows no further evaluation."""
-        return self._limit is not None and self._counts.evaluations >= self._limit
+        return self.left == 0
+
+    @property
+    def left(self) -> int | None:
+        """How many evaluations the budget allows; None for any number."""
+        return None if self._limit is None else max(0, self._limit - self._counts.evaluations)
 
     def evaluate(self, prompts: Sequence[Prompt]) -> list[Hypothesis]:
         """The objective of these prompts, in their order; those that the budget does not allow are left out."""
@@ -60,8 +74,17 @@ class Trials:
         """What is known of a prompt that was tried."""
         return self._known[prompt]
 
+    def knows(self, prompt: Prompt) -> bool:
+        """Whether a prompt was tried."""
+        return prompt in self._known
+
+    def remember(self, hypotheses: Sequence[Hypothesis]) -> None:
+        """Know these as well, which were evaluated elsewhere."""
+        for hypothesis in hypotheses:
+            self._known.setdefault(hypothesis.ids, hypothesis)
+
     def _allowed(self, prompts: Sequence[Prompt]) -> Sequence[Prompt]:
-        return prompts if self._limit is None else prompts[: max(0, self._limit - self._counts.evaluations)]
+        return prompts[: self.left]
 
     @torch.no_grad()
     def _values(self, prompts: Sequence[Prompt]) -> tuple[LossValues, Tensor, Tensor]:

@@ -93,6 +93,12 @@ def _search(optimizer: DictConfig) -> Search:
         gradients = prompts * _points_of(optimizer.linearisation) if optimizer.gradient_weight > 0 else 0
         evaluations = min(prompts * optimizer.candidates, limit)
         evaluations += min(prompts * (optimizer.get("screen") or 0), limit)  # the second time, in float32
+        if refinement := optimizer.get("refinement"):
+            tried = refinement.exchanges + refinement.insertions + refinement.moves + optimizer.max_new_tokens
+            more = min(refinement.steps * (tried + refinement.combined), max(0, limit - evaluations))
+            prompts += more * optimizer.max_new_tokens
+            evaluations += more
+            gradients += refinement.steps * refinement.averaged
         return Search(optimizer.max_new_tokens / 2, prompts, evaluations, gradients)
     evaluations = min(optimizer.steps * optimizer.get("candidates", 1), limit)
     gradients = 0 if "RandomSearch" in optimizer._target_ else min(optimizer.steps, limit)

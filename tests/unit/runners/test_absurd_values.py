@@ -50,6 +50,9 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 MORE = (
     ["experiment=caption", "corpus=text_file", "optimizer=gcg", "logger=wandb", "dataset=coco"],
     ["experiment=caption", "corpus=wikitext", "optimizer=pez", "dataset=nocaps"],
+    ["experiment=invert", "optimizer=autodan_refined"],
+    ["experiment=invert", "optimizer=gaslite"],
+    ["experiment=invert", "optimizer=autoprompt"],
     ["experiment=caption", "optimizer=random_l0", "dataset=senticap", "model@models.lm=twitter_roberta"],
     ["experiment=transfer", "dataset=sst2", "model@models.target=siglip2_base"],
     ["experiment=transfer", "dataset=lama", "model@models.source=clip_vit_b32"],
@@ -72,7 +75,7 @@ TEXTS = ("prefix", "template", "label", "word", "position", "entity", "group", "
 MAY_BE_ZERO = (
     "seed", "patience", "ridge", "logprob_weight", "gradient_weight", "weight", "reviews", "fillers", "curves",
     "images", "shard", "joining", "warmup", "holdout", "holdout_noise", "weight_decay", "pieces", "train", "dev",
-    "max_train")  # fmt: skip
+    "max_train", "insertions", "moves", "combined", "zeroth_weight")  # fmt: skip
 SETTINGS: Mapping[str, type] = {
     "fuse_repro.runners.search.caption.run": CaptionSettings,
     "fuse_repro.runners.search.inversion.run": InversionSettings,

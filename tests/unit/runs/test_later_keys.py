@@ -1,8 +1,12 @@
 """Keys that a config got later make no other run of one that was begun before."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from fuse_repro.runs.provenance import config_hash
+from fuse_repro.schema import config_folder
+
+NONE = OmegaConf.to_container(OmegaConf.load(config_folder() / "constraints" / "none.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -11,6 +15,9 @@ from fuse_repro.runs.provenance import config_hash
         ("dataset", "recursive", False, True),
         ("dataset", "answers", "one", "any"),
         ("optimizer", "max_flops", None, 1.0),
+        ("optimizer", "max_seconds", None, 1.0),
+        ("optimizer", "refinement", None, {"steps": 4}),
+        ("optimizer", "constraints", NONE, NONE | {"repeats": False}),
     ],
 )
 def test_the_value_that_there_was_before_is_not_hashed(

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,15 +11,29 @@ from tiny_models import tiny_gemma3, tiny_gpt2
 
 from fuse_repro.errors import UsageError
 from fuse_repro.models.metering import metering
-from fuse_repro.objectives import MultiObjectiveLoss, PromptBatch
-from fuse_repro.search import GCG, PEZ, AutoDAN, Hypothesis, Optimizer, PromptProblem, RandomSearch
+from fuse_repro.objectives import MultiObjectiveLoss, PromptBatch, prompt_nll
+from fuse_repro.search import (
+    GASLITE,
+    GCG,
+    PEZ,
+    AutoDAN,
+    AutoPrompt,
+    Constraints,
+    Hypothesis,
+    Optimizer,
+    PromptProblem,
+    RandomSearch,
+)
 from fuse_repro.search.candidates import survivors
 from fuse_repro.search.metering import counting
 from fuse_repro.search.projection import project, starting_prompts
 from fuse_repro.search.substitution import substitutions
+from fuse_repro.search.token_gradients import token_gradients
 
 FIXED: dict[str, Optimizer] = {
     "gcg": GCG(tokens=4, candidates=12, top_k=20, steps=5),
+    "gaslite": GASLITE(tokens=4, averaged=3, flips=3, candidates=8, steps=4),
+    "autoprompt": AutoPrompt(tokens=4, candidates=10, steps=6),
     "pez": PEZ(tokens=4, steps=30, restarts=2),
     "l0": RandomSearch(tokens=4, candidates=6, steps=8, replace=2),
     "l2": RandomSearch(tokens=4, candidates=6, steps=8, neighbourhood="l2"),
@@ -87,6 +102,24 @@ def test_a_search_ends_with_the_step_that_reaches_its_operations(problem: Prompt
     assert least.flops == steps[0], "one step is always taken"
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_search_ends_with_the_step_in_which_its_seconds_are_gone(
+    problem: PromptProblem, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("fuse_repro.search.metering.time.monotonic", lambda: clock[0])
+    free = ALL[name].search(problem)
+    steps: list[float] = []
+
+    def tick(beam: object) -> None:
+        clock[0] += 1.0
+        steps.append(clock[0])
+
+    found = replace(ALL[name], max_seconds=2.0).search(problem, on_step=tick)  # type: ignore[type-var]
+    assert len(steps) == 2
+    assert found.steps == free.steps[: len(found.steps)]
+
+
 def note(seen: Counter[str], batch: PromptBatch) -> None:
     seen["prompts"] += len(batch.texts) if batch.slot is None else 0
     seen["gradients"] += len(batch.texts) if batch.embeddings is not None else 0
@@ -128,9 +161,10 @@ def test_gcg_changes_one_token_a_step_at_places_drawn_uniformly(problem: PromptP
     (prompt,) = starting_prompts(problem, 1, 4, "random", torch.Generator().manual_seed(0))
     words = [ids[0] for ids in tokenizer.word_ids(["a", "cat", "dog", "the", "on"]) if len(ids) == 1]
     tokens = torch.tensor(words).expand(4, -1)
+    permitted = Constraints().of(problem, 4)
     places: Counter[int] = Counter()
     for seed in range(150):
-        drawn = substitutions(prompt, tokens, tokenizer, 2, torch.Generator().manual_seed(seed))
+        drawn = substitutions(prompt, tokens, permitted, 2, torch.Generator().manual_seed(seed))
         for ids in drawn:
             changed = [place for place in range(len(ids)) if ids[place] != prompt[place]]
             assert len(changed) == 1
@@ -138,6 +172,48 @@ def test_gcg_changes_one_token_a_step_at_places_drawn_uniformly(problem: PromptP
     expected = sum(places.values()) / 4
     assert sorted(places) == list(range(len(prompt) - 4, len(prompt)))
     assert all(abs(count - expected) < 0.35 * expected for count in places.values())
+
+
+def test_autoprompt_changes_one_token_a_step_and_never_for_a_worse_one(problem: PromptProblem) -> None:
+    found = AutoPrompt(tokens=4, candidates=10, steps=12).search(problem)
+    assert len(found.steps) > 2
+    for before, after in pairwise(found.steps):
+        assert sum(old != new for old, new in zip(before[0].ids, after[0].ids, strict=True)) == 1
+        assert after[0].objective < before[0].objective
+
+
+def test_gaslite_changes_several_tokens_a_step_and_never_for_a_worse_one(problem: PromptProblem) -> None:
+    search = GASLITE(tokens=5, averaged=3, flips=4, candidates=10, steps=5)
+    found = search.search(problem)
+    changed = [
+        sum(old != new for old, new in zip(before[0].ids, after[0].ids, strict=True))
+        for before, after in pairwise(found.steps)
+    ]
+    assert max(changed) > 1
+    assert max(changed) <= search.flips
+    objectives = [step[0].objective for step in found.steps]
+    assert objectives == sorted(objectives, reverse=True)
+
+
+def test_gaslite_visits_places_with_what_was_exchanged_before(problem: PromptProblem) -> None:
+    """With every token a candidate, one flip at one place is the best of all tokens there."""
+    tokenizer = problem.lm.tokenizer
+    found = GASLITE(tokens=1, averaged=1, flips=1, candidates=tokenizer.vocab_size, steps=2).search(problem)
+    prefix = problem.prefix_ids()
+    every = [(*prefix, t) for t in range(tokenizer.vocab_size) if t not in tokenizer.special_ids]
+    texts = [text for _, text in survivors(every, tokenizer)]
+    ids = torch.tensor([ids for ids, _ in survivors(every, tokenizer)])
+    nll, scored = prompt_nll(problem.lm, ids.tolist())
+    totals = problem.objective(PromptBatch(texts, problem.targets, nll, scored)).total
+    assert found.best.objective == pytest.approx(float(totals.min()), abs=1e-4)
+
+
+def test_the_mean_of_rows_is_scored_as_each_row_by_itself(problem: PromptProblem) -> None:
+    prompts = starting_prompts(problem, 3, 4, "likely", torch.Generator().manual_seed(3))
+    gradients = token_gradients(problem, prompts)
+    places = [len(prompts[0]) - 1, len(prompts[0]) - 3]
+    each = torch.stack([gradients.scores(row, places) for row in (0, 2)]).mean(0)
+    torch.testing.assert_close(sum(gradients.score_parts([0, 2], places)), each, atol=1e-4, rtol=1e-4)
 
 
 def test_projecting_a_prompts_own_embeddings_gives_the_prompt(problem: PromptProblem) -> None:
@@ -216,6 +292,11 @@ def test_counting_ends_with_its_block(problem: PromptProblem) -> None:
         (lambda: GCG(tokens=0), r"optimizer\.tokens=0"),
         (lambda: GCG(top_k=0), r"optimizer\.top_k"),
         (lambda: GCG(max_evaluations=0), r"optimizer\.max_evaluations=0.*null"),
+        (lambda: GASLITE(averaged=0), r"optimizer\.averaged=0 is not allowed: at least 1"),
+        (lambda: GASLITE(tokens=4, flips=5), r"optimizer\.flips=5.*tokens=4"),
+        (lambda: GASLITE(max_seconds=0), r"optimizer\.max_seconds=0.*above 0, such as 60; or null"),
+        (lambda: AutoPrompt(candidates=0), r"optimizer\.candidates=0"),
+        (lambda: AutoDAN(max_seconds=float("nan")), r"optimizer\.max_seconds=nan"),
         (lambda: PEZ(learning_rate=0.0), r"optimizer\.learning_rate"),
         (lambda: PEZ(start="best"), r"optimizer\.start.*likely, random"),
         (lambda: RandomSearch(neighbourhood="l1"), r"optimizer\.neighbourhood.*l0, l2"),
