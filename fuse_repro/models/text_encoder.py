@@ -158,7 +158,7 @@ class TextEncoder(FrozenModel):
                 parts.append(in_batches(self._encode_whole, tokens))
         places = numpy.argsort(numpy.fromiter(chain.from_iterable(groups), numpy.int64, len(texts)))
         around = len(self.tokenizer.prefix_ids) + len(self.tokenizer.suffix_ids)
-        return ReadTexts(texts, torch.cat(parts), places, [len(own) + around for own in ids])
+        return ReadTexts(texts, self._finish(torch.cat(parts)), places, [len(own) + around for own in ids])
 
     @contextmanager
     def reading_ahead(self) -> Iterator[ReadAhead]:
@@ -184,9 +184,9 @@ class TextEncoder(FrozenModel):
         return [part.view(block.shape) for part, block in zip(parts, blocks, strict=True)]
 
     def _encode_whole(self, ids: Tensor) -> Tensor:
-        """Whole texts [B, S], without padding, to what `forward` returns, [B, e]."""
+        """Whole texts [B, S], without padding, to pooled outputs [B, e]."""
         self._check_length(ids.shape[1])
-        return self._finish(self._pool(self.embed(ids), None))
+        return self._pool(self.embed(ids), None)
 
     def _finish(self, pooled: Tensor) -> Tensor:
         """What is made of pooled outputs [B, e]: here unit length, float32."""

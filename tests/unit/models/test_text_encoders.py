@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import tiny_bert_encoder, tiny_clip, tiny_conse, tiny_siglip
 
@@ -142,6 +142,7 @@ def test_a_mask_whose_maker_is_known_is_not_looked_at_again(encoder):
 
 
 @given(st.lists(st.lists(st.integers(0, 99), max_size=5), max_size=5))
+@settings(deadline=None)
 def test_padding_of_alignments_is_on_the_right(sequences):
     ids, mask = pad_ids(sequences, "cpu")
     assert mask.sum(1).tolist() == [len(sequence) for sequence in sequences]

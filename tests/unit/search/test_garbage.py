@@ -63,11 +63,10 @@ def full_passes() -> Iterator[list[str]]:
 
 def test_thresholds_are_put_back(eager: tuple[int, int, int]) -> None:
     """After blocks in blocks, and after an error."""
-    with pytest.raises(RuntimeError, match="inside"), without_full_passes():
-        with without_full_passes():
-            assert gc.get_threshold() == (*eager[:2], NEVER)
+    with without_full_passes():
+        with pytest.raises(RuntimeError, match="inside"), without_full_passes():
+            raise RuntimeError("inside")
         assert gc.get_threshold() == (*eager[:2], NEVER)
-        raise RuntimeError("inside")
     assert gc.get_threshold() == eager
 
 
