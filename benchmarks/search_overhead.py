@@ -145,7 +145,8 @@ def watched(times: OwnTimes, lm: CausalLM, encoder: TextEncoder) -> None:
     times.watch(gradient, "_batch", "slot gradients")
     times.watch(getattr(gradient, "Gradients", None), "alone", "slot gradients")
     times.watch(EmbeddingMap, "align", "alignment")
-    times.watch(gradient.SlotGradients, "scores", "pullback and scores")
+    for name in ("scores", "scores_of"):
+        times.watch(gradient.SlotGradients, name, "pullback and scores")
     for name in ("combine", "combine_rows"):
         times.watch(proposal, name, "joined scores")
     times.watch(TextMatchTerm, "word_estimates", "context estimate")

@@ -12,6 +12,7 @@ TOGETHER = 2**8  # last words that are read as one text
 WORDS = 2**8  # last words of prompts whose continuations are kept
 SPACED = f"{CARRIER} "  # how a text begins whose first word is the carrier
 JOINS = ""  # stands for a token that goes on with the last word
+BROKEN = "\ufffd"  # how bytes are written that are no text
 
 
 class LastWords:
@@ -31,6 +32,7 @@ class LastWords:
         self._ends = tokenizer.word_ends if kept else frozenset()
         self._read: dict[str, tuple[int, ...]] = {}  # tuples, which the garbage collector leaves alone
         self._parted: dict[str, Tokenized] = {}
+        self._written: dict[int, str] = {}
         self._new: dict[int, str | None] = {}
         self._joined: dict[tuple[int, ...], dict[int, str | None]] = {}
 
@@ -88,22 +90,27 @@ class LastWords:
         ended = text[-1] in self._ends and self.encode([text]) == [prompt]
         new = self._starting(tokens) if ended else dict.fromkeys(tokens, JOINS)
         joined = self._joining(word, [token for token in tokens if new[token] == JOINS])
-        found = []
+        found: list[str | None] = []
         for token in tokens:
-            start, more = (text, new[token]) if new[token] != JOINS else (beginning, joined[token])
-            found.append(None if more is None else start + more)
+            if more := new[token]:
+                found.append(text + more)
+            elif more is None or (more := joined[token]) is None:
+                found.append(None)
+            else:
+                found.append(beginning + more)
         return found
 
     def _parts(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
         """What stands before the last word of every text, and that word with its space; "" where there is no cut."""
-        beginnings, words, ends = [], [], self._ends
-        for text in texts:
-            place = text.rfind(" ")
-            if place <= 0 or text[place - 1] not in ends:  # seldom, and a call costs more than the rest
-                place = last_cut(text, ends) or len(text)
-            beginnings.append(text[:place])
-            words.append(text[place:])
-        return beginnings, words
+        ends = self._ends
+        places = [  # `last_cut` is seldom needed, and a call costs more than the rest
+            place
+            if (place := text.rfind(" ")) > 0 and text[place - 1] in ends
+            else last_cut(text, ends) or len(text)
+            for text in texts
+        ]
+        cuts = list(zip(texts, places, strict=True))
+        return [text[:place] for text, place in cuts], [text[place:] for text, place in cuts]
 
     def _continued(self, beginning: Tokenized, word: Tokenized) -> Tokenized:
         """A text whose last word was split after the carrier."""
@@ -116,7 +123,8 @@ class LastWords:
     def _starting(self, tokens: Iterable[int]) -> dict[int, str | None]:
         """What tokens add to any text that ends with a word: their text, None, or JOINS if they start no word."""
         new = [token for token in tokens if token not in self._new]
-        self._new.update(zip(new, self._standing([(token,) for token in new], JOINS), strict=True))
+        texts = [text if text.startswith(" ") else None for text in self._added(new)]
+        self._new.update(zip(new, self._standing([(token,) for token in new], texts, JOINS), strict=True))
         return self._new
 
     def _joining(self, word: tuple[int, ...], tokens: Iterable[int]) -> dict[int, str | None]:
@@ -125,22 +133,42 @@ class LastWords:
             self._joined.clear()
         known = self._joined.setdefault(word, {})
         new = [token for token in tokens if token not in known]
-        known.update(zip(new, self._standing([(*word, token) for token in new], None), strict=True))
+        words = [(*word, token) for token in new]
+        known.update(zip(new, self._standing(words, self._continuing(word, new), None), strict=True))
         return known
 
-    def _standing(self, words: Sequence[tuple[int, ...]], other: str | None) -> list[str | None]:
+    def _added(self, tokens: Sequence[int]) -> list[str]:
+        """What each of the tokens adds to the carrier; BROKEN where it changes the carrier itself."""
+        new = [token for token in tokens if token not in self._written]
+        texts = self._tokenizer.decode([(*self._lead, token) for token in new])
+        added = (text[len(CARRIER) :] if text.startswith(CARRIER) else BROKEN for text in texts)
+        self._written.update(zip(new, added, strict=True))
+        return [self._written[token] for token in tokens]
+
+    def _continuing(self, word: tuple[int, ...], tokens: Sequence[int]) -> list[str | None]:
+        """What a last word and each of the tokens add to the carrier; None where that is not a space first."""
+        (begun,) = self._tokenizer.decode([(*self._lead, *word)])
+        added = self._added(tokens)
+        apart = self._tokenizer.writes_apart and begun.startswith(SPACED) and BROKEN not in begun
+        whole = [token for token, text in zip(tokens, added, strict=True) if not apart or BROKEN in text]
+        decoded = iter(self._tokenizer.decode([(*self._lead, *word, token) for token in whole]))
+        texts = [begun + text if apart and BROKEN not in text else next(decoded) for text in added]
+        return [text[len(CARRIER) :] if text.startswith(SPACED) else None for text in texts]
+
+    def _standing(
+        self, words: Sequence[tuple[int, ...]], texts: Sequence[str | None], other: str | None
+    ) -> list[str | None]:
         """What tokens add to any text that ends with a word; None where that is not read back as these tokens.
 
         Args:
             words: tokens behind a text, each once.
-            other: given for tokens that go on with the text's own last word.
+            texts: what they add; None for tokens that go on with the text's own last word.
+            other: given for those.
         """
-        texts = self._tokenizer.decode([(*self._lead, *ids) for ids in words])
-        added = [text[len(CARRIER) :] if text.startswith(SPACED) else None for text in texts]
-        read = self._following([text for text in dict.fromkeys(added) if text is not None])
+        read = self._following([text for text in dict.fromkeys(texts) if text is not None])
         return [
             other if text is None else text if read[text] == ids and is_line(text) else None
-            for ids, text in zip(words, added, strict=True)
+            for ids, text in zip(words, texts, strict=True)
         ]
 
     def _following(self, words: Sequence[str]) -> dict[str, tuple[int, ...]]:

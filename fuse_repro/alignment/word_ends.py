@@ -82,6 +82,19 @@ def word_ends(state: Part) -> frozenset[str]:
     return ends - _before_spaces(model["vocab"]) if whole else frozenset()
 
 
+def writes_apart(state: Part) -> bool:
+    """Whether the text of tokens is that of each token, one behind the other, after a text that begins otherwise.
+
+    Not so where the end of a word is written as a space, but for the last one (CLIP). Bytes that are no text alone are
+    another exception: a text with U+FFFD must be decoded whole.
+
+    Args:
+        state: what a tokenizer.json with word ends holds.
+    """
+    kinds = {part["type"] for part in _parts(state["decoder"], "decoders")}
+    return "BPEDecoder" not in kinds and not state["model"].get("end_of_word_suffix")
+
+
 def last_cut(text: str, ends: frozenset[str]) -> int:
     """Where the last word of a text begins, its space included; 0 where the text cannot be cut."""
     place = text.rfind(" ")

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from fuse_repro.alignment.backend_state import private_state
-from fuse_repro.alignment.word_ends import word_ends
+from fuse_repro.alignment.opening import opening_of
+from fuse_repro.alignment.word_ends import word_ends, writes_apart
 from fuse_repro.errors import UsageError, require
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class WordTokenizer:
 
     Attributes:
         word_ends: characters after which a space begins a part of its own; see fuse_repro.alignment.word_ends.
+        writes_apart: whether tokens are written one behind the other; see there.
 
     Raises:
         UsageError: a tokenizer without fast offsets (a slow one, or one whose backend cannot be copied).
@@ -69,9 +71,11 @@ class WordTokenizer:
         state = private_state(tokenizer, rows)
         self._backend = tokenizers.Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
         self.word_ends: frozenset[str] = word_ends(state)
+        self.writes_apart: bool = bool(self.word_ends) and writes_apart(state)
         added = self._backend.get_added_tokens_decoder()
         special = {index for index, token in added.items() if token.special}
         self.vocab_size: int = max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
+        self._opening = opening_of(state, self.vocab_size)
         own = (index for index in tokenizer.all_special_ids if index < self.vocab_size)
         self.special_ids: frozenset[int] = frozenset(special.union(own))
         has_mask = tokenizer.mask_token_id is not None and tokenizer.mask_token_id < self.vocab_size
@@ -123,10 +127,15 @@ class WordTokenizer:
             UsageError: not a sequence of texts that can be encoded as UTF-8.
         """
         _check_texts(parts)
-        encoding = self._backend.encode("".join(parts), add_special_tokens=False)
-        ids, begins = encoding.ids, [start for start, _ in encoding.offsets]
+        text = "".join(parts)
+        if self._opening is not None:  # offsets take a third of the time
+            ids = self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
+            if (begins := self._opening.begins(ids, parts)) is not None:
+                return [tuple(ids[a:b]) for a, b in pairwise([0, *begins, len(ids)])]
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        ids, starts = encoding.ids, [start for start, _ in encoding.offsets]
         bounds = accumulate(map(len, parts), initial=0)
-        return [tuple(ids[a:b]) for a, b in pairwise(bisect_left(begins, bound) for bound in bounds)]
+        return [tuple(ids[a:b]) for a, b in pairwise(bisect_left(starts, bound) for bound in bounds)]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of every token sequence; spaces are not cleaned up and special tokens are kept.

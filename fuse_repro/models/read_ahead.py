@@ -59,7 +59,7 @@ class Reader(Protocol):
 
     def read(self, texts: Sequence[str]) -> ReadTexts: ...
 
-    def __call__(self, embeddings: Tensor, mask: Tensor) -> Tensor: ...
+    def __call__(self, embeddings: Tensor, mask: Tensor, padded_right: bool = False) -> Tensor: ...
 
 
 class ReadAhead:
@@ -106,7 +106,7 @@ class ReadAhead:
         """Within, the encoder knows what it makes of these embeddings, by one pass with gradients.
 
         Args:
-            parts: the embeddings [B_k, S_k, d] and the mask [B_k, S_k] of every caller.
+            parts: the embeddings [B_k, S_k, d] and the mask [B_k, S_k] of every caller; masks are those of Alignments.
 
         Raises:
             UsageError: as `TextEncoder.forward`.
@@ -116,7 +116,7 @@ class ReadAhead:
         rows = [pad(own, (0, 0, 0, more)) for (own, _), more in zip(parts, missing, strict=True)]
         masks = [pad(mask.long(), (0, more)) for (_, mask), more in zip(parts, missing, strict=True)]
         with unmetered():
-            outputs = self._encoder(torch.cat(rows), torch.cat(masks))
+            outputs = self._encoder(torch.cat(rows), torch.cat(masks), padded_right=True)
         each = outputs.split([len(own) for own in rows])
         self._passes = [(own, found) for (own, _), found in zip(parts, each, strict=True)]
         try:

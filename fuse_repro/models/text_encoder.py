@@ -107,12 +107,14 @@ class TextEncoder(FrozenModel):
             "max_tokens": self.max_tokens,
         }
 
-    def forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, mask: Tensor, padded_right: bool = False) -> Tensor:
         """Unit-length text embeddings [B, e], float32.
 
         Args:
             embeddings: [B, S, d] of the content tokens, padded on the right; differentiable.
             mask: [B, S], 1 at real tokens, 0 at padding.
+            padded_right: whoever made the mask knows that padding is on the right, as an Alignment's always is. To look
+                at a mask is to wait for the device that it is on, in every step of a search.
 
         Raises:
             UsageError: too many tokens for the model, or padding that is not on the right.
@@ -120,7 +122,7 @@ class TextEncoder(FrozenModel):
         if self.ahead is not None and (known := self.ahead.outputs_of(embeddings)) is not None:
             return known
         mask = mask.bool()
-        if (mask[:, 1:] & ~mask[:, :-1]).any():
+        if not padded_right and (mask[:, 1:] & ~mask[:, :-1]).any():
             raise UsageError(f"{self.name}: mask has padding before a token; pad on the right")
         lengths = mask.sum(dim=1)
         wrapped = self._wrap(embeddings.to(self.dtype), lengths)
@@ -156,7 +158,7 @@ class TextEncoder(FrozenModel):
                 parts.append(in_batches(self._encode_whole, tokens))
         places = numpy.argsort(numpy.fromiter(chain.from_iterable(groups), numpy.int64, len(texts)))
         around = len(self.tokenizer.prefix_ids) + len(self.tokenizer.suffix_ids)
-        return ReadTexts(texts, torch.cat(parts), places, [len(own) + around for own in ids])
+        return ReadTexts(texts, self._finish(torch.cat(parts)), places, [len(own) + around for own in ids])
 
     @contextmanager
     def reading_ahead(self) -> Iterator[ReadAhead]:
@@ -182,9 +184,9 @@ class TextEncoder(FrozenModel):
         return [part.view(block.shape) for part, block in zip(parts, blocks, strict=True)]
 
     def _encode_whole(self, ids: Tensor) -> Tensor:
-        """Whole texts [B, S], without padding, to what `forward` returns, [B, e]."""
+        """Whole texts [B, S], without padding, to pooled outputs [B, e]."""
         self._check_length(ids.shape[1])
-        return self._finish(self._pool(self.embed(ids), None))
+        return self._pool(self.embed(ids), None)
 
     def _finish(self, pooled: Tensor) -> Tensor:
         """What is made of pooled outputs [B, e]: here unit length, float32."""

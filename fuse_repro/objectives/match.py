@@ -65,7 +65,7 @@ class EmbeddingMatchTerm(nn.Module):
         if batch.embeddings is None:
             return self.encoder.encode(batch.texts)
         embeddings, alignment = batch.carried(self.adapter, self.name)
-        values: Tensor = self.encoder(embeddings, alignment.target_mask)
+        values: Tensor = self.encoder(embeddings, alignment.target_mask, padded_right=True)
         return values
 
     def word_table(

@@ -69,14 +69,19 @@ class SlotGradients:
             joins: the kind of points: those that join the last word, or those that start one.
             instead: a map to pull every gradient back with, in place of the term's own adapter.
         """
+        return self.scores_of([joins], instead)[joins]
+
+    def scores_of(self, kinds: Sequence[bool], instead: EmbeddingMap | None = None) -> dict[bool, Tensor]:
+        """`scores` of several kinds of points, by one pullback and one product with the vocabulary."""
         total = torch.zeros((), device=self.values.device, dtype=torch.float32)
         with full_precision(self.values.device):
             for adapter, gradient, alignment in self.traces:
                 chosen = adapter if instead is None else instead
                 pulled = chosen.pull_token(gradient.float(), alignment, self.position).float()
-                each = pulled.view(*self.values.shape, -1).index_select(1, self._places(joins))
-                total = total + chosen.score_tokens(each.mean(1))
-        return total
+                each = pulled.view(*self.values.shape, -1)
+                means = torch.cat([each.index_select(1, self._places(kind)).mean(1) for kind in kinds])
+                total = total + chosen.score_tokens(means)
+        return dict(zip(kinds, total.split(len(self.values)), strict=True))
 
     def _places(self, joins: bool) -> Tensor:
         places = [place for place, kind in enumerate(self.joins) if kind == joins]

@@ -8,11 +8,12 @@ stops and counts are each search's own, and so are its errors. A search that has
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.metering import charge, metering, unmetered
+from fuse_repro.search.garbage import without_full_passes
 from fuse_repro.search.metering import Counts, counting
 from fuse_repro.search.problem import Optimizer, PromptProblem, SearchResult, StepListener
 from fuse_repro.search.requests import Request, Steps, encoders
@@ -106,7 +107,7 @@ def searched(
         return
     for number, problem in enumerate(problems):
         outcome: SearchResult | UsageError
-        with metering() as spent:
+        with metering() as spent, without_full_passes():
             try:
                 outcome = optimizer.search(problem, on_step)
             except UsageError as error:
@@ -127,19 +128,22 @@ def side_by_side(
             for encoder in encoders(problems[0].objective):
                 stack.enter_context(encoder.reading_ahead())
         while going:
-            begun = time.perf_counter()
-            ended = [running.go_on() for running in going]
-            _share(begun, going)
-            yield from (
-                Ended(one.number, one.outcome, one.cost, running.seconds)
-                for one, running in zip(ended, going, strict=True)
-                if one is not None
-            )
-            going = [running for one, running in zip(ended, going, strict=True) if one is None]
-            begun = time.perf_counter()
-            for company in _companies(going):
-                _answer(company, len(problems))
-            _share(begun, going)
+            with without_full_passes():
+                ended, going = _rounds(going, len(problems))
+            yield from ended
+
+
+def _rounds(going: Sequence[_Running], most: int) -> tuple[list[Ended], list[_Running]]:
+    """Rounds until at least one search ends: those that ended, and those that go on."""
+    while True:
+        begun = time.perf_counter()
+        for company in _companies(going):
+            _answer(company, most)
+        outcomes = [(running, running.go_on()) for running in going]
+        _share(begun, going)
+        ended = [replace(one, seconds=running.seconds) for running, one in outcomes if one is not None]
+        if ended:
+            return ended, [running for running, one in outcomes if one is None]
 
 
 def _share(begun: float, going: Sequence[_Running]) -> None:
@@ -149,10 +153,11 @@ def _share(begun: float, going: Sequence[_Running]) -> None:
 
 
 def _companies(going: Sequence[_Running]) -> list[list[_Running]]:
-    """The searches whose requests are answered together."""
+    """The searches whose requests are answered together; one that has not begun has no request."""
     found: dict[Any, list[_Running]] = {}
     for running in going:
-        assert running.request is not None
+        if running.request is None:
+            continue
         shared = running.request.company
         key = running.number if shared is None else (type(running.request), shared)
         found.setdefault(key, []).append(running)

@@ -154,7 +154,7 @@ class Proposal:
         if min(seen.shape[1] for seen in values.values()) == 1:
             typical = self._estimate(problem, prompts, _spreads_in_context)
         return combine(
-            {kind: found.scores(kind) for kind in found.kinds},
+            found.scores_of(found.kinds),
             zeroth,
             token_kinds(problem.lm.tokenizer, log_probs.device),
             self.zeroth_weight,

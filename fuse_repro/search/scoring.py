@@ -21,7 +21,7 @@ def by_kind(joins: Tensor) -> dict[bool, Tensor]:
 def standardise(values: Tensor) -> Tensor:
     """The values [*, n] with mean 0 and standard deviation 1 in every row; all 0 where there is no spread."""
     offsets = values - values.mean(-1, keepdim=True)
-    spread = offsets.std(-1, correction=0, keepdim=True)
+    spread = offsets.square().mean(-1, keepdim=True).sqrt()  # `std` takes ten times as long on a CPU
     return torch.where(spread > 0, offsets / spread, 0.0)
 
 

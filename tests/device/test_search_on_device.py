@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from asked import Asked
 from tiny_models import tiny_bert_encoder, tiny_gemma3, tiny_gpt2
 from tiny_tokenizers import SENTENCES
 
@@ -55,3 +56,20 @@ def test_searches_side_by_side_find_what_each_finds_alone(name: str, device: tor
         for beam, expected in zip(got.found().steps, alone.found().steps, strict=True):
             assert [h.text for h in beam] == [h.text for h in expected]
             assert [h.objective for h in beam] == pytest.approx([h.objective for h in expected], rel=1e-4)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("name", ["autodan", "autodan as in the paper"])
+def test_no_step_waits_for_a_single_value(name: str, together: int, device: torch.device) -> None:
+    """A prompt's likelihood is read as a search begins, and whole results by `tolist`; nothing else is asked for."""
+    lm, encoder = tiny_gpt2().to(device), tiny_bert_encoder().to(device)
+    term = TextMatchTerm("text", encoder, LookupMap.fit(lm, encoder, WORDS))
+    objective = MultiObjectiveLoss({"fluency": FluencyTerm(lm), "text": term}, {"text": 20.0})
+    texts = ("A cat on a table.", "A red boat near the old harbour.")[:together]
+    problems = [PromptProblem(lm, objective, "An image of", {"text": term.target(text)}) for text in texts]
+    list(searched(SEARCHES[name], problems))  # tables that are made once
+    with Asked() as asked:
+        found = list(searched(SEARCHES[name], problems))
+    assert [len(ended.found().steps) for ended in found] == [4] * together
+    begins = "autodan.py: nll, scored = float(values[0]), int(counts[0])"
+    assert asked.lines == {begins: 2 * together}

@@ -237,3 +237,36 @@ def test_many_last_words_have_the_tokens_that_each_has_alone(build: Build, choic
     ]
     encoded = LastWords(wrapped(build)).encode(given_texts)
     assert [list(ids) for ids in encoded] == wrapped(build).encode(given_texts)
+
+
+@pytest.mark.parametrize(
+    "build", [byte_level_bpe, gpt4_bpe, metaspace_bpe, wordpiece], ids=lambda one: one.__name__
+)
+def test_a_token_that_was_written_once_is_not_decoded_again(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After another last word its text is put together; tokens that are no text alone are decoded with each."""
+    tokenizer = WordTokenizer(build())
+    words, decoded = LastWords(tokenizer), []
+    first, second = (tuple(tokenizer.encode([text])[0]) for text in ("A red cat", "A red dog"))
+    tokens = range(tokenizer.vocab_size)
+    words.extended(first, tokens)
+    own = tokenizer.decode
+    monkeypatch.setattr(tokenizer, "decode", lambda given: decoded.extend(given) or own(given))
+    found = words.extended(second, tokens)
+    alone = own([(*tokenizer.encode([CARRIER])[0], token) for token in tokens])
+    broken = sum("\ufffd" in text or not text.startswith(CARRIER) for text in alone)
+    assert len(decoded) <= broken + 3
+    monkeypatch.undo()
+    assert found == reference(tokenizer, second, tokens)
+
+
+def test_clip_writes_a_space_behind_words_but_the_last() -> None:
+    """So its texts are not put together."""
+    assert [wrapped(build).writes_apart for build in (clip_bpe, byte_level_bpe, llama2_bpe, wordpiece)] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert not any(wrapped(build).writes_apart for build in WHOLE)

@@ -4,8 +4,11 @@ from functools import partial
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_models import tiny_bert_encoder, tiny_clip, tiny_conse, tiny_siglip
 
+from fuse_repro.alignment.pairs import pad_ids
 from fuse_repro.errors import UsageError
 from fuse_repro.models.clip import ClipDualEncoder
 from fuse_repro.models.siglip import SiglipDualEncoder
@@ -130,6 +133,21 @@ def test_too_long_a_text_is_refused(encoder):
 def test_padding_on_the_left_is_refused(encoder):
     with pytest.raises(UsageError, match="pad on the right"):
         encoder(torch.zeros(1, 2, encoder.embedding_size), torch.tensor([[0, 1]]))
+
+
+def test_a_mask_whose_maker_is_known_is_not_looked_at_again(encoder):
+    """That would have the CPU wait for the device; the embeddings are the same."""
+    embeddings, mask = padded(encoder, ["a cat", "a cat on a table"])
+    assert torch.equal(encoder(embeddings, mask, padded_right=True), encoder(embeddings, mask))
+
+
+@given(st.lists(st.lists(st.integers(0, 99), max_size=5), max_size=5))
+@settings(deadline=None)
+def test_padding_of_alignments_is_on_the_right(sequences):
+    ids, mask = pad_ids(sequences, "cpu")
+    assert mask.sum(1).tolist() == [len(sequence) for sequence in sequences]
+    assert not (mask[:, 1:] & ~mask[:, :-1]).any()
+    assert [row[kept].tolist() for row, kept in zip(ids, mask, strict=True)] == sequences
 
 
 def test_batch_size_must_be_positive(encoder):

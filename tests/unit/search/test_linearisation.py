@@ -185,3 +185,20 @@ def test_a_beam_in_one_batch_is_its_prompts_one_by_one(problem: PromptProblem, k
         torch.testing.assert_close(found.values[row], alone.values[0], atol=1e-5, rtol=1e-5)
         for joins in found.kinds:
             torch.testing.assert_close(found.scores(joins)[row], alone.scores(joins)[0], atol=1e-5, rtol=1e-4)
+
+
+def test_scores_of_both_kinds_take_one_pullback_and_one_product(
+    problem: PromptProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = slot_gradients(problem, [PROMPT], Linearisation(count=3, joining=2), next_token(problem)[None])
+    expected = {joins: found.scores(joins) for joins in found.kinds}
+    calls: list[str] = []
+    for name in ("pull_token", "score_tokens"):
+        own = getattr(LookupMap, name)
+        monkeypatch.setattr(
+            LookupMap, name, lambda *given, own=own, name=name: calls.append(name) or own(*given)
+        )
+    both = found.scores_of(found.kinds)
+    assert calls == ["pull_token", "score_tokens"]
+    for joins in (False, True):
+        torch.testing.assert_close(both[joins], expected[joins])
