@@ -7,20 +7,10 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from fuse_repro.data.shards import Division
+from fuse_repro.data.shards import Divisible
 
 
-class Divisible(LightningDataModule):
-    """A data set that a run may take a shard of.
-
-    Attributes:
-        division: which shard; set by whoever builds it.
-    """
-
-    division: Division = Division()
-
-
-class ItemData(Divisible):
+class ItemData(Divisible, LightningDataModule):
     """A data module whose predict loader yields one item at a time, in a fixed order: those of its shard."""
 
     @property

@@ -102,3 +102,13 @@ def _whole(value: object) -> bool:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+class Divisible:
+    """A data set that a run may take a shard of.
+
+    Attributes:
+        division: which shard; set by whoever builds it.
+    """
+
+    division: Division = Division()

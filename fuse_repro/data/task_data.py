@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from fuse_repro.data.item_data import Divisible
 from fuse_repro.data.prompt_task import PromptTask
+from fuse_repro.data.shards import Divisible
 
 
-class PromptTaskData(Divisible):
+class PromptTaskData(Divisible, LightningDataModule):
     """A data set that gives one or several tasks; its test loader yields one `PromptTask` at a time.
 
     A shard of it is some of the tasks: a record counts all items of a task, so that no task is cut.

@@ -3,19 +3,20 @@
 import inspect
 import re
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from fuse_repro.adapters import EmbeddingMap
-from fuse_repro.data.item_data import Divisible
-from fuse_repro.data.shards import KEYS, Division
+from fuse_repro.data.shards import KEYS, Divisible, Division
 from fuse_repro.errors import UsageError, require
 
-Fit = partial[EmbeddingMap]
+if TYPE_CHECKING:
+    pass
+
+Fit = partial["EmbeddingMap"]
 NAME = re.compile(r"[\w.]+")  # of a value in a message
 SHARED = ("cache_dir",)  # parts have it from the top of the config
 

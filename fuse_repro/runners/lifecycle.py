@@ -12,8 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from fuse_repro.errors import UsageError, first_line
 from fuse_repro.report.page import build_report
 from fuse_repro.report.paper import check_cell
+from fuse_repro.runners.build import build, located
+from fuse_repro.runners.models import check_models
 from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.runners.terms_of_use import check_terms
+from fuse_repro.runners.values import check_values
 from fuse_repro.runs.directory import RESULTS, RunDirectory
 from fuse_repro.runs.files import read_json
 from fuse_repro.runs.provenance import seed_everything
@@ -43,10 +46,6 @@ def carry_out(config: DictConfig, directory: RunDirectory) -> None:
             check_cell(config.paper_cell)
         check_terms(directory.config)
         check_place(directory.path)
-        from fuse_repro.runners.build import located  # loads Lightning
-        from fuse_repro.runners.models import check_models
-        from fuse_repro.runners.values import check_values
-
         runner: Runner = located(config.runner._target_, "runner")
         check_values(config)
         check_models(directory.config)
@@ -119,7 +118,5 @@ def _check_items(records: Sequence[Mapping[str, Any]]) -> None:
 def observe(directory: RunDirectory, config: DictConfig) -> None:
     """Have the loggers of the config told of the run in `directory`."""
     if config.logger:
-        from fuse_repro.runners.build import build  # loads Lightning
-
         for observer in build(config.logger, directory.path):
             directory.observers.add(observer)

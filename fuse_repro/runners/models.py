@@ -8,7 +8,6 @@ from hydra.utils import get_object
 
 from fuse_repro.dtypes import WEIGHTS
 from fuse_repro.errors import UsageError, require
-from fuse_repro.models.text_encoder import TextEncoder
 from fuse_repro.runners.build import blamed
 from fuse_repro.runners.terms_of_use import nodes_of, used_roles
 from fuse_repro.weights.sources import check_source
@@ -49,6 +48,13 @@ def _check_settings(key: str, node: Mapping[str, Any]) -> None:
             raise UsageError(f"{key} cannot be used: {error}") from error
 
 
+def _check_pooling(key: str, pooling: object) -> None:
+    from fuse_repro.models.text_encoder import TextEncoder  # loads torch and transformers
+
+    known = TextEncoder.poolings
+    require(pooling in known, key, pooling, f"one of {', '.join(known)}")
+
+
 def _check_model(key: str, node: Mapping[str, Any]) -> None:
     dtype = node.get("dtype", WEIGHTS[0])
     require(dtype in WEIGHTS, f"{key}.dtype", dtype, f"one of {', '.join(WEIGHTS)}")
@@ -57,13 +63,8 @@ def _check_model(key: str, node: Mapping[str, Any]) -> None:
         require(value is None or value >= least, f"{key}.{name}", value, f"at least {least}")
     penalty = node.get("penalty", 1.0)
     require(penalty > 0, f"{key}.penalty", penalty, "above 0")
-    pooling = node.get("pooling", TextEncoder.poolings[0])
-    require(
-        pooling in TextEncoder.poolings,
-        f"{key}.pooling",
-        pooling,
-        f"one of {', '.join(TextEncoder.poolings)}",
-    )
+    if "pooling" in node:
+        _check_pooling(f"{key}.pooling", node["pooling"])
     _check_settings(key, node)
     if "source" in node:
         check_source(key, node["source"], **{name: node.get(name) for name in SOURCE})
