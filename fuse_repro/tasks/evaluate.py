@@ -134,7 +134,7 @@ class Exams:
 
     def __init__(self) -> None:
         self._digest = ""
-        self._ready: dict[tuple[int, str, int, str], Exam] = {}
+        self._ready: dict[tuple[int, str, int, str | None, str], Exam] = {}
 
     def ask(
         self,
@@ -148,7 +148,7 @@ class Exams:
         if task.digest != self._digest:
             self._digest, self._ready = task.digest, {}
         layout = Layout.of(lm, prompt)
-        key = (id(lm), layout.position, layout.length, split)
+        key = (id(lm), layout.position, layout.length, layout.template, split)
         if key not in self._ready:
             with unmetered():  # what every prompt of the task shares
                 self._ready[key] = Exam(layout, task, split)

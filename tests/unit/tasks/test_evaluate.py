@@ -110,7 +110,7 @@ def test_what_is_kept_between_prompts_does_not_change_what_they_get_right() -> N
         lm = tiny_lm(architecture)
         for seed in range(3):
             drawn = normal_init(lm, 4, torch.Generator().manual_seed(seed))
-            for prompt in (for_model(lm, drawn), TASK.template):
+            for prompt in (for_model(lm, drawn), TASK.template, "Of [X] I know [Y] ."):
                 once, kept = evaluate(lm, prompt, TASK), exams.ask(lm, prompt, TASK)
                 assert kept.hits == once.hits
                 assert kept.loss == pytest.approx(once.loss, rel=1e-5)
