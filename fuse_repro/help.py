@@ -123,6 +123,9 @@ def _unknown_key(key: str, cause: BaseException | None, folder: Path, experiment
     """What stands where `key` was looked for, or which experiments have the part that this one lacks."""
     node = getattr(cause, "parent_node", None)
     wrong = str(getattr(cause, "key", None) or key)
+    inside = node is not None and wrong not in key  # a key of the value: KEY={wrong: ...}
+    if inside:
+        key = f"{key}.{wrong}"
     parent = key[: key.rfind(wrong)] if node is not None else ""
     if (not parent or not node) and (told := _no_such_part(key, folder, experiment)):
         return told
@@ -131,7 +134,8 @@ def _unknown_key(key: str, cause: BaseException | None, folder: Path, experiment
     else:
         names = sorted(set(_groups(folder)) | set(Root.__dataclass_fields__))
     where = f"{parent.rstrip('.')} has" if parent else "the keys are"
-    return f"{key} is no key of this run: {where} {_list(names, wrong.split('@')[0], parent)}"
+    more = f"; +{key}=... adds one" if inside else ""
+    return f"{key} is no key of this run: {where} {_list(names, wrong.split('@')[0], parent)}{more}"
 
 
 def _no_such_part(key: str, folder: Path, experiment: str | None) -> str | None:
