@@ -60,6 +60,7 @@ class WordTokenizer:
 
     Attributes:
         word_ends: characters after which a space begins a part of its own; see fuse_repro.alignment.word_ends.
+        begin_id: the token that says that a text begins, whether or not it is put in front of one; None without one.
         writes_apart: whether tokens are written one behind the other; see there.
 
     Raises:
@@ -81,6 +82,8 @@ class WordTokenizer:
         has_mask = tokenizer.mask_token_id is not None and tokenizer.mask_token_id < self.vocab_size
         self.mask_token: str | None = tokenizer.mask_token if has_mask else None
         self.prefix_ids, self.suffix_ids = self._surroundings()
+        begin = tokenizer.bos_token_id
+        self.begin_id: int | None = begin if begin is not None and begin < self.vocab_size else None
 
     @cached_property
     def fingerprint(self) -> str:

@@ -19,7 +19,7 @@ from fuse_repro.search.refinement import Refinement
 from fuse_repro.search.requests import Advance, Announce, Steps
 from fuse_repro.search.screening import Screen, screened
 from fuse_repro.search.trials import Trials
-from fuse_repro.search.unread import State
+from fuse_repro.search.unread import Opening, State
 
 ENDS_SENTENCE = re.compile(r"[.!?…。！？]['\")\]’”]*$")
 STOPS = ("sentence_end", "never")
@@ -215,8 +215,9 @@ class AutoDAN(Proposal):
         rows = torch.tensor([c.row for c in candidates], device=log_probs.device)
         tokens = torch.tensor([c.token for c in candidates], device=log_probs.device)
         before = log_probs.new_tensor([h.nll for h in prompts])
-        nll = before[rows] - log_probs[rows, tokens]
-        scored = log_probs.new_tensor([h.scored + 1 for h in prompts])[rows]
+        counts = not isinstance(state, Opening)  # else the token is the first one, which is not scored
+        nll = before[rows] - log_probs[rows, tokens] * counts
+        scored = log_probs.new_tensor([h.scored + counts for h in prompts])[rows]
         batch = PromptBatch([c.text for c in candidates], problem.targets)
         if self.reads_lm(problem):
             batch = replace(batch, nll=nll, scored=scored)
@@ -236,7 +237,7 @@ class AutoDAN(Proposal):
                 ids=(*prompts[candidates[place].row].ids, candidates[place].token),
                 text=candidates[place].text,
                 nll=own_nll,
-                scored=prompts[candidates[place].row].scored + 1,
+                scored=prompts[candidates[place].row].scored + counts,
                 objective=total,
                 terms=terms,
                 parent=owners[candidates[place].row],
@@ -271,7 +272,7 @@ def _start(problem: PromptProblem, reads_lm: bool = True) -> Hypothesis:
     """
     ids = problem.prefix_ids()
     nll, scored = 0.0, 0
-    if reads_lm:
+    if reads_lm and not Opening.fits(problem.lm, ids):
         values, counts = prompt_nll(problem.lm, [ids])
         nll, scored = float(values[0]), int(counts[0])
     return Hypothesis(ids, problem.prefix, nll, scored, float("inf"), {})

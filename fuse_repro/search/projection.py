@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from fuse_repro.errors import UsageError, require
-from fuse_repro.models.causal_lm import CausalLM, NextToken
+from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.precision import full_precision
 from fuse_repro.search.candidates import propose
 from fuse_repro.search.constraints import Permitted
 from fuse_repro.search.problem import PromptProblem
+from fuse_repro.search.unread import Opening, State
 
 Prompt = tuple[int, ...]
 STARTS = ("likely", "random")
@@ -76,7 +77,7 @@ def starting_prompts(
     """
     require(start in STARTS, "optimizer.start", start, f"one of {', '.join(STARTS)}")
     lm, prefix = problem.lm, problem.prefix_ids()
-    state: NextToken | None = None
+    state: State | None = None
 
     def score(place: int, prompts: list[Prompt]) -> Tensor:
         nonlocal state
@@ -84,9 +85,11 @@ def starting_prompts(
         if start == "random":
             return uniform
         if state is None:
-            state = lm.start(
-                torch.tensor([[*lm.tokenizer.prefix_ids, *p] for p in prompts], device=lm.device)
-            )
+            if Opening.fits(lm, prompts[0]):
+                state = Opening.of(lm)
+            else:
+                ids = [[*lm.tokenizer.prefix_ids, *prompt] for prompt in prompts]
+                state = lm.start(torch.tensor(ids, device=lm.device))
         else:
             rows = torch.arange(count, device=lm.device)
             state = state.advance(rows, torch.tensor([p[-1] for p in prompts], device=lm.device))

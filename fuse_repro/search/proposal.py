@@ -22,7 +22,7 @@ from fuse_repro.search.problem import Hypothesis, PromptProblem
 from fuse_repro.search.requests import Start, Steps, answered
 from fuse_repro.search.scoring import by_kind, combine
 from fuse_repro.search.traces import carried_terms
-from fuse_repro.search.unread import State, Unread
+from fuse_repro.search.unread import Opening, State, Unread
 from fuse_repro.weights import cache_folder
 
 ZEROTH = ("none", "alone", "context")
@@ -89,6 +89,8 @@ class Proposal:
         lm = problem.lm
         if not self.reads_lm(problem):
             return Unread.of(lm, len(prompts))
+        if Opening.fits(lm, prompts[0].ids):
+            return Opening.of(lm)
         ids = torch.tensor([[*lm.tokenizer.prefix_ids, *h.ids] for h in prompts], device=lm.device)
         state: State = yield Start(lm, ids)
         return state

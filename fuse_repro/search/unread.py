@@ -1,7 +1,8 @@
-"""What stands for a language model's state where nobody asks what the model would say next."""
+"""What stands for a language model's state where nobody asks for it, and where a prompt has no token yet."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,3 +46,35 @@ class Unread:
     def advance(self, parents: Tensor, tokens: Tensor) -> Unread:
         """See `State`; the log-probabilities stay 0 whatever comes next."""
         return Unread(self.log_probs[:1].expand(len(parents), -1))
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The state before the first token of a text that nothing stands in front of.
+
+    What follows has not read the token that says that a text begins: a first token is never scored, and is context.
+
+    Attributes:
+        lm: the language model.
+        log_probs: [1, V], of the first token behind that token; zeros where the tokenizer has none.
+    """
+
+    lm: CausalLM
+    log_probs: Tensor
+
+    @classmethod
+    def of(cls, lm: CausalLM) -> Opening:
+        """The state of one empty prompt."""
+        begin = lm.tokenizer.begin_id
+        if begin is None:
+            return cls(lm, Unread.of(lm, 1).log_probs)
+        return cls(lm, lm.start(torch.tensor([[begin]], device=lm.device)).log_probs)
+
+    @staticmethod
+    def fits(lm: CausalLM, ids: Sequence[int]) -> bool:
+        """Whether a prompt of these tokens has nothing that a model could read."""
+        return not ids and not lm.tokenizer.prefix_ids
+
+    def advance(self, parents: Tensor, tokens: Tensor) -> State:
+        """See `State`."""
+        return self.lm.start(tokens[:, None])
