@@ -63,6 +63,20 @@ class KeysValues:
         lengths = tuple(self.lengths[number] + len(ids) for number, ids in zip(numbers, more, strict=True))
         return KeysValues(self.lm, lengths, _gathered(self.lm, [len(ids) for ids in more], read))
 
+    def beginnings(self, numbers: Sequence[int], lengths: Sequence[int]) -> KeysValues:
+        """The keys and values of the first `lengths[i]` tokens, at least one, of text `numbers[i]`; nothing is read."""
+        layers, two, _, heads, width, size = self.data.shape
+        result = self.data.new_zeros(layers, two, len(numbers), heads, max(lengths), size)
+        pairs: dict[tuple[int, int], list[int]] = {}
+        for row, (number, length) in enumerate(zip(numbers, lengths, strict=True)):
+            pairs.setdefault((self.lengths[number], length), []).append(row)
+        for (whole, length), rows in pairs.items():
+            first, device = width - whole, self.data.device
+            taken = self.data[..., first : first + length, :]
+            own = taken.index_select(2, on_device([numbers[row] for row in rows], device))
+            result[:, :, on_device(rows, device), :, max(lengths) - length :] = own
+        return KeysValues(self.lm, tuple(lengths), result)
+
     def behind(self, numbers: Sequence[int], count: int) -> dict[str, Any]:
         """What the model is given to read `count` tokens behind each of these texts: keywords of its forward pass.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.keys_values import KeysValues, cache_bytes
@@ -11,7 +13,8 @@ from fuse_repro.objectives.answer_examples import MAX_CACHE_BYTES, AnswerExample
 from fuse_repro.objectives.answer_passes import Row
 from fuse_repro.objectives.answer_template import Ids
 
-WORTH = 0.2  # share of the prompts' tokens that a further pass has to save
+WORTH = 0.2  # share of the prompts' tokens that passes over their beginnings have to save
+STRIDE = 3  # tokens
 
 
 def always_state(examples: AnswerExamples, prompts: Sequence[Ids]) -> bool:
@@ -75,58 +78,99 @@ def shared_rows(
         yield numbers, *_rows(lm, examples, [prompts[number] for number in numbers], befores)
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of prompts behind every text that stands before them.
+
+    Attributes:
+        memory: keys and values; None where nothing is known.
+        lengths: how many tokens of every prompt are known.
+        numbers: the number of what stands before, and the known beginning of a prompt -> its number in `memory`.
+    """
+
+    memory: KeysValues | None
+    lengths: Sequence[int]
+    numbers: Mapping[tuple[int, Ids], int]
+
+    def read_on(self, lm: CausalLM, prompts: Sequence[Ids], lengths: Sequence[int]) -> Known:
+        """So many tokens of every prompt; every beginning is read once."""
+        wanted = {}
+        for prompt, old, new in zip(prompts, self.lengths, lengths, strict=True):
+            for start in dict.fromkeys(start for start, _ in self.numbers):
+                wanted[start, prompt[:new]] = (self.numbers[start, prompt[:old]], prompt[old:new])
+        parents, more = zip(*wanted.values(), strict=True)
+        if self.memory is None and not all(more):
+            return self  # a beginning of no token has no keys and values
+        memory = KeysValues.of(lm, more) if self.memory is None else self.memory.continued(parents, more)
+        return Known(memory, lengths, {key: number for number, key in enumerate(wanted)})
+
+    def cut(self, prompts: Sequence[Ids], lengths: Sequence[int], owners: Sequence[Ids]) -> Known:
+        """Fewer tokens of every prompt: `lengths[i]` of those of the known beginning `owners[i]`."""
+        assert self.memory is not None
+        wanted = {}
+        for prompt, length, owner in zip(prompts, lengths, owners, strict=True):
+            for start in dict.fromkeys(start for start, _ in self.numbers):
+                number = self.numbers[start, owner]
+                less = len(owner) - length
+                wanted[start, prompt[:length]] = (number, self.memory.lengths[number] - less)
+        rows, counts = zip(*wanted.values(), strict=True)
+        return Known(
+            self.memory.beginnings(rows, counts), lengths, {key: number for number, key in enumerate(wanted)}
+        )
+
+
 def _rows(
     lm: CausalLM, examples: AnswerExamples, prompts: Sequence[Ids], befores: Sequence[Ids]
 ) -> tuple[list[Row], KeysValues | None]:
     empty = any(not between for _, between, _ in examples.pieces)
-    most = [
-        len(prompt) - empty for prompt in prompts
-    ]  # the state that says the answer's first token is still to come
-    memory = examples.memory
-    numbers: dict[tuple[int, Ids], int] = {(start, ()): start for start in range(len(befores))}
-    known = [0] * len(prompts)
-    for depths in _steps(prompts, most, len(befores) < len(examples)):
-        wanted = {}
-        for prompt, old, new in zip(prompts, known, depths, strict=True):
-            for start in range(len(befores)):
-                wanted[start, prompt[:new]] = (numbers[start, prompt[:old]], prompt[old:new])
-        parents, more = zip(*wanted.values(), strict=True)
-        if memory is None and not all(more):
-            continue  # a beginning of no token has no keys and values
-        memory = KeysValues.of(lm, more) if memory is None else memory.continued(parents, more)
-        numbers = {key: number for number, key in enumerate(wanted)}
-        known = list(depths)
+    # Where nothing stands between, the state that says the answer's first token is still to come.
+    most = [len(prompt) - empty for prompt in prompts]
+    nothing: dict[tuple[int, Ids], int] = {(start, ()): start for start in range(len(befores))}
+    known = Known(examples.memory, [0] * len(prompts), nothing)
+    shared = _shared(prompts, most)
+    owners = _owners([prompt[:length] for prompt, length in zip(prompts, shared, strict=True)])
+    saved = sum(shared) - sum(map(len, set(owners)))
+    if saved >= WORTH * sum(map(len, prompts)) and (known.memory is not None or all(shared)):
+        known = known.read_on(lm, owners, [len(owner) for owner in owners]).cut(prompts, shared, owners)
+    if len(befores) < len(examples) and max(most) > 0:
+        known = known.read_on(lm, prompts, most)
     rows = []
     for place, prompt in enumerate(prompts):
         for example, answer in enumerate(examples.answers):
-            head = (*prompt[known[place] :], *examples.pieces[example][1])
-            start = numbers[examples.starts[example], prompt[: known[place]]]
+            head = (*prompt[known.lengths[place] :], *examples.pieces[example][1])
+            start = known.numbers[examples.starts[example], prompt[: known.lengths[place]]]
             rows.append(Row((*head, *answer[:-1]), len(head) - 1, _labels(examples, example), start, place))
-    return rows, memory
+    return rows, known.memory
 
 
-def _steps(prompts: Sequence[Ids], most: Sequence[int], several: bool) -> list[list[int]]:
-    """How many tokens of every prompt are known after each pass over beginnings.
+def _shared(prompts: Sequence[Ids], most: Sequence[int]) -> list[int]:
+    """How many tokens every prompt begins with that another one begins with, too, at the most; in steps of STRIDE.
 
-    Args:
-        prompts: the prompts.
-        most: how many tokens of every prompt may be.
-        several: whether several examples have the same before the prompt, so that they share all of the prompt.
+    Prompts that differ in one token from a common one (GCG) so share what stands before that token. In steps, since
+    rows of one length share a forward pass.
     """
-    steps = []
-    deepest = max(most)
-    total = sum(map(len, prompts))
+    shared = [0] * len(prompts)
+    for depth in range(STRIDE, max(most) + 1, STRIDE):
+        owners = Counter(
+            prompt[:depth] for prompt, limit in zip(prompts, most, strict=True) if depth <= limit
+        )
+        shared = [
+            depth if depth <= limit and owners[prompt[:depth]] > 1 else before
+            for prompt, limit, before in zip(prompts, most, shared, strict=True)
+        ]
+    return shared
 
-    def saved(depth: int) -> int:
-        beginnings = {prompt[: min(depth, limit)] for prompt, limit in zip(prompts, most, strict=True)}
-        return sum(min(depth, limit) for limit in most) - sum(map(len, beginnings))
 
-    best = max(range(deepest + 1), key=saved, default=0)
-    if saved(best) >= WORTH * total and best > 0:
-        steps.append([min(best, limit) for limit in most])
-    if several and deepest > 0 and (not steps or steps[-1] != list(most)):
-        steps.append(list(most))
-    return steps
+def _owners(beginnings: Sequence[Ids]) -> list[Ids]:
+    """For every beginning the longest one that begins with it."""
+    longest: dict[Ids, Ids] = {}
+    last: Ids = ()
+    for beginning in sorted(
+        set(beginnings), reverse=True
+    ):  # what goes on with a beginning comes just before it
+        last = last if last[: len(beginning)] == beginning else beginning
+        longest[beginning] = last
+    return [longest[beginning] for beginning in beginnings]
 
 
 def _labels(examples: AnswerExamples, example: int) -> Ids:
