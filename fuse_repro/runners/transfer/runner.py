@@ -42,6 +42,7 @@ class TransferSettings:
     target: str
     seeds: Sequence[int]
     baselines: Sequence[str]
+    also: Sequence[str]
     split: str
     trace_accuracy: bool
 
@@ -63,9 +64,11 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     given, shard = data.own(every), shard_note(config, data.division, [task.name for task in every])
     words = corpus_words(config) if fits else ()
     device = trainer.strategy.root_device
-    models = {role: build(config.models[role]).to(device) for role in roles_of(config)}
+    roles = dict.fromkeys([*roles_of(config), *config.runner.also])
+    models = {role: build(config.models[role]).to(device) for role in roles}
     directory.open(device=str(device), weights=weight_files(models), shard=shard)
-    asked = [models[role] for role in dict.fromkeys([*config.runner.sources, config.runner.target])]
+    runner = config.runner
+    asked = [models[role] for role in dict.fromkeys([*runner.sources, runner.target, *runner.also])]
     tasks = _comparable(given, asked, directory)
     setting = _setting(config, settings, models, words, directory)
     methods: dict[str, Method] = {name: Baseline(name, setting) for name in config.runner.baselines}
@@ -73,7 +76,6 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         methods[name] = Moved(
             fit, lambda fitted: objective_of(config, models, fitted), match_weights(config), setting
         )
-    runner = config.runner
     module = PromptTransferModule(models, methods, setting, list(runner.seeds), runner.split, directory)
     directory.expect(len(given) - len(tasks) + len(tasks) * len(methods) * len(runner.seeds))
     begun = time.perf_counter()
@@ -134,7 +136,7 @@ def check_config(config: DictConfig, fits: Mapping[str, Any]) -> None:
     for seed in runner.seeds:
         check_seed("runner.seeds", seed)
     require(bool(runner.sources), "runner.sources", [], "at least one role of models")
-    for key, roles in (("sources", runner.sources), ("target", [runner.target])):
+    for key, roles in (("sources", runner.sources), ("target", [runner.target]), ("also", runner.also)):
         missing = sorted(set(roles) - set(config.models))
         require(not missing, f"runner.{key}", missing, f"roles in models: {', '.join(config.models)}")
     clash = sorted(set(runner.baselines) & set(fits))
