@@ -1,11 +1,13 @@
 """Where the configs are, and the types of the values that every run has."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fuse_repro.dtypes import for_memory
+
+UNSEEN = "unseen"  # what the roles of models begin with that a run asks in the end and uses for nothing else
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Root:
         optimizer: the search, or how soft prompts are tuned.
         prompt: a folder with a soft prompt in PEFT's format; a list of them where several models are the source.
         text: a written prompt, with [X] for the text and [Y] for the answer.
+        target: a text that models shall say; experiment=answers then looks for a prompt for it, and reads no data set.
         output: the folder that a soft prompt is written to, in PEFT's format; null is inside the run directory.
         runner: the kind of run, with its settings.
         trainer: Lightning's Trainer.
@@ -79,6 +82,7 @@ class Root:
     optimizer: Any = None
     prompt: Any = None
     text: str | None = None
+    target: str | None = None
     output: str | None = None
     runner: Any = None
     trainer: Any = None
@@ -99,6 +103,7 @@ def register_resolvers() -> None:
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("paper_cell", _paper_cell, replace=True)
+    OmegaConf.register_new_resolver("roles", _roles, replace=True)
     OmegaConf.register_new_resolver("shard_count", _shard_count, replace=True)
     OmegaConf.register_new_resolver("dtype_for_memory", for_memory, replace=True)
 
@@ -109,6 +114,13 @@ def _paper_cell(sources: Sequence[str], target: str, task: str | None = None) ->
 
     name = "/".join(["transfer", *([task] if task else []), "+".join(sources), target])
     return name if name in CELLS else None
+
+
+def _roles(kind: str, models: Mapping[str, Any]) -> list[str]:
+    """`${roles:unseen,${models}}`: the roles whose names begin with "unseen"; `searched`: all others, "lm" first."""
+    unseen = [str(role) for role in models if str(role).startswith(UNSEEN)]
+    others = [str(role) for role in models if str(role) not in unseen]
+    return unseen if kind == UNSEEN else sorted(others, key=lambda role: role != "lm")
 
 
 def _shard_count(shards: object) -> object:

@@ -45,6 +45,10 @@ def measures(records: Sequence[Record], results: Mapping[str, Any]) -> list[Meas
         return list(_fidelity(results))
     if "method" in done[0]:
         return _transfer(done)
+    if results.get("runner") == "answers" and "prompts" in results:
+        return list(_answers(results))
+    if "row" in done[0]:
+        return list(_answers_table(done, results))
     if "sentiment" in done[0]:
         return list(_sentiments(done, results))
     if "objective" in done[0]:
@@ -72,6 +76,29 @@ def _transfer(done: Sequence[Record]) -> list[Measure]:
         means = [fmean(cell["accuracy"] for cell in cells if cell.get("seed") == seed) for seed in seeds]
         found.append(Measure(f"precision@1{PERCENT}", str(method), tuple(100 * mean for mean in means)))
     return found
+
+
+def _answers(results: Mapping[str, Any]) -> Iterable[Measure]:
+    """Right answers with every prompt: the mean over the models that it was searched with, and every unseen model."""
+    for name, by_role in results["prompts"].items():
+        for role in ("mean", *results["unseen"]):
+            what = "" if role == "mean" else f", {results['models'][role]} (unseen)"
+            yield Measure(f"right answers{what}{PERCENT}", str(name), (100 * by_role[role]["mean"],))
+
+
+def _answers_table(done: Sequence[Record], results: Mapping[str, Any]) -> Iterable[Measure]:
+    """Every row's mean over tasks and over the models that were searched with, one value per seed."""
+    searched = results.get("searched") or []
+    whole = [record for record in done if searched and all(role in record["accuracy"] for role in searched)]
+    for row in dict.fromkeys(record["row"] for record in whole):
+        seeds: dict[Any, list[float]] = {}
+        for record in whole:
+            if record["row"] == row:
+                share = fmean(record["accuracy"][role] for role in searched)
+                seeds.setdefault(record["seed"], []).append(share)
+        yield Measure(
+            f"right answers{PERCENT}", str(row), tuple(100 * fmean(values) for values in seeds.values())
+        )
 
 
 def _fidelity(results: Mapping[str, Any]) -> Iterable[Measure]:

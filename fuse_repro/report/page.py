@@ -7,6 +7,8 @@ from typing import Any
 
 from fuse_repro.data.photo_folder import counted
 from fuse_repro.report.measures import measures
+from fuse_repro.report.pages.answers import answers_content, is_answers
+from fuse_repro.report.pages.answers_table import answers_table_content, is_answers_table
 from fuse_repro.report.pages.captions import captions_content
 from fuse_repro.report.pages.fidelity import fidelity_content, is_fidelity
 from fuse_repro.report.pages.header import banner, header
@@ -30,6 +32,8 @@ KINDS: Sequence[tuple[Callable[[Sequence[Record], Mapping[str, Any]], bool], str
     (is_move, "move.html.j2", move_content),
     (is_transfer, "transfer.html.j2", transfer_content),
     (is_sentiment, "sentiment.html.j2", sentiment_content),
+    (is_answers_table, "answers_table.html.j2", answers_table_content),
+    (is_answers, "answers.html.j2", answers_content),
     (is_inversion, "captions.html.j2", inversion_content),
 )
 

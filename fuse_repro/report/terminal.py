@@ -35,6 +35,10 @@ def outcome(run_dir: Path) -> RenderableType | None:
         parts.append(_methods(results["methods"], results.get("split", "test")))
     if results.get("runner") == "move":
         parts.append(_moved(results))
+    if results.get("runner") == "answers":
+        parts.append(_answers([record for record in records if record["status"] == "done"]))
+    if results.get("runner") == "answers_table":
+        parts.append(_answers_table(results))
     if results.get("runner") == "captions":
         parts.append(_captions([record for record in records if record["status"] == "done"]))
     if results.get("not_read"):
@@ -68,6 +72,42 @@ def _moved(results: Mapping[str, Any]) -> Table:
         table.add_row("held-out words that arrive at themselves, in %", _percent(arrival["recall"]))
     for name, found in (results.get("accuracy") or {}).items():
         table.add_row(cell(f"right {name}, in %"), _percent(found["mean_over_relations"]))
+    return table
+
+
+def _answers(records: Sequence[Record]) -> Table:
+    """Every prompt, and how many answers are right by it on every model."""
+    models: dict[str, str] = next((record["models"] for record in records if record.get("models")), {})
+    unseen: list[str] = next((record["unseen"] for record in records if "unseen" in record), [])
+    table = Table("task", "prompt", title=cell("right answers, in %: by the prompt (by the template)"))
+    for role, name in models.items():
+        table.add_column(cell(f"{name}, unseen" if role in unseen else name), justify="right")
+    if not models:
+        table.add_column("objective", justify="right")
+    for record in records:
+        row: list[Text | str] = [cell(record["id"]), cell(record["text"])]
+        prompts = record.get("prompts")
+        if prompts:
+            shares = ((prompts["found"][role], prompts["manual"][role]) for role in models)
+            row += [f"{_percent(own['accuracy'])} ({_percent(other['accuracy'])})" for own, other in shares]
+        else:
+            row.append(f"{record['objective']:.2f}")
+        table.add_row(*row)
+    return table
+
+
+def _answers_table(results: Mapping[str, Any]) -> Table:
+    """Every row on every model, in percent with intervals."""
+    table = Table("row", title="right answers, in %")
+    columns = [*results["models"], "mean"]
+    for role in columns:
+        table.add_column(cell(results["models"].get(role, "mean of those searched with")), justify="right")
+    for name, row in results["rows"].items():
+        found = [row["accuracy"].get(role) for role in columns]
+        shown_as = [
+            f"{_percent(one['mean'])} ({limits(one, 1, 100) or 'alone'})" if one else "" for one in found
+        ]
+        table.add_row(cell(name), *shown_as)
     return table
 
 

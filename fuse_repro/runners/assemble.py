@@ -1,7 +1,7 @@
 """From the config groups to what a run is made of: models, adapters, data, trainer and optimizer."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_type_hints
@@ -29,13 +29,13 @@ CAUSAL = "a causal language model, such as smollm2_135m"
 PARTED = ("runner", "dataset", "optimizer", "objective")
 
 
-def part_values(config: DictConfig, part: str) -> dict[str, Any]:
+def part_values(config: DictConfig, part: str, groups: Sequence[str] = PARTED) -> dict[str, Any]:
     """The resolved config of one part of a run that has several, such as the captions of a table of maps.
 
-    Its values stand below the part's name in each of PARTED; the other groups serve all parts.
+    Its values stand below the part's name in each of `groups`; the other groups serve all parts.
     """
     values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    return values | {group: values[group][part] for group in PARTED}
+    return values | {group: values[group][part] for group in groups}
 
 
 def weight_files(models: Mapping[str, FrozenModel]) -> dict[str, Mapping[str, str]]:
@@ -76,9 +76,9 @@ def corpus_words(config: DictConfig) -> tuple[str, ...]:
     return words
 
 
-def load_models(config: DictConfig, device: torch.device) -> dict[str, FrozenModel]:
-    """The primary model and the models of the terms that count, on `device`: role -> model."""
-    roles = {PRIMARY, *term_roles(config.objective).values()}
+def load_models(config: DictConfig, device: torch.device, more: Sequence[str] = ()) -> dict[str, FrozenModel]:
+    """The primary model, the models of the terms that count, and those of the roles `more`: role -> model."""
+    roles = {PRIMARY, *term_roles(config.objective).values(), *more}
     missing = sorted(roles - set(config.models))
     require(
         not missing, "objective model", missing, f"one of the roles in models: {', '.join(config.models)}"
@@ -120,11 +120,13 @@ def prepare_search(
     directory: RunDirectory,
     check: Callable[[Mapping[str, FrozenModel]], None] = lambda models: None,
     check_data: Callable[[Any], None] = lambda data: None,
+    unseen: Sequence[str] = (),
 ) -> PromptSearchParts:
     """Everything that a search needs, with the run directory opened.
 
     Everything that can be checked without a model is checked before one is loaded, by `check_data`, too; `check` sees
-    the models before the directory is opened. Raises UsageError for settings or data that cannot be used.
+    the models before the directory is opened. The models of the roles `unseen` are loaded, too, and have no adapter.
+    Raises UsageError for settings or data that cannot be used.
     """
     optimizer = build(config.optimizer)
     fit = None if config.adapter is None else build_fit(config.adapter)
@@ -142,7 +144,7 @@ def prepare_search(
     shard = shard_note(config, data.division, data.names()) if isinstance(data, ItemData) else None
     check_data(data)
     words = corpus_words(config) if optimizer.uses_gradients else ()
-    models = load_models(config, device)
+    models = load_models(config, device, unseen)
     lm = models[PRIMARY]
     require(isinstance(lm, CausalLM), "models.lm", lm.name, CAUSAL)
     check(models)
@@ -151,6 +153,7 @@ def prepare_search(
     begun = time.perf_counter()
     adapters = {}
     if optimizer.uses_gradients and fit is not None:
-        adapters = fit_adapters(models, fit, words, cache_folder(config.cache_dir))
+        mapped = {role: model for role, model in models.items() if role not in unseen}
+        adapters = fit_adapters(mapped, fit, words, cache_folder(config.cache_dir))
     fit_seconds = time.perf_counter() - begun
     return PromptSearchParts(data, trainer, optimizer, cast(CausalLM, lm), models, adapters, fit_seconds)

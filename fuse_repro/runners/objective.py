@@ -25,7 +25,7 @@ def expanded_terms(objective: DictConfig) -> dict[str, DictConfig]:
     terms: dict[str, DictConfig] = {}
     for key, node in objective.items():
         name, roles = str(key), node.get("model") if isinstance(node, DictConfig) else None
-        if not isinstance(roles, ListConfig):
+        if not isinstance(roles, ListConfig | list):  # a list where the config computes it
             terms[name] = node
             continue
         weights = list(node.weight) if isinstance(node.weight, ListConfig) else [node.weight] * len(roles)

@@ -45,8 +45,10 @@ def used_roles(config: Node) -> set[str]:
             named = term.get("model")
             roles.update(map(str, named if isinstance(named, list) else [named]))
     for _, part in nodes_of(config.get("runner"), "runner"):
-        sources = part.get("sources")
-        roles.update(map(str, [*(sources if isinstance(sources, list) else []), part.get("target")]))
+        for key in ("sources", "also", "unseen"):
+            named = part.get(key)
+            roles.update(map(str, named if isinstance(named, list) else []))
+        roles.add(str(part.get("target")))
     return roles
 
 

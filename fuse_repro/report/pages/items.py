@@ -147,7 +147,7 @@ def _done(record: Record, place: int) -> Card:
         prefix=prefix if starts else "",
         rest=text[len(prefix) :] if starts else text,
         finished=bool(record.get("finished")),
-        values=_values(record["terms"]),
+        values=term_values(record["terms"]),
         objective=number(record["objective"]),
         chart=loss_chart(f"{place + 1}, {record['id']}", steps, terms),
         beam=beam_path(steps, prefix, text, terms),
@@ -165,7 +165,8 @@ def _failed(record: Record, place: int) -> FailedCard:
     return FailedCard(anchor(place), name, error, Path(image).name if image else "no file")
 
 
-def _values(terms: Mapping[str, Mapping[str, Any]]) -> list[TermValue]:
+def term_values(terms: Mapping[str, Mapping[str, Any]]) -> list[TermValue]:
+    """The table of the terms: raw value, weight and weighted value."""
     return [
         TermValue(
             term_stroke(index),

@@ -57,7 +57,7 @@ def _searches(config: DictConfig, items: int) -> list[Work]:
 
 def _unbounded(config: DictConfig, items: int) -> Iterator[Work]:
     """The work of searches that take all of their steps."""
-    search = _search(config.optimizer)
+    search = search_of(config.optimizer)
     sentiments = list(config.runner.get("sentiments") or ["none"])
     length = len(config.runner.prefix.split()) + sizes.SPECIAL + search.tokens
     yield Work("lm", "next tokens", items * len(sentiments) * search.lm_tokens, 1)
@@ -85,7 +85,7 @@ class Search:
     gradients: float
 
 
-def _search(optimizer: DictConfig) -> Search:
+def search_of(optimizer: DictConfig) -> Search:
     """By a beam of growing prompts, or over prompts of a fixed number of tokens."""
     limit = optimizer.get("max_evaluations") or math.inf
     if "beam" in optimizer:

@@ -142,7 +142,12 @@ class PromptSearchModule(pl.LightningModule):
             return
         name = wanted[0][0].id if len(wanted) == 1 else f"{len(wanted)} items side by side"
         with bar(f"searching for {name}") as advance:
-            for ended in searched(self.optimizer, problems, lambda beam: advance(1)):
+
+            def stepped(beam: Sequence[Hypothesis]) -> None:
+                advance(1)
+                self._stepped(beam)
+
+            for ended in searched(self.optimizer, problems, stepped):
                 item, before = wanted[ended.number]
                 begun = time.perf_counter()
                 try:
@@ -150,6 +155,9 @@ class PromptSearchModule(pl.LightningModule):
                 except UsageError as error:
                     record = _failed(error)
                 yield item, record, before + ended.seconds + time.perf_counter() - begun
+
+    def _stepped(self, beam: Sequence[Hypothesis]) -> None:
+        """Called after every step of a search."""
 
     def _sought(self, item: Any) -> dict[str, Any]:
         """What a prompt is searched for, for the record."""
@@ -160,8 +168,8 @@ class PromptSearchModule(pl.LightningModule):
         """Where it comes from, and what people wrote about it, for the record."""
         return {"license": item.license, "source": item.source, "references": list(item.references)}
 
-    def _targets(self, item: Any) -> dict[str, Tensor]:
-        """Term name -> what its model should match, [e]."""
+    def _targets(self, item: Any) -> Mapping[str, Any]:
+        """Term name -> what the term aims at; here, what its model should match, [e]."""
         images = [load_image(path) for path in item.paths]
         return mean_targets(self.objective, ImageMatchTerm, images)
 
@@ -217,7 +225,7 @@ def _step_row(hypothesis: Hypothesis) -> dict[str, Any]:
     }
 
 
-def done_records(records: list[dict[str, Any]], nothing: str) -> list[dict[str, Any]]:
+def done_records(records: Sequence[Mapping[str, Any]], nothing: str) -> list[Mapping[str, Any]]:
     """The records that are done. Raises UsageError where there is none, which says that `nothing` came out."""
     done = [record for record in records if record["status"] == "done"]
     if not done:
@@ -226,7 +234,7 @@ def done_records(records: list[dict[str, Any]], nothing: str) -> list[dict[str, 
     return done
 
 
-def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Counts, the mean objective with its terms over the items that were done, and what they cost together."""
     done = [record for record in records if record["status"] == "done"]
     summary: dict[str, Any] = {"items": {"done": len(done), "failed": len(records) - len(done)}}

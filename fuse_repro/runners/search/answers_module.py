@@ -1,0 +1,147 @@
+"""A written prompt for every task, by which several models answer: Lightning's predict loop."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import nn
+
+from fuse_repro.metrics.statistics import nested_interval
+from fuse_repro.models.base import FrozenModel
+from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.models.metering import unmetered
+from fuse_repro.objectives import MultiObjectiveLoss
+from fuse_repro.runners.search.answer_exam import asked, chosen, figures, finalists, samples, written
+from fuse_repro.runners.search.answer_items import AnswerItem, Drawn
+from fuse_repro.runners.search.module import PromptSearchModule, done_records, summarise
+from fuse_repro.runners.search.said import said
+from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.search import Hypothesis, Optimizer, SearchResult
+
+FOUND, MANUAL, NOTHING = "found", "manual", "none"  # the prompts that are asked in the end
+
+
+class AnswerSearchModule(PromptSearchModule):
+    """Searches one prompt for every task, takes the best on its development split, and asks the test split with it.
+
+    Args:
+        unseen: the models that are only asked in the end, by role.
+        runner: as in conf/runner/answers.yaml.
+        seed: of the examples.
+    """
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        models: Mapping[str, FrozenModel],
+        objective: MultiObjectiveLoss,
+        optimizer: Optimizer,
+        directory: RunDirectory,
+        *,
+        unseen: Mapping[str, FrozenModel],
+        runner: DictConfig,
+        seed: int,
+    ) -> None:
+        super().__init__(lm, models, objective, optimizer, runner.prefix, directory)
+        self.unseen = nn.ModuleDict(unseen)
+        self.runner, self.seed = runner, seed
+        self._searched_with, self._unseen = dict(models), dict(unseen)
+        self._drawn: list[Drawn] = []
+
+    def measure(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """Counts, objective, and how often every model answers right."""
+        return measured(records, self.runner.split)
+
+    def _search_waiting(self) -> None:
+        self._drawn = []
+        super()._search_waiting()
+
+    def _stepped(self, beam: Sequence[Hypothesis]) -> None:
+        """After a step, other examples, if they are drawn anew for each."""
+        if self.runner.draw == "step":
+            for drawn in self._drawn:
+                drawn.redraw()
+
+    def _targets(self, item: AnswerItem) -> Mapping[str, Any]:
+        drawn = Drawn(self.objective, item, self.runner.examples, self.seed)
+        self._drawn.append(drawn)
+        return drawn
+
+    def _sought(self, item: AnswerItem) -> dict[str, Any]:
+        target = {} if item.task is not None else {"target": item.examples[0].answer}
+        return {"task": item.id, "label": item.label, **target}
+
+    def _origin(self, item: AnswerItem) -> dict[str, Any]:
+        return {}
+
+    def _record(self, item: AnswerItem, found: SearchResult) -> dict[str, Any]:
+        rows: list[dict[str, Any]] = []
+        best = finalists(found.steps, found.best, self.runner.finalists)
+        task = item.task
+        taken = best[0]
+        if task is not None:
+            with_dev = (
+                self._searched_with,
+                self.runner.template,
+                best,
+                task,
+                self.runner.dev_items,
+                self.seed,
+            )
+            taken, rows = chosen(*with_dev)
+        record = super()._record(item, replace(found, best=taken))
+        own = written(self.runner.template, taken.text)
+        models = self._searched_with | self._unseen
+        asked_with = {
+            "template": own,
+            "finalists": rows,
+            "models": {role: model.name for role, model in models.items()},
+            "unseen": list(self._unseen),
+        }
+        if task is None:
+            answer = (self.runner.template, self.runner.chat, taken.text, item.examples[0])
+            return record | asked_with | {"said": said(models, *answer)}
+        prompts = {FOUND: own, MANUAL: task.template, NOTHING: written(self.runner.template, "")}
+        with unmetered():  # the search's own cost is what searches are compared by
+            answers = {name: asked(models, text, task, self.runner.split) for name, text in prompts.items()}
+        return (
+            record
+            | asked_with
+            | {
+                "prompts": {
+                    name: {role: figures(one) for role, one in by_role.items()}
+                    for name, by_role in answers.items()
+                },
+                "samples": samples(answers[FOUND], task, self.runner.split, self.runner.shown),
+                "dropped": dict(task.dropped),
+            }
+        )
+
+
+def measured(records: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any]:
+    """What results.json holds of prompts of answers. Raises UsageError where none was found.
+
+    Per prompt and model the mean precision@1 over tasks with its 95% interval, and the mean over the models that a
+    prompt was searched for.
+    """
+    done = done_records(records, "no prompt was found")
+    summary = {"runner": "answers", "split": split, **summarise(records)}
+    tasks = [record for record in done if "prompts" in record]
+    if not tasks:
+        return summary
+    models, unseen = tasks[0]["models"], tasks[0]["unseen"]
+    found: dict[str, Any] = {}
+    for name in (FOUND, MANUAL, NOTHING):
+        shares = {role: [r["prompts"][name][role]["accuracy"] for r in tasks] for role in models}
+        searched = [values for role, values in shares.items() if role not in unseen]
+        shares["mean"] = [fmean(values) for values in zip(*searched, strict=True)]
+        found[name] = {role: interval(values) for role, values in shares.items()}
+    return summary | {"models": models, "unseen": unseen, "prompts": found}
+
+
+def interval(values: Sequence[float]) -> dict[str, Any]:
+    """The mean of the tasks' values and its 95% interval."""
+    found = nested_interval([[value] for value in values])
+    return {"mean": found.mean, "low": found.low, "high": found.high}
