@@ -87,7 +87,7 @@ def ours(lm: CausalLM, targets: list[str], arguments: argparse.Namespace) -> lis
 
 def theirs(python: Path, given: dict[str, Any]) -> list[dict[str, Any]]:
     """The same by nanoGCG, in its own process."""
-    side = Path(__file__).parent / "peers" / "nanogcg_side.py"
+    side = Path(__file__).parent / "_nanogcg_side.py"
     done = subprocess.run(
         [python, side], input=json.dumps(given), capture_output=True, text=True, check=False
     )
