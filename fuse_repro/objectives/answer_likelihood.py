@@ -17,7 +17,7 @@ from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.masked_lm import MaskedLM
 from fuse_repro.objectives.answer_alignment import align_within
 from fuse_repro.objectives.answer_examples import AnswerExamples, prepare
-from fuse_repro.objectives.answer_passes import Prompts, answer_nll
+from fuse_repro.objectives.answer_passes import Prompts, log_probs, read_answers
 from fuse_repro.objectives.answer_sharing import always_state, can_share, shared_rows, whole_rows
 from fuse_repro.objectives.answer_template import AnswerTemplate, Ids
 from fuse_repro.objectives.answers import CANDIDATES, Candidates
@@ -114,6 +114,20 @@ class AnswerTerm(nn.Module):
         return self._differentiable(examples, embeddings, alignment)
 
     @torch.no_grad()
+    def choices(self, prompt: str, examples: AnswerExamples) -> Tensor:
+        """Log-probabilities [E, A] of the answers that compete, in nats, by one prompt; only with `candidates=answers`.
+
+        Raises:
+            UsageError: a text that is too long for the model with the prompt, or nothing before an answer.
+        """
+        assert examples.candidates is not None
+        prompts = [tokens.ids for tokens in self.template.split_prompts(self.lm.tokenizer, [prompt])]
+        self._check(examples, prompts)
+        memory = examples.memory if self.share and always_state(examples, prompts) else None
+        rows = whole_rows(self.lm, examples, prompts, self.template.prompt_first, memory is not None)
+        return read_answers(self.lm, rows, memory, examples.candidates, of=log_probs)
+
+    @torch.no_grad()
     def _values(self, examples: AnswerExamples, prompts: Sequence[Ids]) -> Tensor:
         """[B], without gradients."""
         self._check(examples, prompts)
@@ -123,7 +137,7 @@ class AnswerTerm(nn.Module):
         means = []
         order: list[int] = []
         for numbers, rows, memory in shared_rows(lm, examples, prompts):
-            values = answer_nll(lm, rows, memory, examples.candidates)
+            values = read_answers(lm, rows, memory, examples.candidates)
             means.append(values.view(len(numbers), -1).mean(1))
             order += numbers
         return torch.cat(means)[torch.tensor(order).argsort().to(lm.device)]
@@ -142,7 +156,7 @@ class AnswerTerm(nn.Module):
         """[B], every prompt read with every example; what stands before the prompts is known if `share` allows it."""
         memory = examples.memory if self.share and always_state(examples, prompts) else None
         rows = whole_rows(self.lm, examples, prompts, self.template.prompt_first, memory is not None)
-        values = answer_nll(self.lm, rows, memory, examples.candidates, given)
+        values = read_answers(self.lm, rows, memory, examples.candidates, given)
         return values.view(len(prompts), -1).mean(1)
 
     def _check(self, examples: AnswerExamples, prompts: Sequence[Ids]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -55,14 +55,25 @@ class Prompts:
     lengths: Sequence[int]
 
 
-def answer_nll(
+def nats(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean negative log-likelihood of labels [rows, n] by logits [rows, n, V], in nats per token: [rows]."""
+    return (logits.logsumexp(-1) - logits.gather(-1, labels[..., None]).squeeze(-1)).mean(-1)
+
+
+def log_probs(logits: Tensor, labels: Tensor) -> Tensor:
+    """Log-probabilities [rows, V] of what may come first, in nats."""
+    return logits[:, 0].log_softmax(-1)
+
+
+def read_answers(
     lm: FrozenModel,
     rows: Sequence[Row],
     memory: KeysValues | None,
     candidates: Tensor | None,
     prompts: Prompts | None = None,
+    of: Callable[[Tensor, Tensor], Tensor] = nats,
 ) -> Tensor:
-    """Mean negative log-likelihood of the answer of every row, in nats per token: [rows].
+    """What `of` makes of the logits where the answer of every row is said, [rows, ...].
 
     Rows of one shape share a forward pass, so that nothing is padded. With gradients, and more rows than one pass
     takes, every pass is computed once more when they are taken: the states of all rows at once may not fit in memory.
@@ -73,6 +84,7 @@ def answer_nll(
         memory: the keys and values of what stands before the rows; None where nothing is known.
         candidates: [A] the tokens that the answers compete with; None for the whole vocabulary.
         prompts: their embeddings, in place of the tokens in the rows.
+        of: `nats` of the answers, or `log_probs` of the candidates.
     """
     size = _size(lm, rows, ROWS if prompts is None else ROWS_WITH_GRADIENT)
     again = prompts is not None and len(rows) > size
@@ -86,7 +98,7 @@ def answer_nll(
             chosen = [rows[number] for number in numbers[part]]
             given = None if prompts is None else prompts.embeddings
             lengths = None if prompts is None else prompts.lengths
-            run = partial(_nll, lm, chosen, memory, candidates, lengths)
+            run = partial(_read, lm, chosen, memory, candidates, of, lengths)
             values: Tensor = checkpoint(run, given, use_reentrant=False) if again else run(given)
             return values
 
@@ -101,15 +113,16 @@ def _size(lm: FrozenModel, rows: Sequence[Row], most: int) -> int:
     return min(most, 1 << max(fit.bit_length() - 1, 0))
 
 
-def _nll(
+def _read(
     lm: FrozenModel,
     rows: Sequence[Row],
     memory: KeysValues | None,
     candidates: Tensor | None,
+    of: Callable[[Tensor, Tensor], Tensor],
     lengths: Sequence[int] | None,
     given: Tensor | None,
 ) -> Tensor:
-    """[rows] of one shape, in one forward pass."""
+    """[rows, ...] of one shape, in one forward pass."""
     embeddings = lm.embed(torch.tensor([row.ids for row in rows], device=lm.device))
     if lengths is not None and given is not None:
         embeddings = _filled(embeddings, rows, lengths, given)
@@ -118,9 +131,7 @@ def _nll(
     logits = _logits(lm, embeddings, places, memory, [row.start for row in rows])
     if candidates is not None:
         logits = logits[..., candidates]
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    picked = logits.gather(-1, labels[..., None]).squeeze(-1)
-    return (logits.logsumexp(-1) - picked).mean(-1)
+    return of(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
 
 
 def _filled(embeddings: Tensor, rows: Sequence[Row], lengths: Sequence[int], given: Tensor) -> Tensor:

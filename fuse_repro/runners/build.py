@@ -14,7 +14,7 @@ from fuse_repro.data.shards import KEYS, Divisible, Division
 from fuse_repro.errors import UsageError, require
 
 if TYPE_CHECKING:
-    pass
+    from fuse_repro.adapters import EmbeddingMap  # noqa: F401  (named in a type alias)
 
 Fit = partial["EmbeddingMap"]
 NAME = re.compile(r"[\w.]+")  # of a value in a message

@@ -1,6 +1,7 @@
 """Prompts that several models answer by, from the command line on tiny models."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,24 @@ def test_a_fixed_text_and_a_model_that_is_only_asked_in_the_end(
     assert record["said"]["lm"]["nats"] == pytest.approx(record["terms"]["answer_lm"]["raw"], rel=1e-4)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "a kite on a train" in page
+
+
+def test_chat_templates_write_what_stands_before_an_answer(
+    overrides: list[str], tiny_models_folder: Path, tmp_path: Path
+) -> None:
+    """With a chat template that writes a message as it is, chatting models answer as others do."""
+    folders = {role: tmp_path / name for role, name in (("lm", "lm"), ("other", "target"))}
+    for folder in folders.values():
+        shutil.copytree(tiny_models_folder / folder.name, folder)
+        (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }} {% endfor %}")
+    chatting = [f"models.{role}.path={folder}" for role, folder in folders.items()]
+    extra = ["optimizer.max_evaluations=12", "optimizer.tokens=3", "runner.split=dev"]
+    (chat,), _ = run([*overrides, *chatting, *extra, "runner.chat=true"], tmp_path / "run")
+    assert chat["status"] == "done"
+    assert {prompts["lm"]["candidates"] for prompts in chat["prompts"].values()} == {2}
+    for role in ("lm", "other"):
+        assert 0 <= chat["prompts"]["found"][role]["accuracy"] <= 1
+    assert all(row["said"]["lm"] in ("a", "the") for row in chat["samples"])
 
 
 def test_masked_models_answer_too(overrides: list[str], tmp_path: Path) -> None:

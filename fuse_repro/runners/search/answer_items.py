@@ -14,10 +14,11 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.objectives import AnswerTerm, MultiObjectiveLoss
 from fuse_repro.runners.build import build_data
-from fuse_repro.tasks import answerable
+from fuse_repro.runners.search.answer_exam import Asking
 
 TARGET = "target"  # the id of a fixed text
 DRAWS = ("fixed", "step")
+LARGE = 1_000_003  # more steps than a search takes
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def answer_items(
     """
     if config.target is not None:
         return [AnswerItem(TARGET, (Item("", config.target.strip()),))]
-    common = [answerable(task, models) for task in tasks]
+    asking = Asking(config.runner.chat)
+    common = [asking.can_be_asked(task, config.runner.template, models) for task in tasks]
     for task in common:
         if not task.splits["train"]:
             raise UsageError(
@@ -124,7 +126,7 @@ class Drawn(Mapping[str, Any]):
         examples = shuffled(self.item.examples, self.seed)
         count = len(examples) if self.count is None else min(self.count, len(examples))
         if self._number:
-            generator = torch.Generator().manual_seed(hash((self.seed, self._number)) % 2**63)
+            generator = torch.Generator().manual_seed(self.seed * LARGE + self._number)
             order = torch.randperm(len(examples), generator=generator).tolist()
             examples = [examples[place] for place in order]
         self._number += 1

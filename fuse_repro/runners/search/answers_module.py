@@ -8,12 +8,13 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
+from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.metrics.statistics import nested_interval
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.metering import unmetered
 from fuse_repro.objectives import MultiObjectiveLoss
-from fuse_repro.runners.search.answer_exam import asked, chosen, figures, finalists, samples, written
+from fuse_repro.runners.search.answer_exam import Asking, chosen, figures, finalists, samples, written
 from fuse_repro.runners.search.answer_items import AnswerItem, Drawn
 from fuse_repro.runners.search.module import PromptSearchModule, done_records, summarise
 from fuse_repro.runners.search.said import said
@@ -49,6 +50,7 @@ class AnswerSearchModule(PromptSearchModule):
         self.runner, self.seed = runner, seed
         self._searched_with, self._unseen = dict(models), dict(unseen)
         self._drawn: list[Drawn] = []
+        self._asking = Asking(runner.chat)
 
     def measure(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Counts, objective, and how often every model answers right."""
@@ -77,47 +79,44 @@ class AnswerSearchModule(PromptSearchModule):
         return {}
 
     def _record(self, item: AnswerItem, found: SearchResult) -> dict[str, Any]:
-        rows: list[dict[str, Any]] = []
         best = finalists(found.steps, found.best, self.runner.finalists)
-        task = item.task
-        taken = best[0]
-        if task is not None:
-            with_dev = (
-                self._searched_with,
-                self.runner.template,
-                best,
-                task,
-                self.runner.dev_items,
-                self.seed,
-            )
-            taken, rows = chosen(*with_dev)
-        record = super()._record(item, replace(found, best=taken))
-        own = written(self.runner.template, taken.text)
         models = self._searched_with | self._unseen
-        asked_with = {
-            "template": own,
-            "finalists": rows,
+        more: dict[str, Any] = {
             "models": {role: model.name for role, model in models.items()},
             "unseen": list(self._unseen),
         }
-        if task is None:
-            answer = (self.runner.template, self.runner.chat, taken.text, item.examples[0])
-            return record | asked_with | {"said": said(models, *answer)}
-        prompts = {FOUND: own, MANUAL: task.template, NOTHING: written(self.runner.template, "")}
+        if item.task is None:
+            taken, more["finalists"] = best[0], []
+            template, chat = self.runner.template, self.runner.chat
+            more["said"] = said(models, template, chat, taken.text, item.examples[0])
+        else:
+            taken, more["finalists"] = self._chosen(best, item.task)
+            more |= self._asked(models, taken.text, item.task)
+        record = super()._record(item, replace(found, best=taken))
+        return record | {"template": written(self.runner.template, taken.text)} | more
+
+    def _chosen(
+        self, best: Sequence[Hypothesis], task: PromptTask
+    ) -> tuple[Hypothesis, list[dict[str, Any]]]:
+        """The best on the development split, and a row of every finalist."""
+        runner = self.runner
+        asked = (self._asking, self._searched_with, runner.template, best, task)
+        return chosen(*asked, runner.dev_items, self.seed)
+
+    def _asked(self, models: Mapping[str, FrozenModel], text: str, task: PromptTask) -> dict[str, Any]:
+        """Right answers of all models by the prompt that was found and by those that need no search."""
+        template, split = self.runner.template, self.runner.split
+        prompts = {FOUND: (template, text), MANUAL: (task.template, ""), NOTHING: (template, "")}
         with unmetered():  # the search's own cost is what searches are compared by
-            answers = {name: asked(models, text, task, self.runner.split) for name, text in prompts.items()}
-        return (
-            record
-            | asked_with
-            | {
-                "prompts": {
-                    name: {role: figures(one) for role, one in by_role.items()}
-                    for name, by_role in answers.items()
-                },
-                "samples": samples(answers[FOUND], task, self.runner.split, self.runner.shown),
-                "dropped": dict(task.dropped),
+            answers = {
+                name: self._asking.all(models, *prompt, task, split) for name, prompt in prompts.items()
             }
-        )
+        shares = {name: {role: figures(one) for role, one in own.items()} for name, own in answers.items()}
+        return {
+            "prompts": shares,
+            "samples": samples(answers[FOUND], task, split, self.runner.shown),
+            "dropped": dict(task.dropped),
+        }
 
 
 def measured(records: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any]:
