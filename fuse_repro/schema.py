@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fuse_repro.dtypes import for_memory
-
-UNSEEN = "unseen"  # what the roles of models begin with that a run asks in the end and uses for nothing else
+from fuse_repro.runners.roles import roles
 
 
 @dataclass
@@ -116,11 +115,11 @@ def _paper_cell(sources: Sequence[str], target: str, task: str | None = None) ->
     return name if name in CELLS else None
 
 
-def _roles(kind: str, models: Mapping[str, Any]) -> list[str]:
-    """`${roles:unseen,${models}}`: the roles whose names begin with "unseen"; `searched`: all others, "lm" first."""
-    unseen = [str(role) for role in models if str(role).startswith(UNSEEN)]
-    others = [str(role) for role in models if str(role) not in unseen]
-    return unseen if kind == UNSEEN else sorted(others, key=lambda role: role != "lm")
+def _roles(kind: str, models: Mapping[str, object]) -> object:
+    """`${roles:searched,${models}}` or `${roles:unseen,${models}}`; see fuse_repro.runners.roles."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create(roles(kind, models))
 
 
 def _shard_count(shards: object) -> object:

@@ -10,13 +10,13 @@ from fuse_repro.runners.answers_summary import summary
 from fuse_repro.runners.assemble import part_values
 from fuse_repro.runners.build import build_fit
 from fuse_repro.runners.lifecycle import run_part
-from fuse_repro.runners.objective import PRIMARY
+from fuse_repro.runners.roles import PRIMARY, UNSEEN
+from fuse_repro.runners.search.answers import check_runner
 from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.trainer import build_trainer
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory, read_records
 from fuse_repro.runs.provenance import check_seed, strict_json
-from fuse_repro.schema import UNSEEN
 
 GIVEN = {"manual": "manual", "none": "none"}  # rows that need no search -> what a record of one calls them
 PARTS = ("runner", "optimizer", "objective")  # groups that each kind of row has its own values of
@@ -78,6 +78,8 @@ def check_rows(config: DictConfig) -> None:
         require(good, f"{key}.searched", searched, f"at least one of the {known}")
         require(row.get("method") in config.methods, f"{key}.method", row.get("method"), maps)
         require(name not in GIVEN, "runner.rows", name, f"another name than {' or '.join(GIVEN)}")
+        values, _ = search_values(config, row, runner.seeds[0])
+        check_runner(OmegaConf.create(values))
     for name, method in (runner.soft or {}).items():
         require(method in config.methods, f"runner.soft.{name}", method, maps)
 

@@ -11,9 +11,8 @@ from fuse_repro.errors import UsageError, require
 from fuse_repro.loss import MultiObjectiveLoss
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.runners.build import build, located
+from fuse_repro.runners.roles import PRIMARY
 from fuse_repro.runners.values import check_value
-
-PRIMARY = "lm"
 
 
 def expanded_terms(objective: DictConfig) -> dict[str, DictConfig]:
@@ -25,7 +24,7 @@ def expanded_terms(objective: DictConfig) -> dict[str, DictConfig]:
     terms: dict[str, DictConfig] = {}
     for key, node in objective.items():
         name, roles = str(key), node.get("model") if isinstance(node, DictConfig) else None
-        if not isinstance(roles, ListConfig | list):  # a list where the config computes it
+        if not isinstance(roles, ListConfig):
             terms[name] = node
             continue
         weights = list(node.weight) if isinstance(node.weight, ListConfig) else [node.weight] * len(roles)
@@ -49,13 +48,13 @@ def objectives_of(node: DictConfig | None) -> list[DictConfig]:
 
 def term_weights(objective: DictConfig) -> dict[str, float]:
     """Name -> weight of the terms that count. Raises UsageError for a negative weight or no term at all."""
-    nodes = expanded_terms(objective)
-    for name, term in nodes.items():
-        _need_keys(name, term, ("_target_", "weight"))
-    weights = {name: term.weight for name, term in nodes.items()}
-    for name, weight in weights.items():
-        check_value(f"objective.{name}.weight", weight, float)
-        require(weight >= 0, f"objective.{name}.weight", weight, "at least 0 (0 drops the term)")
+    for name, term in objective.items():
+        key = str(name)
+        _need_keys(key, term, ("_target_", "weight"))
+        for weight in term.weight if isinstance(term.weight, ListConfig) else [term.weight]:
+            check_value(f"objective.{key}.weight", weight, float)
+            require(weight >= 0, f"objective.{key}.weight", weight, "at least 0 (0 drops the term)")
+    weights = {name: term.weight for name, term in expanded_terms(objective).items()}
     used = {name: weight for name, weight in weights.items() if weight > 0}
     keys = ", ".join(f"objective.{name}.weight" for name in weights) or "objective"
     require(bool(used), keys, list(weights.values()), "at least one must be above 0")

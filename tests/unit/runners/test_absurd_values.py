@@ -32,6 +32,8 @@ from fuse_repro.runners.fidelity.runner import FidelitySettings, combinations
 from fuse_repro.runners.fidelity.runner import check_config as check_fidelity
 from fuse_repro.runners.models import check_models
 from fuse_repro.runners.objective import term_roles
+from fuse_repro.runners.search.answers import AnswersSettings
+from fuse_repro.runners.search.answers import check_runner as check_answers_runner
 from fuse_repro.runners.search.caption import CaptionSettings
 from fuse_repro.runners.search.inversion import InversionSettings
 from fuse_repro.runners.search.metrics import check_metrics
@@ -73,10 +75,11 @@ FREE = (
 )
 TEXTS = ("prefix", "template", "label", "word", "position", "entity", "group", "project", "language", "split")
 MAY_BE_ZERO = (
-    "seed", "patience", "ridge", "logprob_weight", "gradient_weight", "weight", "reviews", "fillers", "curves",
+    "seed", "shown", "patience", "ridge", "logprob_weight", "gradient_weight", "weight", "reviews", "fillers", "curves",
     "images", "shard", "joining", "warmup", "holdout", "holdout_noise", "weight_decay", "pieces", "train", "dev",
     "max_train", "insertions", "moves", "combined", "zeroth_weight")  # fmt: skip
 SETTINGS: Mapping[str, type] = {
+    "fuse_repro.runners.search.answers.run": AnswersSettings,
     "fuse_repro.runners.search.caption.run": CaptionSettings,
     "fuse_repro.runners.search.inversion.run": InversionSettings,
     "fuse_repro.runners.search.sentiment.run": SentimentSettings,
@@ -102,7 +105,8 @@ def parts() -> list[tuple[str, Any, Mapping[str, Any]]]:
     found: dict[str, tuple[str, Any, Mapping[str, Any]]] = {}
     for overrides in (*([f"experiment={name}"] for name in EXPERIMENTS), *MORE):
         config = composed(*overrides)
-        whole = "_target_" in config["runner"] and "captions" not in config["runner"]
+        apart = any(isinstance(own, Mapping) and "_target_" in own for own in config["runner"].values())
+        whole = "_target_" in config["runner"] and not apart  # else its parts are those of other experiments
         for group in ("dataset", "corpus", "adapter", "optimizer", "objective", "runner", "logger"):
             empty = config[group] is None or (group == "dataset" and "_target_" not in config[group])
             if not empty and (whole or group in ("corpus", "adapter")):
@@ -168,6 +172,7 @@ def check(key: str, node: Any, config: Mapping[str, Any]) -> None:
 def check_runner(node: DictConfig, config: Mapping[str, Any]) -> None:
     values.check_settings("runner", node, SETTINGS[node._target_])
     checks: Mapping[str, Callable[[DictConfig], None]] = {
+        "fuse_repro.runners.search.answers.run": check_answers_runner,
         "fuse_repro.runners.search.caption.run": check_metrics,
         "fuse_repro.runners.search.sentiment.run": check_sentiment,
         "fuse_repro.runners.transfer.runner.run": check_transfer,
@@ -179,6 +184,7 @@ def check_runner(node: DictConfig, config: Mapping[str, Any]) -> None:
     if node._target_ in checks:
         models = {role: {"_target_": model["_target_"]} for role, model in config["models"].items()}
         few = {"models": models, "objective": config["objective"], "runner": node}
+        few |= {key: config[key] for key in ("target", "dataset")}
         checks[node._target_](OmegaConf.create(few))
 
 
