@@ -20,8 +20,8 @@ CHAT = (
 
 
 def filled(template: str, prompt: str, item: Item, answer: str) -> str:
-    """The whole text; " in" and "in" are the same within it."""
-    prompt = prompt if template.startswith("{prompt}") else prompt.removeprefix(" ")
+    """The whole text; " in" and "in" are the same behind a space."""
+    prompt = prompt.removeprefix(" ") if " {prompt}" in template else prompt
     return template.replace("{prompt}", prompt).replace("[X]", item.text).replace("[Y]", answer)
 
 

@@ -42,14 +42,14 @@ def split_behind(tokenizer: WordTokenizer, context: str, texts: Sequence[str]) -
         clean = list(whole.ids[: len(lead)]) == lead
         begin = len(lead) if clean else len(tokenizer.encode_parts([context, text])[0])
         apart = context[-1].isspace() or text[0].isspace()
-        found.append(_later(whole, begin, len(context.split()) - (not apart)))
+        found.append(_later(whole, begin, len(context.split()) - (not apart), text))
     return found
 
 
-def _later(whole: Tokenized, begin: int, words: int) -> Tokenized:
-    """What is left of a text without its first tokens and words."""
+def _later(whole: Tokenized, begin: int, words: int, text: str) -> Tokenized:
+    """What is left of a text without its first tokens and words: the tokens and words of `text`."""
     ids = whole.ids[begin:]
     if len(whole.words) <= words:  # white space alone
         return Tokenized(ids, ("",), ((0, len(ids)),)) if ids else NOTHING
     spans = tuple((max(a - begin, 0), max(b - begin, 0)) for a, b in whole.spans[words:])
-    return Tokenized(ids, whole.words[words:], ((0, spans[0][1]), *spans[1:]))
+    return Tokenized(ids, tuple(text.split()), ((0, spans[0][1]), *spans[1:]))
