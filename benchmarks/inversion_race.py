@@ -2,8 +2,8 @@
 
     python benchmarks/inversion_race.py $FUSE_REPRO_DATA/coco/karpathy_test_captions.jsonl.gz --python python3.12
 
-Both look for a prompt of 12 tokens whose embedding by MiniLM is nearest to a caption's, one caption after another by
-turns. What counts is the cosine of the best prompt so far, by the CPU seconds of each side's one thread. A third arm has
+Both look for a prompt of 12 tokens whose embedding by MiniLM comes nearest to a caption's, for each caption in turn.
+What counts is the cosine of the best prompt so far, by the CPU seconds of each side's one thread. A third arm has
 fluency in the objective. TROPT lives in an environment of its own, which is made once; it needs Python 3.12 or newer,
 and a package index. Without --python, our arms run alone. Records are kept as they come, and the same command goes on.
 
@@ -37,8 +37,21 @@ TROPT = "tropt==0.1.1"
 SETTING = {"n_grad": 20, "n_flip": 12, "n_candidates": 32}
 COMMON = ["experiment=invert", "trainer=cpu", "dataset.texts=[none]", "optimizer=autodan_refined"]
 ARMS = {
-    "ours": ["objective.fluency.weight=0", "optimizer.stop=never", f"optimizer.max_new_tokens={TOKENS - 1}"],
-    "ours_fluent": [],
+    "ours": [  # without a language model to ask, growth is cheap and many prompts are evaluated at once
+        "objective.fluency.weight=0",
+        "optimizer.stop=never",
+        f"optimizer.max_new_tokens={TOKENS - 1}",
+        "optimizer.candidates=32",
+        "optimizer.beam=2",
+        "optimizer.linearisation.count=4",
+        "optimizer.linearisation.joining=2",
+        "optimizer.refinement.steps=1000",
+        "optimizer.refinement.averaged=10",
+        "optimizer.refinement.exchanges=96",
+        "optimizer.refinement.insertions=16",
+        "optimizer.refinement.moves=16",
+    ],
+    "ours_fluent": ["optimizer.refinement.steps=1000"],
 }
 
 

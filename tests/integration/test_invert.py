@@ -11,7 +11,10 @@ from fuse_repro.cli import main
 
 OPTIMIZERS = {
     "autodan": ["optimizer.candidates=8", "optimizer.beam=2", "optimizer.max_new_tokens=3"],
+    "autodan_refined": ["optimizer.candidates=4", "optimizer.beam=2", "optimizer.max_new_tokens=3"],
     "gcg": ["optimizer.candidates=6", "optimizer.tokens=3"],
+    "gaslite": ["optimizer.candidates=6", "optimizer.tokens=3", "optimizer.flips=2", "optimizer.averaged=2"],
+    "autoprompt": ["optimizer.candidates=6", "optimizer.tokens=3"],
     "pez": ["optimizer.tokens=3"],
     "random_l0": ["optimizer.tokens=3"],
     "random_l2": ["optimizer.tokens=3"],

@@ -136,6 +136,14 @@ def test_constraints_hold(problem: PromptProblem, constraints: Constraints) -> N
     assert all(permitted.keeps(h.ids, h.text) for step in found.steps for h in step)
 
 
+def test_a_prompt_may_begin_with_nothing(problem: PromptProblem) -> None:
+    found = SEARCH.search(replace(problem, prefix=""))
+    assert len(found.steps) > 4
+    for hypothesis in found.steps[-1]:
+        assert survivors([hypothesis.ids], problem.lm.tokenizer) == [(hypothesis.ids, hypothesis.text)]
+        assert 1 <= len(hypothesis.ids) <= 4
+
+
 def test_words_are_edited_as_a_whole() -> None:
     joins = torch.tensor([False, False, False, True, False])
     prompt = (4, 0, 3, 1, 2)  # a prefix, a word of two tokens, two words
