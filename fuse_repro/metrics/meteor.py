@@ -8,6 +8,7 @@ from pathlib import Path
 
 # Java's own defaults follow the locale: another charset, or a decimal comma that METEOR cannot read back.
 JAVA = ("java", "-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
+OPTIONS = ("-l", "en", "-norm")
 
 
 class Meteor:
@@ -21,7 +22,7 @@ class Meteor:
         from pycocoevalcap.meteor import meteor
 
         jar = Path(meteor.__file__).parent / meteor.METEOR_JAR
-        command = [*JAVA, "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+        command = [*JAVA, "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", *OPTIONS]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, encoding="utf-8"

@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -122,8 +123,19 @@ def test_without_references_or_with_an_unknown_policy() -> None:
         caption_metrics(CANDIDATES, REFERENCES, "drop")
 
 
+@pytest.fixture
+def quick_meteor(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """METEOR that compares whole words only: its tables take ten seconds to read. The one that runs already stays."""
+    monkeypatch.setattr(meteor, "OPTIONS", (*meteor.OPTIONS, "-m", "exact"))
+    monkeypatch.setattr(meteor, "_running", [])
+    yield
+    meteor._stop()
+
+
 @java
-def test_one_meteor_process_answers_again_and_again_and_is_replaced_when_it_has_ended() -> None:
+def test_one_meteor_process_answers_again_and_again_and_is_replaced_when_it_has_ended(
+    quick_meteor: None,
+) -> None:
     wanted, found = {"a": ["a cat sits"], "b": ["a dog runs"]}, {"a": ["a cat"], "b": ["a cow"]}
     first = meteor.meteor(wanted, found)
     (process,) = meteor._running
@@ -136,7 +148,9 @@ def test_one_meteor_process_answers_again_and_again_and_is_replaced_when_it_has_
 
 
 @java
-def test_a_question_that_is_broken_off_leaves_no_answer_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_that_is_broken_off_leaves_no_answer_behind(
+    quick_meteor: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted, found = {"a": ["a cat sits"]}, {"a": ["a cat"]}
     expected = meteor.meteor(wanted, found)
 
