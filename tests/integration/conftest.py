@@ -1,10 +1,20 @@
 """The whole command on tiny random models, photographs made here, and nothing from the network."""
 
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
 from tiny_models import save_model, tiny_clip, tiny_gpt2, tiny_llama
+
+from fuse_repro.metrics import meteor
+
+EXACT = """#!/bin/sh
+case " $* " in *" -stdio "*) exec {java} "$@" -m exact;; esac
+exec {java} "$@"
+"""
 
 
 def make_photo(path: Path, colour: str) -> Path:
@@ -30,6 +40,20 @@ def make_photos(folder: Path) -> Path:
     for colour in ("red", "green", "blue"):
         make_photo(photos / f"{colour}.png", colour)
     return photos
+
+
+@pytest.fixture
+def quick_meteor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """METEOR that compares whole words only, in every process begun from here: its tables take ten seconds to read."""
+    if java := shutil.which("java"):
+        instead = tmp_path / "bin" / "java"
+        instead.parent.mkdir()
+        instead.write_text(EXACT.format(java=java))
+        instead.chmod(0o755)
+        monkeypatch.setenv("PATH", str(instead.parent), prepend=os.pathsep)
+    monkeypatch.setattr(meteor, "_running", [])
+    yield
+    meteor._stop()
 
 
 @pytest.fixture
