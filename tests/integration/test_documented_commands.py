@@ -25,6 +25,7 @@ from fuse_repro.sweeps.optuna_search import first_point, search_space
 COMMANDS = documented()
 LEAST = {"README.md": 15, "docs": 45, "benchmarks/README.md": 1, "benchmarks": 9, "--help": 9}
 NOT_COMPOSED = re.compile(r"^(dry_run|models_dir|hydra|output_dir)\b|^(dataset|task)\.path=")
+WHOLE, NUMBER = re.compile(r"=-?\d+$"), re.compile(r"=-?(\d+\.\d*|\.\d+)(e[+-]?\d+)?$")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def my_conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def composed() -> set[tuple[str, ...]]:
-    """Points that are known to compose: commands that differ in paths alone share them."""
+    """Points that are known to compose: those that differ in paths or in numbers alone, such as seeds, share them."""
     return set()
 
 
@@ -95,10 +96,15 @@ def test_it_composes(
         return
     axes = [o.get_key_element() for o in last_overrides({}, overrides) if o.is_sweep_override()]
     for point in _points(hydra, config, overrides):
-        key = tuple(sorted(override for override in point if not NOT_COMPOSED.search(override)))
+        key = tuple(sorted(_kind(override) for override in point if not NOT_COMPOSED.search(override)))
         if key not in composed:
             compose_point(hydra.config_loader, config, point, axes, tmp_path)
             composed.add(key)
+
+
+def _kind(override: str) -> str:
+    """The override with a number's kind for the number: no config is chosen by one, and a schema asks for the kind."""
+    return NUMBER.sub("=<number>", WHOLE.sub("=<whole number>", override))
 
 
 def _points(hydra: Hydra, config: DictConfig, overrides: list[str]) -> list[list[str]]:

@@ -72,7 +72,7 @@ def sweep_folder(root: Path) -> Path:
 
 
 def test_captions_of_three_shards_are_those_of_one_run(
-    captions: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    captions: list[str], quick_meteor: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*captions, f"output_dir={tmp_path / 'whole'}"]) == 3
     sweep = ["-m", "sweep=shards", "dataset.shards=3", f"output_root={tmp_path / 'out'}", *captions]

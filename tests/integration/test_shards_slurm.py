@@ -32,7 +32,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def test_four_shards_on_slurm_one_of_them_killed_come_to_what_one_run_finds(
-    cluster: None, tiny_overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: None,
+    quick_meteor: None,
+    tiny_overrides: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

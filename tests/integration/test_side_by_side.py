@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import caption_overrides, make_photos
 from one_by_one import WholeTexts, row_by_row
 
 from fuse_repro.cli import main
@@ -14,8 +16,8 @@ from fuse_repro.models.clip import ClipDualEncoder
 from fuse_repro.runs.directory import RunDirectory
 
 
-@pytest.fixture
-def exact_models(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def exact_models() -> Iterator[None]:
     """Models that every run loads read each row by itself."""
     begin = ClipDualEncoder.__init__
 
@@ -23,16 +25,24 @@ def exact_models(monkeypatch: pytest.MonkeyPatch) -> None:
         begin(self, *arguments, **keywords)
         row_by_row(self)
 
-    monkeypatch.setattr(ClipDualEncoder, "__init__", made)
-    monkeypatch.setattr(CausalLM, "start", lambda self, ids: WholeTexts(self, ids))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClipDualEncoder, "__init__", made)
+        patch.setattr(CausalLM, "start", lambda self, ids: WholeTexts(self, ids))
+        yield
 
 
-@pytest.fixture
-def command(tiny_overrides: list[str], photos: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("side_by_side")
+
+
+@pytest.fixture(scope="module")
+def command(tiny_models_folder: Path, folder: Path) -> list[str]:
     """Three photographs in the middle of which is a broken one; searches of up to five tokens."""
+    photos = make_photos(folder)
     (photos / "broken.png").write_text("no image")
     return [
-        *tiny_overrides,
+        *caption_overrides(tiny_models_folder, folder / "cache"),
         f"dataset.path={photos}",
         "optimizer.max_new_tokens=5",
         "optimizer.patience=1",
@@ -40,11 +50,11 @@ def command(tiny_overrides: list[str], photos: Path) -> list[str]:
     ]
 
 
-@pytest.fixture
-def alone(exact_models: None, command: list[str], tmp_path: Path) -> Path:
-    """The run of one photograph after another."""
-    assert main([*command, "optimizer.together=1", f"output_dir={tmp_path / 'alone'}"]) == 3
-    return tmp_path / "alone"
+@pytest.fixture(scope="module")
+def alone(exact_models: None, command: list[str], folder: Path) -> Path:
+    """The run of one photograph after another, which tests only read."""
+    assert main([*command, "optimizer.together=1", f"output_dir={folder / 'alone'}"]) == 3
+    return folder / "alone"
 
 
 def results(run: Path) -> dict[str, Any]:
