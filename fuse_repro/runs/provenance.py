@@ -42,10 +42,13 @@ UNHASHED_AS: Mapping[str, Any] = {
         "whole_words": False,
         "repeats": True,
     },
+    "starts": 1,
     "screen": None,
     "matmul": "highest",
     "recursive": False,
     "answers": "one",
+    "target": None,
+    "also": [],
 }
 DISTRIBUTIONS = {
     "torch": "torch",

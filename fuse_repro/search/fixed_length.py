@@ -22,6 +22,8 @@ class FixedLengthSearch(ABC):
     Attributes:
         tokens: how many tokens come after the prefix.
         start: what they are at first: "likely" (drawn from the language model) or "random".
+        starts: how many prompts are drawn at first, of which the search begins with the best; each but the first is an
+            evaluation more.
         steps: how many steps are taken at the most.
         max_evaluations: how often the objective may be computed; None: no bound.
         max_flops: the search ends with the step in which the models have computed so many floating-point operations;
@@ -36,6 +38,7 @@ class FixedLengthSearch(ABC):
 
     tokens: int = 8
     start: str = "likely"
+    starts: int = 1
     steps: int = 100
     max_evaluations: int | None = None
     max_flops: float | None = None
@@ -44,7 +47,7 @@ class FixedLengthSearch(ABC):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self._at_least_one("tokens", "steps")
+        self._at_least_one("tokens", "steps", "starts")
         require(self.start in STARTS, "optimizer.start", self.start, f"one of {', '.join(STARTS)}")
         check_bounds(self.max_evaluations, self.max_flops, self.max_seconds)
 
@@ -85,7 +88,13 @@ class FixedLengthSearch(ABC):
         return SearchResult(trials.best, tuple(steps), counts.evaluations, counts.gradients)
 
     def _start(self, trials: Trials, count: int, generator: torch.Generator) -> list[Prompt]:
-        return starting_prompts(trials.problem, count, self.tokens, self.start, generator, trials.permitted)
+        """The `count` prompts that the search begins with."""
+        many = max(count, self.starts)
+        drawn = starting_prompts(trials.problem, many, self.tokens, self.start, generator, trials.permitted)
+        if many == count:
+            return drawn
+        found = sorted(trials.evaluate(drawn), key=lambda hypothesis: hypothesis.objective)
+        return [hypothesis.ids for hypothesis in found[:count]]
 
     def _at_least_one(self, *names: str) -> None:
         for name in names:

@@ -18,12 +18,15 @@ class PromptProblem:
         objective: what is minimised.
         prefix: how the prompt begins.
         targets: term name -> what the term aims at, as it prepares it; an embedding [e] for terms that match.
+        contexts: texts that the prompt may stand behind: a prompt that is drawn from the language model is drawn behind
+            one of them. None: it is drawn as a text of its own.
     """
 
     lm: CausalLM
     objective: MultiObjectiveLoss
     prefix: str
     targets: Mapping[str, Any]
+    contexts: Sequence[str] = ()
 
     def prefix_ids(self) -> tuple[int, ...]:
         """The prefix's content tokens.

@@ -77,26 +77,55 @@ def starting_prompts(
     """
     require(start in STARTS, "optimizer.start", start, f"one of {', '.join(STARTS)}")
     lm, prefix = problem.lm, problem.prefix_ids()
-    state: State | None = None
+    drawing = Drawing(problem, count)
 
     def score(place: int, prompts: list[Prompt]) -> Tensor:
-        nonlocal state
         uniform = torch.rand(count, lm.tokenizer.vocab_size, generator=generator).to(lm.device)
         if start == "random":
             return uniform
-        if state is None:
-            if Opening.fits(lm, prompts[0]):
-                state = Opening.of(lm)
-            else:
-                ids = [[*lm.tokenizer.prefix_ids, *prompt] for prompt in prompts]
-                state = lm.start(torch.tensor(ids, device=lm.device))
-        else:
-            rows = torch.arange(count, device=lm.device)
-            state = state.advance(rows, torch.tensor([p[-1] for p in prompts], device=lm.device))
         gumbel = -(-uniform.clamp(TINY, 1 - TINY).log()).clamp_min(TINY).log()
-        return state.log_probs + gumbel  # the largest is a draw from p (Gumbel 1954)
+        return drawing.log_probs(prompts) + gumbel  # the largest is a draw from p (Gumbel 1954)
 
     return grow([prefix] * count, lm, tokens, score, permitted)
+
+
+class Drawing:
+    """What may come next in prompts that are drawn from a language model, each behind a context of the problem.
+
+    Args:
+        problem: gives the language model and the contexts; without contexts a prompt is a text of its own.
+        count: how many prompts are drawn side by side; they take the contexts in turn.
+    """
+
+    def __init__(self, problem: PromptProblem, count: int) -> None:
+        self._lm = problem.lm
+        contexts = problem.lm.tokenizer.encode(problem.contexts) if problem.contexts else [()]
+        rows = [list(range(place, count, len(contexts))) for place in range(len(contexts))]
+        self._groups = [(tuple(ids), own) for ids, own in zip(contexts, rows, strict=True) if own]
+        self._states: list[State] = []
+
+    def log_probs(self, prompts: Sequence[Prompt]) -> Tensor:
+        """Of the next token of every prompt, which has one token more than in the last call: [count, V], in nats."""
+        if self._states:
+            self._states = [
+                self._next(state, [prompts[row][-1] for row in rows])
+                for state, (_, rows) in zip(self._states, self._groups, strict=True)
+            ]
+        else:
+            self._states = [self._begin(ids, [prompts[row] for row in rows]) for ids, rows in self._groups]
+        order = torch.tensor([row for _, rows in self._groups for row in rows], device=self._lm.device)
+        return torch.cat([state.log_probs for state in self._states])[order.argsort()]
+
+    def _begin(self, context: Prompt, prompts: Sequence[Prompt]) -> State:
+        lm = self._lm
+        if Opening.fits(lm, (*context, *prompts[0])):
+            return Opening.of(lm, len(prompts))
+        ids = [[*lm.tokenizer.prefix_ids, *context, *prompt] for prompt in prompts]
+        return lm.start(torch.tensor(ids, device=lm.device))
+
+    def _next(self, state: State, tokens: Sequence[int]) -> State:
+        rows = torch.arange(len(tokens), device=self._lm.device)
+        return state.advance(rows, torch.tensor(tokens, device=self._lm.device))
 
 
 def project(problem: PromptProblem, vectors: Tensor, permitted: Permitted | None = None) -> list[Prompt]:

@@ -56,19 +56,20 @@ class Opening:
 
     Attributes:
         lm: the language model.
-        log_probs: [1, V], of the first token behind that token; zeros where the tokenizer has none.
+        log_probs: [B, V], of the first token behind that token; zeros where the tokenizer has none.
     """
 
     lm: CausalLM
     log_probs: Tensor
 
     @classmethod
-    def of(cls, lm: CausalLM) -> Opening:
-        """The state of one empty prompt."""
+    def of(cls, lm: CausalLM, rows: int = 1) -> Opening:
+        """The state of so many empty prompts."""
         begin = lm.tokenizer.begin_id
         if begin is None:
-            return cls(lm, Unread.of(lm, 1).log_probs)
-        return cls(lm, lm.start(torch.tensor([[begin]], device=lm.device)).log_probs)
+            return cls(lm, Unread.of(lm, rows).log_probs)
+        log_probs = lm.start(torch.tensor([[begin]], device=lm.device)).log_probs
+        return cls(lm, log_probs.expand(rows, -1))
 
     @staticmethod
     def fits(lm: CausalLM, ids: Sequence[int]) -> bool:

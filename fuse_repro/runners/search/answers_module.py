@@ -8,19 +8,21 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
-from fuse_repro.data.prompt_task import PromptTask
+from fuse_repro.data.prompt_task import SUBJECT, PromptTask, shuffled
 from fuse_repro.metrics.statistics import nested_interval
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.metering import unmetered
 from fuse_repro.objectives import MultiObjectiveLoss
+from fuse_repro.objectives.answer_template import PROMPT
 from fuse_repro.runners.search.answer_exam import Asking, chosen, figures, finalists, samples, written
 from fuse_repro.runners.search.answer_items import AnswerItem, Drawn
 from fuse_repro.runners.search.module import PromptSearchModule, done_records, summarise
 from fuse_repro.runners.search.said import said
 from fuse_repro.runs.directory import RunDirectory
-from fuse_repro.search import Hypothesis, Optimizer, SearchResult
+from fuse_repro.search import Hypothesis, Optimizer, PromptProblem, SearchResult
 
+CONTEXTS = 12  # texts that prompts are drawn behind
 FOUND, MANUAL, NOTHING = "found", "manual", "none"  # the prompts that are asked in the end
 
 
@@ -70,6 +72,15 @@ class AnswerSearchModule(PromptSearchModule):
         drawn = Drawn(self.objective, item, self.runner.examples, self.seed)
         self._drawn.append(drawn)
         return drawn
+
+    def _problem(self, item: AnswerItem) -> PromptProblem:
+        """As of any item; a prompt is drawn behind the texts of examples, where these stand before it."""
+        before = self.runner.template.partition(PROMPT)[0]
+        contexts: list[str] = []
+        if before.strip() and not self.runner.chat:
+            texts = dict.fromkeys(example.text for example in shuffled(item.examples, self.seed))
+            contexts = [before.replace(SUBJECT, text).strip() for text in texts][:CONTEXTS]
+        return replace(super()._problem(item), contexts=contexts)
 
     def _sought(self, item: AnswerItem) -> dict[str, Any]:
         target = {} if item.task is not None else {"target": item.examples[0].answer}

@@ -133,7 +133,7 @@ class PromptSearchModule(pl.LightningModule):
         for item in items:
             begun = time.perf_counter()
             try:
-                problems.append(PromptProblem(self.lm, self.objective, self.prefix, self._targets(item)))
+                problems.append(self._problem(item))
             except UsageError as error:
                 yield item, _failed(error), time.perf_counter() - begun
             else:
@@ -155,6 +155,10 @@ class PromptSearchModule(pl.LightningModule):
                 except UsageError as error:
                     record = _failed(error)
                 yield item, record, before + ended.seconds + time.perf_counter() - begun
+
+    def _problem(self, item: Any) -> PromptProblem:
+        """What is minimised for an item."""
+        return PromptProblem(self.lm, self.objective, self.prefix, self._targets(item))
 
     def _stepped(self, beam: Sequence[Hypothesis]) -> None:
         """Called after every step of a search."""

@@ -16,6 +16,8 @@ NONE = OmegaConf.to_container(OmegaConf.load(config_folder() / "constraints" / "
         ("dataset", "answers", "one", "any"),
         ("optimizer", "max_flops", None, 1.0),
         ("optimizer", "max_seconds", None, 1.0),
+        ("optimizer", "starts", 1, 8),
+        ("runner", "also", [], ["other"]),
         ("optimizer", "refinement", None, {"steps": 4}),
         ("optimizer", "constraints", NONE, NONE | {"repeats": False}),
     ],
