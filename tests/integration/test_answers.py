@@ -115,6 +115,20 @@ def test_chat_templates_write_what_stands_before_an_answer(
     assert all(row["said"]["lm"] in ("a", "the") for row in chat["samples"])
 
 
+def test_models_of_one_tokenizer_need_no_map(
+    overrides: list[str], tiny_models_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = [
+        f"models.other.path={tiny_models_folder / 'lm'}",
+        "optimizer.max_evaluations=12",
+        "optimizer.tokens=3",
+    ]
+    (record,), _ = run([*overrides, *same], tmp_path / "run")
+    assert "no map is needed" in capsys.readouterr().err
+    terms = record["terms"]
+    assert terms["answer_lm"]["raw"] == pytest.approx(terms["answer_other"]["raw"], rel=1e-4)
+
+
 def test_masked_models_answer_too(overrides: list[str], tmp_path: Path) -> None:
     folder = save_model(tiny_lm("bert"), tmp_path / "bert")
     own = [one for one in overrides if not one.startswith(("models.other", "model@models.other"))]

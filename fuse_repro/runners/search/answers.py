@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from fuse_repro.adapters import EmbeddingMap, LookupMap
 from fuse_repro.data.prompt_task import ANSWER, SPLITS, SUBJECT
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
@@ -21,6 +22,9 @@ from fuse_repro.runners.search.module import timing
 from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.shown import say
+
+UNBOUNDED = 2.0**20  # GiB: the table is as large as the model's own
 
 
 class AnswersSettings:
@@ -49,7 +53,8 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     unseen = list(config.runner.unseen)
     parts = prepare_search(config, directory, check_speakers, unseen=unseen)
     searched = {role: model for role, model in parts.models.items() if role not in unseen}
-    objective = build_objective(objective_of(config), searched, parts.adapters)
+    adapters = parts.adapters | shared_tokenizers(parts.lm, searched)
+    objective = build_objective(objective_of(config), searched, adapters)
     items = answer_items(config, tasks, list(parts.models.values()))
     module = AnswerSearchModule(
         parts.lm,
@@ -63,6 +68,21 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     )
     module.search_all(parts.trainer, AnswerItems(items))
     return module.results() | {"timing": timing(parts.fit_seconds, module.seconds)}
+
+
+def shared_tokenizers(lm: CausalLM, models: Mapping[str, FrozenModel]) -> dict[str, EmbeddingMap]:
+    """Role -> what carries the gradient of a model with the primary model's tokenizer: its own table of tokens.
+
+    There tokens stand for themselves, whatever map the config names. It is said on standard error.
+    """
+    found: dict[str, EmbeddingMap] = {}
+    for role, model in models.items():
+        if model is not lm and model.tokenizer.fingerprint == lm.tokenizer.fingerprint:
+            say(
+                f"{model.name} has the tokenizer of {lm.name}: tokens stand for themselves, and no map is needed"
+            )
+            found[role] = LookupMap.fit(lm, model, max_gib=UNBOUNDED)
+    return found
 
 
 def objective_of(config: DictConfig) -> DictConfig:
