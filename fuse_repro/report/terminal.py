@@ -88,8 +88,10 @@ def _answers(records: Sequence[Record]) -> Table:
         row: list[Text | str] = [cell(record["id"]), cell(record["text"])]
         prompts = record.get("prompts")
         if prompts:
-            shares = ((prompts["found"][role], prompts["manual"][role]) for role in models)
-            row += [f"{_percent(own['accuracy'])} ({_percent(other['accuracy'])})" for own, other in shares]
+            other = prompts.get("manual") or {}
+            for role in models:
+                own = _percent(prompts["found"][role]["accuracy"])
+                row.append(f"{own} ({_percent(other[role]['accuracy'])})" if other else own)
         else:
             row.append(f"{record['objective']:.2f}")
         table.add_row(*row)

@@ -12,13 +12,13 @@ from fuse_repro.runners.build import build_fit
 from fuse_repro.runners.lifecycle import run_part
 from fuse_repro.runners.roles import PRIMARY, UNSEEN
 from fuse_repro.runners.search.answers import check_runner
+from fuse_repro.runners.search.answers_module import BASELINES
 from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.trainer import build_trainer
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory, read_records
 from fuse_repro.runs.provenance import check_seed, strict_json
 
-GIVEN = {"manual": "manual", "none": "none"}  # rows that need no search -> what a record of one calls them
 PARTS = ("runner", "optimizer", "objective")  # groups that each kind of row has its own values of
 Cells = dict[str, dict[str, Any]]  # id -> record
 
@@ -77,7 +77,7 @@ def check_rows(config: DictConfig) -> None:
         good = bool(searched) and all(role in config.models for role in searched)
         require(good, f"{key}.searched", searched, f"at least one of the {known}")
         require(row.get("method") in config.methods, f"{key}.method", row.get("method"), maps)
-        require(name not in GIVEN, "runner.rows", name, f"another name than {' or '.join(GIVEN)}")
+        require(name not in BASELINES, "runner.rows", name, f"another name than {' or '.join(BASELINES)}")
         values, _ = search_values(config, row, runner.seeds[0])
         check_runner(OmegaConf.create(values))
     for name, method in (runner.soft or {}).items():
@@ -91,14 +91,17 @@ def _searched(config: DictConfig, directory: RunDirectory) -> Iterator[dict[str,
         for seed in config.runner.seeds:
             path = directory.path / str(name) / str(seed)
             values, roles = search_values(config, row, seed)
+            values["runner"]["baselines"] = (
+                [] if given else list(BASELINES)
+            )  # the same for every row and seed
             _, error = run_part(OmegaConf.create(values), path)
             if error is not None:
                 yield {"id": f"{name}/{seed}", "row": str(name), "status": "failed", "error": error}
                 continue
             for found in read_records(path):
                 yield _cell(str(name), seed, found, roles)
-                for other, prompts in GIVEN.items():
-                    cell = _given(other, seed, found, roles, prompts)
+                for other in BASELINES:
+                    cell = _given(other, found, roles)
                     if cell is not None:
                         given.setdefault(cell["id"], cell)
     yield from given.values()
@@ -149,14 +152,12 @@ def _cell(name: str, seed: int, found: Mapping[str, Any], roles: Mapping[str, st
     }
 
 
-def _given(
-    name: str, seed: int, found: Mapping[str, Any], roles: Mapping[str, str], prompts: str
-) -> dict[str, Any] | None:
-    """The record of a prompt that needs no search, for one task and seed."""
-    if found["status"] != "done":
+def _given(name: str, found: Mapping[str, Any], roles: Mapping[str, str]) -> dict[str, Any] | None:
+    """The record of a prompt that needs no search, for one task; it has no seed."""
+    if found["status"] != "done" or name not in found["prompts"]:
         return None
-    shares = {roles[own]: figures["accuracy"] for own, figures in found["prompts"][prompts].items()}
-    cell = {"id": f"{name}/{found['id']}/{seed}", "row": name, "task": found["id"], "seed": seed}
+    shares = {roles[own]: figures["accuracy"] for own, figures in found["prompts"][name].items()}
+    cell = {"id": f"{name}/{found['id']}", "row": name, "task": found["id"], "seed": None}
     return cell | {"status": "done", "label": found["label"], "accuracy": shares}
 
 

@@ -13,8 +13,6 @@ from fuse_repro.runners.costs.transfer import transfer_work
 from fuse_repro.runners.costs.work import AND_BACK, Counted, Work
 from fuse_repro.runners.objective import expanded_terms
 
-PROMPTS = 3  # that are asked in the end: the one found, the data set's own template, and none
-
 
 def answers_work(config: DictConfig) -> Counted:
     """A search per task or fixed text, the finalists on the development split, and the split that is reported.
@@ -61,7 +59,8 @@ def _asked(config: DictConfig, task: TaskSize) -> Iterator[Work]:
     dev = task.dev if runner.dev_items is None else min(task.dev, runner.dev_items)
     asked = task.test if runner.split == "test" else task.dev
     tokens = task.tokens + search_of(config.optimizer).tokens
+    prompts = 1 + len(runner.baselines)
     for role in config.models:
         if role not in runner.unseen:
             yield Work(str(role), "finalists", task.tasks * runner.finalists * dev, tokens)
-        yield Work(str(role), "test items", task.tasks * PROMPTS * asked, tokens)
+        yield Work(str(role), "test items", task.tasks * prompts * asked, tokens)

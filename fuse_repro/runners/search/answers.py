@@ -17,7 +17,7 @@ from fuse_repro.runners.assemble import prepare_search
 from fuse_repro.runners.build import located
 from fuse_repro.runners.objective import build_objective, term_weights
 from fuse_repro.runners.search.answer_items import DRAWS, AnswerItems, answer_items, tasks_of
-from fuse_repro.runners.search.answers_module import AnswerSearchModule
+from fuse_repro.runners.search.answers_module import BASELINES, AnswerSearchModule
 from fuse_repro.runners.search.module import timing
 from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.values import check_settings
@@ -38,6 +38,7 @@ class AnswersSettings:
     finalists: int
     dev_items: int | None
     split: str
+    baselines: Sequence[str]
     shown: int
     unseen: Sequence[str]
 
@@ -114,6 +115,8 @@ def check_runner(config: DictConfig) -> None:
         good = runner.template.count(SUBJECT) == 1
         require(good, "runner.template", runner.template, f"one with {SUBJECT} for the examples' texts, once")
     require(runner.draw in DRAWS, "runner.draw", runner.draw, f"one of {', '.join(DRAWS)}")
+    unknown = [name for name in runner.baselines if name not in BASELINES]
+    require(not unknown, "runner.baselines", unknown, f"any of {', '.join(BASELINES)}")
     require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
     for name, least in (("examples", 1), ("finalists", 1), ("dev_items", 1), ("shown", 0)):
         value = runner[name]

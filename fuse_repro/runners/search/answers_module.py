@@ -24,6 +24,7 @@ from fuse_repro.search import Hypothesis, Optimizer, PromptProblem, SearchResult
 
 CONTEXTS = 12  # texts that prompts are drawn behind
 FOUND, MANUAL, NOTHING = "found", "manual", "none"  # the prompts that are asked in the end
+BASELINES = (MANUAL, NOTHING)
 
 
 class AnswerSearchModule(PromptSearchModule):
@@ -117,7 +118,9 @@ class AnswerSearchModule(PromptSearchModule):
     def _asked(self, models: Mapping[str, FrozenModel], text: str, task: PromptTask) -> dict[str, Any]:
         """Right answers of all models by the prompt that was found and by those that need no search."""
         template, split = self.runner.template, self.runner.split
-        prompts = {FOUND: (template, text), MANUAL: (task.template, ""), NOTHING: (template, "")}
+        given = {MANUAL: (task.template, ""), NOTHING: (template, "")}
+        prompts = {FOUND: (template, text)}
+        prompts |= {name: given[name] for name in map(str, self.runner.baselines)}
         with unmetered():  # the search's own cost is what searches are compared by
             answers = {
                 name: self._asking.all(models, *prompt, task, split) for name, prompt in prompts.items()
@@ -143,7 +146,7 @@ def measured(records: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any]
         return summary
     models, unseen = tasks[0]["models"], tasks[0]["unseen"]
     found: dict[str, Any] = {}
-    for name in (FOUND, MANUAL, NOTHING):
+    for name in tasks[0]["prompts"]:
         shares = {role: [r["prompts"][name][role]["accuracy"] for r in tasks] for role in models}
         searched = [values for role, values in shares.items() if role not in unseen]
         shares["mean"] = [fmean(values) for values in zip(*searched, strict=True)]
