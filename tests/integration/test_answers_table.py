@@ -22,7 +22,6 @@ def overrides(transfer_overrides: list[str]) -> list[str]:
     return [
         "experiment=answers_table",
         *own,
-        "~dataset.relations",
         "optimizer.search.tokens=3",
         "optimizer.search.max_evaluations=8",
         "runner.search.examples=4",
