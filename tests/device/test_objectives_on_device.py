@@ -8,12 +8,15 @@ import torch
 from closeness import distance
 from PIL import Image
 from tiny_classifiers import tiny_bert_classifier
+from tiny_masked_lms import tiny_lm
 from tiny_models import tiny_bert_encoder, tiny_clip, tiny_conse, tiny_gpt2, tiny_llama, tiny_siglip
 from tiny_tokenizers import SENTENCES
 
 from fuse_repro.adapters import LookupMap
+from fuse_repro.data.prompt_task import Item
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.objectives import (
+    AnswerTerm,
     FluencyTerm,
     ImageMatchTerm,
     MultiObjectiveLoss,
@@ -27,6 +30,8 @@ from fuse_repro.search.token_gradients import token_gradients
 
 WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
 TEXTS = [f"An image of a {word}" for word in WORDS[:12]]
+FACTS = (Item("A dog", "cat"), Item("The train down the tracks", "a small village"), Item("France", "cat"))
+FIRST = "{prompt} [X] [Y]"
 Make = Callable[[FrozenModel, Any], Any]
 TERMS: dict[str, tuple[Callable[[], FrozenModel], Make, Any]] = {
     "other fluency": (tiny_llama, lambda m, a: SecondaryFluencyTerm("t", m, a), None),
@@ -34,6 +39,10 @@ TERMS: dict[str, tuple[Callable[[], FrozenModel], Make, Any]] = {
     "clip": (tiny_clip, lambda m, a: ImageMatchTerm("t", m, a), Image.effect_noise((40, 40), 60)),
     "siglip": (tiny_siglip, lambda m, a: ImageMatchTerm("t", m, a), Image.effect_noise((40, 40), 60)),
     "conse": (tiny_conse, lambda m, a: ImageMatchTerm("t", m, a), Image.effect_noise((40, 40), 60)),
+    "answers": (tiny_llama, lambda m, a: AnswerTerm("t", m, a), FACTS),
+    "answers of the first model": (tiny_gpt2, lambda m, a: AnswerTerm("t", m, a), FACTS),
+    "answers of a masked model": (lambda: tiny_lm("bert"), lambda m, a: AnswerTerm("t", m, a), FACTS),
+    "answers by a prompt that stands first": (tiny_llama, lambda m, a: AnswerTerm("t", m, a, FIRST), FACTS),
     "classifier": (tiny_bert_classifier, lambda m, a: ClassifierTerm("t", m, a), None),
 }
 
