@@ -42,6 +42,21 @@ class AnswerExamples:
     def __len__(self) -> int:
         return len(self.answers)
 
+    def only(self, numbers: Sequence[int]) -> AnswerExamples:
+        """Some of the examples, at least one, by their numbers; nothing is read for it."""
+        starts = list(dict.fromkeys(self.starts[number] for number in numbers))
+        memory = self.memory
+        if memory is not None:
+            memory = memory.beginnings(starts, [memory.lengths[start] for start in starts])
+        return AnswerExamples(
+            tuple(self.pieces[number] for number in numbers),
+            tuple(self.answers[number] for number in numbers),
+            self.candidates,
+            tuple(self.gold[number] for number in numbers) if self.gold else (),
+            tuple(starts.index(self.starts[number]) for number in numbers),
+            memory,
+        )
+
     def check_length(self, name: str, lm: FrozenModel, prompt: int = 0) -> None:
         """Raises UsageError where an example is too long for the model with a prompt of so many tokens."""
         rows = zip(self.pieces, self.answers, strict=True)

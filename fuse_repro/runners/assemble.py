@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 
 from fuse_repro.adapters import EmbeddingMap
 from fuse_repro.data.item_data import ItemData
-from fuse_repro.errors import require
+from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.runners.build import Fit, build, build_data, build_fit
@@ -23,6 +23,7 @@ from fuse_repro.runners.shards import shard_note
 from fuse_repro.runners.trainer import PREDICT, build_trainer
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.search import Optimizer
+from fuse_repro.search.trials import no_draft
 from fuse_repro.weights import cache_folder
 
 CAUSAL = "a causal language model, such as smollm2_135m"
@@ -121,14 +122,18 @@ def prepare_search(
     check: Callable[[Mapping[str, FrozenModel]], None] = lambda models: None,
     check_data: Callable[[Any], None] = lambda data: None,
     unseen: Sequence[str] = (),
+    drafts: bool = False,
 ) -> PromptSearchParts:
     """Everything that a search needs, with the run directory opened.
 
     Everything that can be checked without a model is checked before one is loaded, by `check_data`, too; `check` sees
     the models before the directory is opened. The models of the roles `unseen` are loaded, too, and have no adapter.
+    `drafts` says whether there are drafts of the objective, which probing needs.
     Raises UsageError for settings or data that cannot be used.
     """
     optimizer = build(config.optimizer)
+    if not drafts and (probe := getattr(optimizer, "probe", None)) is not None:
+        raise UsageError(no_draft(probe))
     fit = None if config.adapter is None else build_fit(config.adapter)
     needed = optimizer.uses_gradients and fit is None
     require(

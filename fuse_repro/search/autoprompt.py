@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fuse_repro.search.fixed_length import FixedLengthSearch
+from fuse_repro.search.fixed_length import CandidateSearch
 from fuse_repro.search.gaslite import exchanged
 from fuse_repro.search.gcg import best_tokens
 from fuse_repro.search.problem import Hypothesis, PromptProblem
@@ -13,7 +13,7 @@ from fuse_repro.search.trials import Trials
 
 
 @dataclass(frozen=True)
-class AutoPrompt(FixedLengthSearch):
+class AutoPrompt(CandidateSearch):
     """Exchanges the token at one place for the best of those that the gradient favours, if that is better.
 
     Every step draws a place, takes the gradient by its token, and evaluates the `candidates` tokens of least predicted

@@ -9,7 +9,8 @@ import torch
 
 from fuse_repro.errors import require
 from fuse_repro.search.constraints import Constraints
-from fuse_repro.search.metering import check_bounds, counting
+from fuse_repro.search.metering import Counts, check_bounds, counting
+from fuse_repro.search.probing import Probing
 from fuse_repro.search.problem import Hypothesis, PromptProblem, SearchResult, StepListener
 from fuse_repro.search.projection import STARTS, starting_prompts
 from fuse_repro.search.trials import Prompt, Trials
@@ -76,8 +77,7 @@ class FixedLengthSearch(ABC):
         generator = torch.Generator().manual_seed(self.seed)
         steps: list[tuple[Hypothesis, ...]] = []
         with counting(problem.objective) as counts:
-            permitted = self.constraints.of(problem, self.tokens)
-            trials = Trials(problem, counts, self.max_evaluations, permitted)
+            trials = self._trials(problem, counts)
             for current in islice(self.walk(problem, trials, generator), self.steps):
                 if not steps or current.ids != steps[-1][0].ids:
                     steps.append((current,))
@@ -86,6 +86,9 @@ class FixedLengthSearch(ABC):
                 if counts.reach(self.max_flops, self.max_seconds):
                     break
         return SearchResult(trials.best, tuple(steps), counts.evaluations, counts.gradients)
+
+    def _trials(self, problem: PromptProblem, counts: Counts) -> Trials:
+        return Trials(problem, counts, self.max_evaluations, self.constraints.of(problem, self.tokens))
 
     def _start(self, trials: Trials, count: int, generator: torch.Generator) -> list[Prompt]:
         """The `count` prompts that the search begins with."""
@@ -99,3 +102,35 @@ class FixedLengthSearch(ABC):
     def _at_least_one(self, *names: str) -> None:
         for name in names:
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
+
+
+@dataclass(frozen=True)
+class CandidateSearch(FixedLengthSearch):
+    """Settings of searches that draw candidates in a step and take the best.
+
+    Attributes:
+        probe: one candidate in so many is a probe, which says how far a cheap draft of the objective can be trusted;
+            only probes and the draft's best are evaluated then (see `Probing`). None: all candidates are.
+        probe_filter: of a draft that is not trusted at all, one candidate in so many is taken.
+
+    Raises:
+        UsageError: a setting out of range; a search also raises it where `probe` is given and there is no draft.
+    """
+
+    probe: int | None = None
+    probe_filter: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.probing()
+
+    def probing(self) -> Probing | None:
+        """How candidates are probed; None where all of them are evaluated."""
+        if self.probe is None:
+            self._at_least_one("probe_filter")
+            return None
+        return Probing(self.probe, self.probe_filter, self.seed)
+
+    def _trials(self, problem: PromptProblem, counts: Counts) -> Trials:
+        permitted = self.constraints.of(problem, self.tokens)
+        return Trials(problem, counts, self.max_evaluations, permitted, self.probing())

@@ -7,7 +7,7 @@ import torch
 
 from fuse_repro.errors import require
 from fuse_repro.search.candidates import survivors
-from fuse_repro.search.fixed_length import FixedLengthSearch
+from fuse_repro.search.fixed_length import CandidateSearch
 from fuse_repro.search.gcg import best_tokens
 from fuse_repro.search.neighbours import around
 from fuse_repro.search.problem import Hypothesis, PromptProblem
@@ -15,7 +15,7 @@ from fuse_repro.search.trials import Prompt, Trials
 
 
 @dataclass(frozen=True)
-class GASLITE(FixedLengthSearch):
+class GASLITE(CandidateSearch):
     """Visits places one after another, and keeps the best of the tokens that an averaged gradient favours.
 
     Every step averages the gradient over the prompt and random neighbours of it. It draws `flips` places and goes

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from fuse_repro.search.constraints import Permitted
-from fuse_repro.search.fixed_length import FixedLengthSearch
+from fuse_repro.search.fixed_length import CandidateSearch
 from fuse_repro.search.problem import Hypothesis, PromptProblem
 from fuse_repro.search.substitution import substitutions
 from fuse_repro.search.trials import Trials
 
 
 @dataclass(frozen=True)
-class GCG(FixedLengthSearch):
+class GCG(CandidateSearch):
     """Exchanges one token at a time for one that the gradient favours.
 
     Every step takes the gradient by all tokens and draws `candidates` prompts. Each has one token changed:

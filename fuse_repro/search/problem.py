@@ -1,5 +1,7 @@
 """What a discrete search optimises, and what it finds."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,6 +22,8 @@ class PromptProblem:
         targets: term name -> what the term aims at, as it prepares it; an embedding [e] for terms that match.
         contexts: texts that the prompt may stand behind: a prompt that is drawn from the language model is drawn behind
             one of them. None: it is drawn as a text of its own.
+        draft: a cheaper problem that ranks prompts much alike, with the same model and prefix; None where there is
+            none. Its objective is another object, since evaluations are counted at the problem's own.
     """
 
     lm: CausalLM
@@ -27,6 +31,7 @@ class PromptProblem:
     prefix: str
     targets: Mapping[str, Any]
     contexts: Sequence[str] = ()
+    draft: PromptProblem | None = None
 
     def prefix_ids(self) -> tuple[int, ...]:
         """The prefix's content tokens.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from fuse_repro.errors import require
-from fuse_repro.search.fixed_length import FixedLengthSearch
+from fuse_repro.search.fixed_length import CandidateSearch
 from fuse_repro.search.problem import Hypothesis, PromptProblem
 from fuse_repro.search.projection import project
 from fuse_repro.search.substitution import substitutions
@@ -17,7 +17,7 @@ Neighbours = Callable[[Prompt], list[Prompt]]
 
 
 @dataclass(frozen=True)
-class RandomSearch(FixedLengthSearch):
+class RandomSearch(CandidateSearch):
     """Goes to the best of `candidates` random neighbours of the best prompt so far, if it is better.
 
     Attributes:

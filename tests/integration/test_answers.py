@@ -61,6 +61,30 @@ def test_every_search_finds_a_prompt_within_its_budget(
     assert again == [record]
 
 
+@pytest.mark.parametrize("optimizer", ["gcg", "gaslite", "autoprompt", "random_l0"])
+def test_a_draft_screens_candidates(overrides: list[str], tmp_path: Path, optimizer: str) -> None:
+    """Other examples in every step, two of them in the draft, and one model; the same run gives the same record."""
+    size = ["optimizer.tokens=3", "optimizer.candidates=24", "optimizer.steps=2"]
+    size += ["optimizer.flips=2", "optimizer.averaged=2"] if optimizer == "gaslite" else []
+    command = [*overrides, f"optimizer={optimizer}", *size, "runner.draw=step"]
+    probed = [*command, "optimizer.probe=16", "runner.draft_models=[lm]"]
+    (record,), _ = run(probed, tmp_path / "run")
+    (whole,), _ = run(command, tmp_path / "whole")
+    assert record["status"] == whole["status"] == "done"
+    assert 0 < record["evaluations"] < whole["evaluations"]
+    assert set(record["terms"]) == set(whole["terms"])
+    again, _ = run(probed, tmp_path / "again")
+    assert again == [record]
+
+
+def test_only_answers_have_a_draft(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["experiment=invert", "dataset.texts=[a cat]", "optimizer=gcg", "optimizer.probe=16"]
+    assert main([*command, f"output_dir={tmp_path / 'run'}"]) == 1
+    said = capsys.readouterr().err
+    assert "optimizer.probe=16 needs a cheap draft" in said
+    assert "experiment=answers" in said
+
+
 def test_the_figures_are_those_of_evaluate(overrides: list[str], tmp_path: Path) -> None:
     """A prompt that was found is a template like any other, which another command asks with the same result."""
     few = ["optimizer.max_evaluations=12", "optimizer.tokens=3", "optimizer.constraints.printable_ascii=true"]
@@ -150,6 +174,14 @@ def test_masked_models_answer_too(overrides: list[str], tmp_path: Path) -> None:
         (["runner.chat=true"], "chat template"),
         (["runner.draw=never"], "runner.draw='never'"),
         (["objective.answer.weight=0"], "AnswerTerm"),
+        (["optimizer.probe=0"], "optimizer.probe=0"),
+        (["optimizer.probe=16", "runner.draft_examples=4"], "runner.draft_examples below 4"),
+        (
+            ["optimizer.probe=16", "target='a kite'", "runner.template='{prompt} [Y]'"],
+            "runner.draft_models=['lm']",
+        ),
+        (["runner.draft_examples=0"], "runner.draft_examples=0"),
+        (["runner.draft_models=[third]"], "runner.draft_models=['third']"),
         (["dataset=photos", "dataset.path=nowhere"], "dataset"),
     ],
 )

@@ -52,6 +52,9 @@ def _search(config: DictConfig, task: TaskSize, examples: int) -> Iterator[Work]
             role = str(term.model)
             yield Work(role, "candidates", task.tasks * search.evaluations * examples, tokens)
             yield Work(role, "gradients", task.tasks * search.gradients * examples, tokens, AND_BACK)
+            if search.drafted and role in (config.runner.draft_models or [role]):
+                few = min(examples, config.runner.draft_examples or examples)
+                yield Work(role, "drafts", task.tasks * search.drafted * few, tokens)
 
 
 def _asked(config: DictConfig, task: TaskSize) -> Iterator[Work]:

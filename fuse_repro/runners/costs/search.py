@@ -11,6 +11,9 @@ from fuse_repro.models.sizes import model_size
 from fuse_repro.runners.costs import data_sizes as sizes
 from fuse_repro.runners.costs.data_sizes import DataSize
 from fuse_repro.runners.costs.work import AND_BACK, Counted, Work
+from fuse_repro.search.probing import Probing
+
+UNTRUSTED = 0.5  # agreement of a draft that says nothing: most have more, and so fewer evaluations
 
 
 def caption_work(config: DictConfig) -> Counted:
@@ -76,13 +79,15 @@ def _unbounded(config: DictConfig, items: int) -> Iterator[Work]:
 class Search:
     """What one search asks for. tokens: of its prompts beyond the prefix, on the average.
 
-    lm_tokens: that the language model reads; evaluations, gradients: of every other model.
+    lm_tokens: that the language model reads; evaluations, gradients: of every other model; drafted: prompts that are
+    screened by a draft (`optimizer.probe`).
     """
 
     tokens: float
     lm_tokens: float
     evaluations: float
     gradients: float
+    drafted: float = 0
 
 
 def search_of(optimizer: DictConfig) -> Search:
@@ -100,9 +105,14 @@ def search_of(optimizer: DictConfig) -> Search:
             evaluations += more
             gradients += refinement.steps * refinement.averaged
         return Search(optimizer.max_new_tokens / 2, prompts, evaluations, gradients)
-    evaluations = min(optimizer.steps * optimizer.get("candidates", 1), limit)
+    drawn = evaluated = optimizer.get("candidates", 1)
+    if probe := optimizer.get("probe"):
+        probing = Probing(probe, optimizer.probe_filter)
+        evaluated = min(drawn, probing.probes(drawn) + probing.filtered(drawn, UNTRUSTED))
+    evaluations = min(optimizer.steps * evaluated, limit)
+    drafted = evaluations / evaluated * drawn if probe else 0
     gradients = 0 if "RandomSearch" in optimizer._target_ else min(optimizer.steps, limit)
-    return Search(optimizer.tokens, evaluations * optimizer.tokens, evaluations, gradients)
+    return Search(optimizer.tokens, evaluations * optimizer.tokens, evaluations, gradients, drafted)
 
 
 def _points_of(settings: DictConfig) -> int:

@@ -16,6 +16,7 @@ from fuse_repro.objectives.answer_template import PROMPT
 from fuse_repro.runners.assemble import prepare_search
 from fuse_repro.runners.build import located
 from fuse_repro.runners.objective import build_objective, term_weights
+from fuse_repro.runners.search.answer_draft import check_draft
 from fuse_repro.runners.search.answer_items import DRAWS, AnswerItems, answer_items, tasks_of
 from fuse_repro.runners.search.answers_module import BASELINES, AnswerSearchModule
 from fuse_repro.runners.search.module import timing
@@ -35,6 +36,8 @@ class AnswersSettings:
     prefix: str
     examples: int | None
     draw: str
+    draft_examples: int | None
+    draft_models: Sequence[str] | None
     finalists: int
     dev_items: int | None
     split: str
@@ -52,7 +55,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     check_runner(config)
     tasks = tasks_of(config)
     unseen = list(config.runner.unseen)
-    parts = prepare_search(config, directory, check_speakers, unseen=unseen)
+    parts = prepare_search(config, directory, check_speakers, unseen=unseen, drafts=True)
     searched = {role: model for role, model in parts.models.items() if role not in unseen}
     adapters = parts.adapters | shared_tokenizers(parts.lm, searched)
     objective = build_objective(objective_of(config), searched, adapters)
@@ -118,6 +121,7 @@ def check_runner(config: DictConfig) -> None:
     unknown = [name for name in runner.baselines if name not in BASELINES]
     require(not unknown, "runner.baselines", unknown, f"any of {', '.join(BASELINES)}")
     require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
+    check_draft(config)
     for name, least in (("examples", 1), ("finalists", 1), ("dev_items", 1), ("shown", 0)):
         value = runner[name]
         fine = value is None or value >= least

@@ -15,6 +15,7 @@ from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.metering import unmetered
 from fuse_repro.objectives import MultiObjectiveLoss
 from fuse_repro.objectives.answer_template import PROMPT
+from fuse_repro.runners.search.answer_draft import Few, draft_objective
 from fuse_repro.runners.search.answer_exam import Asking, chosen, figures, finalists, samples, written
 from fuse_repro.runners.search.answer_items import AnswerItem, Drawn
 from fuse_repro.runners.search.module import PromptSearchModule, done_records, summarise
@@ -34,6 +35,9 @@ class AnswerSearchModule(PromptSearchModule):
         unseen: the models that are only asked in the end, by role.
         runner: as in conf/runner/answers.yaml.
         seed: of the examples.
+
+    Raises:
+        UsageError: no model of the draft has answers in the objective.
     """
 
     def __init__(
@@ -54,6 +58,8 @@ class AnswerSearchModule(PromptSearchModule):
         self._searched_with, self._unseen = dict(models), dict(unseen)
         self._drawn: list[Drawn] = []
         self._asking = Asking(runner.chat)
+        # In a tuple, since its terms are those of the objective.
+        self._draft = (draft_objective(objective, models, runner.draft_models),)
 
     def measure(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Counts, objective, and how often every model answers right."""
@@ -75,13 +81,15 @@ class AnswerSearchModule(PromptSearchModule):
         return drawn
 
     def _problem(self, item: AnswerItem) -> PromptProblem:
-        """As of any item; a prompt is drawn behind the texts of examples, where these stand before it."""
+        """As of any item, and with a draft; a prompt is drawn behind the texts of examples that stand before it."""
         before = self.runner.template.partition(PROMPT)[0]
         contexts: list[str] = []
         if before.strip() and not self.runner.chat:
             texts = dict.fromkeys(example.text for example in shuffled(item.examples, self.seed))
             contexts = [before.replace(SUBJECT, text).strip() for text in texts][:CONTEXTS]
-        return replace(super()._problem(item), contexts=contexts)
+        problem = replace(super()._problem(item), contexts=contexts)
+        few = Few(self._drawn[-1], self.runner.draft_examples)
+        return replace(problem, draft=replace(problem, objective=self._draft[0], targets=few))
 
     def _sought(self, item: AnswerItem) -> dict[str, Any]:
         target = {} if item.task is not None else {"target": item.examples[0].answer}
