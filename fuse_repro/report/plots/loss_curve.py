@@ -1,12 +1,14 @@
 """The loss curve of one item: every objective term over the steps."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from fuse_repro.report.formats import number
 from fuse_repro.report.plots.style import INK, MUTED, Drawing, canvas, dash, finished, placeholder
 
 SIZE_INCHES = (4.8, 2.3)
+KEPT = 256  # drawings: a run that goes on, and a page written anew, show most items again
 
 
 def best_of_beam(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -29,8 +31,8 @@ def loss_chart(name: str, steps: Sequence[Mapping[str, Any]], terms: Sequence[st
     best = best_of_beam(steps)
     if not best:
         return None
-    lines = {term: [_value(row["terms"].get(term)) for row in best] for term in terms}
-    total = [_value(row["objective"]) for row in best]
+    lines = tuple(tuple(_value(row["terms"].get(term)) for row in best) for term in terms)
+    total = tuple(_value(row["objective"]) for row in best)
     label = f"Loss curve of {name} over {len(best)} steps: objective from {number(total[0])} to {number(total[-1])}"
     return _draw(name, lines, total, label)
 
@@ -39,12 +41,13 @@ def _value(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _draw(name: str, lines: Mapping[str, Sequence[float]], total: Sequence[float], label: str) -> Drawing:
+@lru_cache(KEPT)
+def _draw(name: str, lines: tuple[tuple[float, ...], ...], total: tuple[float, ...], label: str) -> Drawing:
     from matplotlib.ticker import MaxNLocator
 
     with canvas(name, SIZE_INCHES) as (figure, axes):
         places = range(1, len(total) + 1)
-        for index, values in enumerate(lines.values()):
+        for index, values in enumerate(lines):
             axes.plot(places, values, color=placeholder(index), linewidth=1.5, linestyle=dash(index))
         axes.plot(places, total, color=INK, linewidth=2.2, marker="o", markersize=3)
         axes.set_xlabel("step", color=MUTED)

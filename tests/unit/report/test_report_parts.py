@@ -16,7 +16,7 @@ from report_samples import STEPS, hypothesis
 
 from fuse_repro.report.formats import MISSING, Estimate, estimate, limits, links, moment, number, percent
 from fuse_repro.report.pages.beam import added, beam_path, shortened, winning_path
-from fuse_repro.report.plots.loss_curve import best_of_beam
+from fuse_repro.report.plots.loss_curve import _draw, best_of_beam
 from fuse_repro.report.plots.loss_curve import loss_chart as loss_curve
 from fuse_repro.report.rendering import environment
 from fuse_repro.shown import visible
@@ -180,6 +180,8 @@ def test_the_chart_is_svg_in_the_pages_colours() -> None:
     assert "var(--term-1)" in chart
     assert "var(--term-2)" in chart
     assert not re.search(r"#01|#02|#03|<style|<metadata", chart)
+    assert chart == loss_chart('1, <"cat">', STEPS, terms), "it is kept"
+    _draw.cache_clear()
     assert chart == loss_chart('1, <"cat">', STEPS, terms), "the same steps give the same drawing"
     ids = [
         set(re.findall(r'id="(clip[^"]+|[mp][0-9a-f]{6,})"', str(loss_chart(n, STEPS, terms)))) for n in "ab"
