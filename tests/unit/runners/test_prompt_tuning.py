@@ -1,9 +1,11 @@
 """Tuning: the loss falls in every architecture, only the prompt changes, a stopped run goes on exactly."""
 
 import hashlib
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.runners.precision import MatmulPrecision
 from fuse_repro.runners.transfer.checkpoints import BEST, LAST
+from fuse_repro.runners.transfer.kept import TuningResult
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import make_trainer
 from fuse_repro.runners.transfer.tuning import tune, tuned_prompt, tuning_module, tuning_result
@@ -59,6 +62,12 @@ SETTINGS = PromptTuning(
 def answers(candidates: str) -> dict[str, Any]:
     target = "fuse_repro.objectives.AnswerCrossEntropyTerm"
     return {"answer": {"_target_": target, "weight": 1.0, "model": "lm", "candidates": candidates}}
+
+
+@cache
+def in_one_go(architecture: str) -> TuningResult:
+    """TASK by SETTINGS; the model of an architecture has the same weights in every test."""
+    return tune(tiny_lm(architecture), TASK, SETTINGS)
 
 
 def weights_digest(lm: FrozenModel) -> str:
@@ -106,8 +115,7 @@ def test_only_the_prompt_is_a_parameter_and_in_the_checkpoint(tmp_path: Path) ->
 def test_a_stopped_run_goes_on_to_the_same_prompt(
     architecture: str, stopped_after: int, tmp_path: Path
 ) -> None:
-    lm = tiny_lm(architecture)
-    whole = tune(lm, TASK, SETTINGS)
+    lm, whole = tiny_lm(architecture), in_one_go(architecture)
     module = tuning_module(lm, TASK, SETTINGS)
 
     class Stop(Exception):
@@ -149,7 +157,7 @@ def test_another_optimiser_and_schedule_are_lines_of_yaml(tmp_path: Path) -> Non
 def test_a_further_term_joins_the_objective() -> None:
     lm = tiny_lm("llama")
     length = {"_target_": "fuse_repro.objectives.VectorLengthTerm", "weight": 100.0, "model": "lm"}
-    free = tune(lm, TASK, SETTINGS).prompt.embeddings
+    free = in_one_go("llama").prompt.embeddings
     held = tune(lm, TASK, replace(SETTINGS, objective={**answers("vocabulary"), "length": length}))
     usual = lm.embedding_table().norm(dim=1).median()
 
@@ -346,8 +354,8 @@ def test_impossible_settings_are_refused(values: dict, message: str) -> None:
         PromptTuning(**values)
 
 
-def stopped(lm: FrozenModel, folder: Path) -> tuple[Path, torch.Tensor]:
-    """Tune until a step fails, as a killed run does; the folder of its checkpoints, and the undisturbed prompt."""
+def stopped(lm: FrozenModel, folder: Path) -> torch.Tensor:
+    """Tune until a step fails, as a killed run does; the undisturbed prompt."""
     whole = tuned_prompt(lm, TASK, STOPPED)
     calls, before = 0, type(lm.model)
 
@@ -363,11 +371,28 @@ def stopped(lm: FrozenModel, folder: Path) -> tuple[Path, torch.Tensor]:
     with pytest.raises(RuntimeError, match="stopped"):
         tuned_prompt(lm, TASK, STOPPED, folder)
     lm.model.__class__ = before
-    (checkpoints,) = (path for path in (folder / "prompts").iterdir() if path.is_dir())
-    return checkpoints, whole.embeddings
+    return whole.embeddings
 
 
 STOPPED = replace(SETTINGS, max_steps=12)
+
+
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, torch.Tensor]:
+    """A cache that a stopped run has left, a copy of it, for checkpoints belong to their place, and the whole prompt."""
+    folder, copy = (tmp_path_factory.mktemp(name) for name in ("stopped", "copy"))
+    whole = stopped(tiny_lm("gpt2"), folder)
+    shutil.copytree(folder, copy, dirs_exist_ok=True)
+    return folder, copy, whole
+
+
+@pytest.fixture
+def left(stopped_once: tuple[Path, Path, torch.Tensor]) -> tuple[Path, torch.Tensor]:
+    """A cache as a stopped run has left it, and the undisturbed prompt."""
+    folder, copy, whole = stopped_once
+    shutil.rmtree(folder)
+    shutil.copytree(copy, folder)
+    return folder, whole
 
 
 def rewritten(change: Callable[[dict], object]) -> Callable[[Path], object]:
@@ -422,13 +447,16 @@ def flip(path: Path) -> None:
 )
 @pytest.mark.parametrize("name", [LAST, BEST])
 def test_a_damaged_checkpoint_is_said_and_tuning_starts_anew(
-    damage: Callable[[Path], object], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    damage: Callable[[Path], object],
+    name: str,
+    left: tuple[Path, torch.Tensor],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    lm = tiny_lm("gpt2")
-    checkpoints, whole = stopped(lm, tmp_path)
+    folder, whole = left
+    (checkpoints,) = (path for path in (folder / "prompts").iterdir() if path.is_dir())
     damage(checkpoints / name)
     capsys.readouterr()
-    assert torch.equal(tuned_prompt(lm, TASK, STOPPED, tmp_path).embeddings, whole)
+    assert torch.equal(tuned_prompt(tiny_lm("gpt2"), TASK, STOPPED, folder).embeddings, whole)
     printed = capsys.readouterr().err
     assert f"{name} " in printed
     assert "tuning starts anew" in printed
@@ -438,7 +466,7 @@ def test_a_damaged_checkpoint_is_said_and_tuning_starts_anew(
 def test_checkpoints_of_a_moved_cache_start_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Lightning would look for the best prompt at its old place."""
     lm = tiny_lm("gpt2")
-    _, whole = stopped(lm, tmp_path / "old")
+    whole = stopped(lm, tmp_path / "old")
     (tmp_path / "old").rename(tmp_path / "new")
     assert torch.equal(tuned_prompt(lm, TASK, STOPPED, tmp_path / "new").embeddings, whole)
     assert "does not belong to" in capsys.readouterr().err
@@ -448,7 +476,7 @@ def test_a_cache_behind_a_link_goes_on(tmp_path: Path, capsys: pytest.CaptureFix
     lm = tiny_lm("gpt2")
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    _, whole = stopped(lm, tmp_path / "link")
+    whole = stopped(lm, tmp_path / "link")
     assert torch.equal(tuned_prompt(lm, TASK, STOPPED, tmp_path / "link").embeddings, whole)
     assert capsys.readouterr().err == ""
 
