@@ -1,7 +1,9 @@
 """Prompts tuned together are those tuned one by one; each stops for itself, and a stopped group goes on exactly."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,18 @@ def results(found: list[Any]) -> list[TuningResult]:
     return found
 
 
+@pytest.fixture(scope="module")
+def whole_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[TuningResult]]:
+    """WANTED tuned together by SETTINGS and this patience, in one go."""
+
+    @cache
+    def made(architecture: str, patience: int = SETTINGS.patience) -> list[TuningResult]:
+        settings = replace(SETTINGS, patience=patience)
+        return results(tuned_together(tiny_lm(architecture), wanted(settings), tmp_path_factory.mktemp("whole")))
+
+    return made
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "prompts").glob("[!.]*")}
 
@@ -79,15 +93,15 @@ def test_together_is_one_by_one(architecture: str, position: str, objective: str
     lm = tiny_lm(architecture)
     target = "fuse_repro.objectives.AnswerCrossEntropyTerm"
     node = {"answer": {"_target_": target, "weight": 1.0, "model": "lm", "candidates": objective}}
-    settings = replace(SETTINGS, position=position, objective=node)
-    found = results(tuned_together(lm, wanted(settings), tmp_path))
-    for (task, seed), result in zip(WANTED, found, strict=True):
+    settings, pairs = replace(SETTINGS, position=position, objective=node), [(ARTICLES, 0), (WORDS, 1)]
+    found = results(tuned_together(lm, wanted(settings, pairs), tmp_path))
+    for (task, seed), result in zip(pairs, found, strict=True):
         alone = tune(lm, task, replace(settings, seed=seed))
         assert (result.dev_accuracy, result.steps) == (alone.dev_accuracy, alone.steps)
         assert result.prompt.position == position
         torch.testing.assert_close(result.prompt.embeddings, alone.prompt.embeddings, rtol=1e-3, atol=1e-4)
     assert len({result.steps for result in found}) == 2
-    assert len(files(tmp_path)) == 4
+    assert len(files(tmp_path)) == 2
     assert not any(path.is_dir() for path in (tmp_path / "prompts").iterdir())
 
 
@@ -182,10 +196,13 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])
 @pytest.mark.parametrize("batch", [1, 5, 11, 16])
 def test_a_stopped_group_goes_on_to_the_same_bytes(
-    architecture: str, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    architecture: str,
+    batch: int,
+    whole_of: Callable[..., list[TuningResult]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lm, settings = tiny_lm(architecture), replace(SETTINGS, patience=6)
-    whole = results(tuned_together(lm, wanted(settings), tmp_path / "whole"))
+    lm, settings, whole = tiny_lm(architecture), replace(SETTINGS, patience=6), whole_of(architecture, 6)
     with monkeypatch.context() as context:
         stop_at(context, batch)
         with pytest.raises(Stopped):
@@ -199,11 +216,10 @@ def test_a_stopped_group_goes_on_to_the_same_bytes(
 
 
 def test_a_group_stopped_while_it_is_kept_goes_on_to_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole_of: Callable[..., list[TuningResult]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two of four prompts are in the cache; the others come from the group's checkpoint, not from a smaller group."""
-    lm = tiny_lm("gpt2")
-    whole = results(tuned_together(lm, wanted(), tmp_path / "whole"))
+    lm, whole = tiny_lm("gpt2"), whole_of("gpt2")
     saved, save = [], joint.KeptPrompt.save
 
     def dying(self: joint.KeptPrompt, result: TuningResult) -> None:
@@ -224,10 +240,13 @@ def test_a_group_stopped_while_it_is_kept_goes_on_to_the_same_bytes(
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, None])
 def test_a_damaged_checkpoint_is_said_and_the_group_starts_anew(
-    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    content: bytes | None,
+    whole_of: Callable[..., list[TuningResult]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    lm = tiny_lm("gpt2")
-    whole = results(tuned_together(lm, wanted(), tmp_path / "whole"))
+    lm, whole = tiny_lm("gpt2"), whole_of("gpt2")
     with monkeypatch.context() as context:
         stop_at(context, 10)
         with pytest.raises(Stopped):
