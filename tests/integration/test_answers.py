@@ -57,8 +57,9 @@ def test_every_search_finds_a_prompt_within_its_budget(
     assert results["prompts"]["found"]["mean"]["mean"] == pytest.approx(
         sum(record["prompts"]["found"][role]["accuracy"] for role in ("lm", "other")) / 2
     )
-    again, _ = run([*overrides, *extra], tmp_path / "again")
-    assert again == [record]
+    if optimizer == "autodan":  # test_the_seed_decides_everything asks it of each search
+        again, _ = run([*overrides, *extra], tmp_path / "again")
+        assert again == [record]
 
 
 @pytest.mark.parametrize("optimizer", ["gcg", "gaslite", "autoprompt", "random_l0"])
