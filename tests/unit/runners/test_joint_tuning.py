@@ -76,7 +76,9 @@ def whole_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Tun
     @cache
     def made(architecture: str, patience: int = SETTINGS.patience) -> list[TuningResult]:
         settings = replace(SETTINGS, patience=patience)
-        return results(tuned_together(tiny_lm(architecture), wanted(settings), tmp_path_factory.mktemp("whole")))
+        return results(
+            tuned_together(tiny_lm(architecture), wanted(settings), tmp_path_factory.mktemp("whole"))
+        )
 
     return made
 

@@ -379,7 +379,7 @@ STOPPED = replace(SETTINGS, max_steps=12)
 
 @pytest.fixture(scope="module")
 def stopped_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, torch.Tensor]:
-    """A cache that a stopped run has left, a copy of it, for checkpoints belong to their place, and the whole prompt."""
+    """A cache that a stopped run has left, a copy to put it back where its checkpoints belong, and the whole prompt."""
     folder, copy = (tmp_path_factory.mktemp(name) for name in ("stopped", "copy"))
     whole = stopped(tiny_lm("gpt2"), folder)
     shutil.copytree(folder, copy, dirs_exist_ok=True)
