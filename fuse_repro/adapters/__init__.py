@@ -7,12 +7,14 @@ from fuse_repro.adapters.discretise import DiscretisedMap
 from fuse_repro.adapters.fuse.module import FuseAdapterModule
 from fuse_repro.adapters.identity import IdentityMap
 from fuse_repro.adapters.linear import LinearMap, ProcrustesMap, RidgeMap
+from fuse_repro.adapters.local import LocalMap
 from fuse_repro.adapters.lookup import LookupMap
 from fuse_repro.adapters.projector import ProjectorMap
 from fuse_repro.adapters.random_map import RandomMap
 from fuse_repro.adapters.relative.calibration import CalibrationRow, calibrate
 from fuse_repro.adapters.relative.match import TransferResult
 from fuse_repro.adapters.relative.module import RelativePromptTransfer
+from fuse_repro.adapters.sparse import SparseMap
 from fuse_repro.alignment.pairs import Alignment
 
 __all__ = [
@@ -25,12 +27,14 @@ __all__ = [
     "FuseAdapterModule",
     "IdentityMap",
     "LinearMap",
+    "LocalMap",
     "LookupMap",
     "ProcrustesMap",
     "ProjectorMap",
     "RandomMap",
     "RelativePromptTransfer",
     "RidgeMap",
+    "SparseMap",
     "TransferResult",
     "calibrate",
     "shared_anchors",

@@ -12,12 +12,14 @@ from fuse_repro.adapters import (
     DiscretisedMap,
     EmbeddingMap,
     FuseAdapterModule,
+    LocalMap,
     LookupMap,
     ProcrustesMap,
     ProjectorMap,
     RandomMap,
     RelativePromptTransfer,
     RidgeMap,
+    SparseMap,
 )
 
 WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
@@ -29,6 +31,8 @@ MAPS: dict[str, tuple[type[EmbeddingMap], dict[str, Any]]] = {
     "procrustes": (ProcrustesMap, {}),
     "random": (RandomMap, {}),
     "relative": (RelativePromptTransfer, {}),
+    "sparse": (SparseMap, {}),
+    "local": (LocalMap, {}),
 }
 MOVES = {
     "ridge": MAPS["ridge"],
@@ -36,6 +40,9 @@ MOVES = {
     "discretise": (DiscretisedMap, {}),
     "projector": (ProjectorMap, {"holdout": 4, "epochs": 3}),
     "relative": MAPS["relative"],
+    "sparse": MAPS["sparse"],
+    "sparse_sums": (SparseMap, {"non_negative": True, "whiten": False, "remainder": False}),
+    "local": MAPS["local"],
     "relative_adam": (RelativePromptTransfer, {"solver": "adam", "steps": 60, "rescale": "after"}),
     "relative_masked": (RelativePromptTransfer, {"k": 20, "centre": True, "whiten": True}),
 }
