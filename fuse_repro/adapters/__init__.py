@@ -1,6 +1,8 @@
 """Maps between two models' embedding spaces."""
 
 from fuse_repro.adapters.anchors import Anchors, shared_anchors
+from fuse_repro.adapters.auto.choice import Choice
+from fuse_repro.adapters.auto.module import AutoMap
 from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.adapters.direct import DirectMap
 from fuse_repro.adapters.discretise import DiscretisedMap
@@ -20,7 +22,9 @@ from fuse_repro.alignment.pairs import Alignment
 __all__ = [
     "Alignment",
     "Anchors",
+    "AutoMap",
     "CalibrationRow",
+    "Choice",
     "DirectMap",
     "DiscretisedMap",
     "EmbeddingMap",

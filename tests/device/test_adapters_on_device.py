@@ -9,6 +9,7 @@ from tiny_models import tiny_bert_encoder, tiny_gpt2
 from tiny_tokenizers import SENTENCES
 
 from fuse_repro.adapters import (
+    AutoMap,
     DiscretisedMap,
     EmbeddingMap,
     FuseAdapterModule,
@@ -33,6 +34,7 @@ MAPS: dict[str, tuple[type[EmbeddingMap], dict[str, Any]]] = {
     "relative": (RelativePromptTransfer, {}),
     "sparse": (SparseMap, {}),
     "local": (LocalMap, {}),
+    "auto": (AutoMap, {}),
 }
 MOVES = {
     "ridge": MAPS["ridge"],
@@ -43,6 +45,7 @@ MOVES = {
     "sparse": MAPS["sparse"],
     "sparse_sums": (SparseMap, {"non_negative": True, "whiten": False, "remainder": False}),
     "local": MAPS["local"],
+    "auto": MAPS["auto"],
     "relative_adam": (RelativePromptTransfer, {"solver": "adam", "steps": 60, "rescale": "after"}),
     "relative_masked": (RelativePromptTransfer, {"k": 20, "centre": True, "whiten": True}),
 }
