@@ -23,7 +23,7 @@ PARTS = [
 
 # What the tiny models, which share some fifty tokens, need.
 FEW_ANCHORS = {
-    "auto": ["adapter.candidates.relative.holdout=5", "adapter.holdout=10"],
+    "auto": ["adapter.holdout=10"],
     "projector": ["adapter.holdout=10"],
     "relative": ["adapter.holdout=10"],
     "relative_paper": ["adapter.k=20"],

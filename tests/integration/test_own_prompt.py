@@ -63,12 +63,13 @@ def test_the_map_can_be_chosen_by_the_prompt_or_by_words(
     move = [
         one for one in move if not one.startswith(("prompt=", *MAP, *(["dataset"] * (criterion == "words"))))
     ]
-    move += ["adapter=auto", "adapter.candidates.relative.holdout=5", f"prompt={own_prompt}"]
+    move += ["adapter=auto", f"prompt={own_prompt}"]
     assert main(move) == 0
     found = results(tmp_path / "move")
     assert found["choice"]["criterion"] == criterion
     assert len(found["choice"]["candidates"]) == 4
     assert found["choice"]["chosen"] in found["choice"]["candidates"]
+    assert "map chosen by" in (tmp_path / "move" / "report.html").read_text()
     assert found["arrival"]["words"] >= 20
 
 

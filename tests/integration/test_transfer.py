@@ -53,7 +53,6 @@ def test_auto_says_what_it_chose_and_what_the_others_would_have_given(
         "+adapter@methods.by_words=auto",
         "methods.by_words.criterion=words",
         *(f"+adapter@methods.{name}={name}" for name in ("ridge", "sparse", "local")),
-        *(f"methods.{name}.candidates.relative.holdout=5" for name in ("auto", "by_words")),
         "methods.relative.holdout=5",
     ]
     assert main(["experiment=transfer", *transfer_overrides, *extra, f"output_dir={directory}"]) == 0

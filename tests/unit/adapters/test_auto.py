@@ -151,7 +151,7 @@ def test_nothing_to_choose_from_is_one_line(source: FrozenModel, target: FrozenM
 def test_nothing_to_choose_by_is_one_line(source: FrozenModel, target: FrozenModel) -> None:
     prompt = source.embedding_table()[5:8]
     few = shared_anchors([source, target]).take(range(10))
-    with pytest.raises(UsageError, match="nothing to choose by: .*share 10 words, too few"):
+    with pytest.raises(UsageError, match=r"nothing to choose by: .*share 10 words, too few"):
         AutoMap.fit(source, target, given=few).choose(prompt)
     blind = {"discretise": DiscretisedMap.fit, "random": RandomMap.fit}
     with pytest.raises(
@@ -176,7 +176,7 @@ def test_settings_out_of_range() -> None:
             {"candidates": {"a": RidgeMap.fit, "b": partial(SparseMap.fit, atoms=0)}},
             r"adapter\.candidates\.b\.atoms=0",
         ),
-        ({"criterion": "dev"}, "adapter.criterion='dev' is not allowed: one of round_trip, words"),
+        ({"criterion": "dev"}, r"adapter\.criterion='dev' is not allowed: one of round_trip, words"),
         ({"holdout": 0}, "adapter.holdout=0"),
         ({"holdout_noise": -1}, "adapter.holdout_noise=-1"),
     ):
