@@ -58,7 +58,8 @@ class AutoMap(EmbeddingMap):
             by_words: chooses by held-out words.
         """
         super().__init__(source, target)
-        self.maps = nn.ModuleDict(maps)
+        self.maps = dict(maps)
+        self.parts = nn.ModuleDict(maps)  # the same, so that they move with this module
         self.fits, self.criterion = dict(fits), criterion
         self._fit_back, self._choose_by_words = back, by_words
 
@@ -163,7 +164,7 @@ class AutoMap(EmbeddingMap):
                 "set that has some (dataset=...), or adapter.criterion=words"
             )
         if rating is not None and self.criterion in (None, ROUND_TRIP):
-            return choose_by_round_trip(dict(self.maps.items()), self.back, prompt, rating)
+            return choose_by_round_trip(self.maps, self.back, prompt, rating)
         return self.by_words
 
     @cached_property
@@ -179,9 +180,7 @@ class AutoMap(EmbeddingMap):
     @property
     def chosen(self) -> EmbeddingMap:
         """The candidate that held-out words choose."""
-        found = self.maps[self.by_words.chosen]
-        assert isinstance(found, EmbeddingMap)
-        return found
+        return self.maps[self.by_words.chosen]
 
     def transfer(self, prompt: Tensor) -> Tensor:
         """Soft prompt [m, d_s] -> [m, d_t] by the candidate that held-out words choose; see `choose`."""

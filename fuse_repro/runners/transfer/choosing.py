@@ -34,9 +34,7 @@ def chosen_map(
     if not isinstance(fitted, AutoMap):
         return fitted, None
     choice = fitted.choose(prompt.embeddings, source_rating(source, prompt, tasks, exams))
-    found = fitted.maps[choice.chosen]
-    assert isinstance(found, EmbeddingMap)
-    return found, choice
+    return fitted.maps[choice.chosen], choice
 
 
 def fit_in_use(fit: Fit, fitted: EmbeddingMap, choice: Choice | None) -> Fit:
