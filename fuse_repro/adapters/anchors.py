@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from fuse_repro.adapters.trained import well_trained
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
@@ -67,12 +69,14 @@ class AnchorSettings:
             `seed`).
         exclude: words that must not be anchors, such as the answers of a task; in any capitalisation.
         seed: of the random choice.
+        trained_only: leave out words whose token some model has hardly learnt, see `well_trained`.
     """
 
     anchors: int | None = None
     anchor_selection: str = "all"
     exclude: Collection[str] = ()
     seed: int = 0
+    trained_only: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "exclude", tuple(self.exclude))
@@ -82,7 +86,9 @@ class AnchorSettings:
         """The anchors of these models, see `shared_anchors`; or those `given`, where there are any."""
         if given is not None:
             return given
-        return shared_anchors(models, self.anchors, self.anchor_selection, self.seed, self.exclude)
+        return shared_anchors(
+            models, self.anchors, self.anchor_selection, self.seed, self.exclude, self.trained_only
+        )
 
 
 def shared_anchors(
@@ -91,6 +97,7 @@ def shared_anchors(
     selection: str = "all",
     seed: int = 0,
     exclude: Collection[str] = (),
+    trained_only: bool = False,
 ) -> Anchors:
     """The words that every model writes as one token where they follow a space in running text.
 
@@ -104,6 +111,7 @@ def shared_anchors(
         selection: which ones, see `AnchorSettings.anchor_selection`.
         seed: of a random selection.
         exclude: words that must not be anchors, in any capitalisation.
+        trained_only: leave out words whose token some model has hardly learnt, see `well_trained`.
 
     Raises:
         UsageError: fewer than two models, no shared word, more anchors asked for than there are, an unknown
@@ -112,9 +120,12 @@ def shared_anchors(
     _check_selection(selection, count)
     require(len(models) >= 2, "models", [model.name for model in models], "at least two to share anchors")
     names = ", ".join(model.name for model in models)
-    tables = _shared_words(models)
+    shared = _shared_words(frozenset(model.tokenizer for model in models))
+    tables = [shared[model.tokenizer] for model in models]
     left_out = {part.casefold() for word in exclude for part in word.split()}
     words = sorted(word for word in tables[0] if word.casefold() not in left_out)
+    if trained_only and words:
+        words = _learnt(words, models, tables)
     if not words:
         raise UsageError(
             f"{names} share no anchors: no word is one token in all of them"
@@ -144,14 +155,28 @@ def _check_selection(selection: str, count: int | None) -> None:
     )
 
 
-def _shared_words(models: Sequence[FrozenModel]) -> list[dict[str, int]]:
-    """The words that are one token in all models: word -> its token id, for every model."""
-    tokenizers = [model.tokenizer for model in models]
-    spelled = [_spellings(tokenizer) for tokenizer in tokenizers]
-    candidates = sorted(set.intersection(*spelled))
-    tables = [_single_tokens(tokenizer, candidates) for tokenizer in tokenizers]
-    shared = set.intersection(*(set(table) for table in tables))
-    return [{word: table[word] for word in candidates if word in shared} for table in tables]
+def _learnt(words: list[str], models: Sequence[FrozenModel], tables: Sequence[dict[str, int]]) -> list[str]:
+    """Those of the words whose tokens all models have learnt."""
+    kept = torch.ones(len(words), dtype=torch.bool)
+    for model, table in zip(models, tables, strict=True):
+        kept &= well_trained(model, torch.tensor([table[word] for word in words]))
+    return [word for word, keep in zip(words, kept.tolist(), strict=True) if keep]
+
+
+@lru_cache(maxsize=4)
+def _shared_words(tokenizers: frozenset[WordTokenizer]) -> dict[WordTokenizer, dict[str, int]]:
+    """The words that are one token for all tokenizers: word -> its token id, for every tokenizer.
+
+    It reads whole vocabularies, which takes seconds, and several maps of one run ask for the same; so the
+    last ones are kept. Nobody changes what it returns.
+    """
+    candidates = sorted(set.intersection(*(_spellings(tokenizer) for tokenizer in tokenizers)))
+    tables = {tokenizer: _single_tokens(tokenizer, candidates) for tokenizer in tokenizers}
+    shared = set.intersection(*(set(table) for table in tables.values()))
+    return {
+        tokenizer: {word: table[word] for word in candidates if word in shared}
+        for tokenizer, table in tables.items()
+    }
 
 
 def _spellings(tokenizer: WordTokenizer) -> set[str]:

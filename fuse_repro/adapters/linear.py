@@ -117,6 +117,7 @@ class RidgeMap(LinearMap):
         anchors: int | None = None,
         anchor_selection: str = "all",
         exclude: Collection[str] = (),
+        trained_only: bool = False,
         centre: bool = True,
         ridge: float = 0.01,
         seed: int = 0,
@@ -132,6 +133,7 @@ class RidgeMap(LinearMap):
             anchors: see `AnchorSettings`.
             anchor_selection: see `AnchorSettings`.
             exclude: see `AnchorSettings`.
+            trained_only: see `AnchorSettings`.
             centre: subtract each side's mean before the fit, and add the target's back.
             ridge: relative to the mean diagonal of X^T X; 0 is the pseudoinverse (FUSE's map for words of one
                 token, fitted on anchors).
@@ -141,9 +143,9 @@ class RidgeMap(LinearMap):
             UsageError: settings out of range, and models that share too few words.
         """
         cls.check(ridge=ridge)
-        settings = AnchorSettings(anchors, anchor_selection, exclude, seed)
+        settings = AnchorSettings(anchors, anchor_selection, exclude, seed, trained_only)
         chosen = settings.choose([source, target], given)
-        x, y, means = _centred(source, target, chosen, centre)
+        x, y, means = centred(source, target, chosen, centre)
         return cls(source, target, solve_gram(x.T @ x, x.T @ y, ridge), *means)
 
     @classmethod
@@ -173,6 +175,7 @@ class ProcrustesMap(LinearMap):
         anchors: int | None = None,
         anchor_selection: str = "all",
         exclude: Collection[str] = (),
+        trained_only: bool = False,
         centre: bool = True,
         scale: bool = True,
         seed: int = 0,
@@ -188,6 +191,7 @@ class ProcrustesMap(LinearMap):
             anchors: see `AnchorSettings`.
             anchor_selection: see `AnchorSettings`.
             exclude: see `AnchorSettings`.
+            trained_only: see `AnchorSettings`.
             centre: subtract each side's mean before the fit, and add the target's back.
             scale: multiply by the factor that fits the target's lengths best; otherwise lengths are kept.
             seed: of the choice of anchors.
@@ -195,9 +199,9 @@ class ProcrustesMap(LinearMap):
         Raises:
             UsageError: settings out of range, and models that share too few words.
         """
-        settings = AnchorSettings(anchors, anchor_selection, exclude, seed)
+        settings = AnchorSettings(anchors, anchor_selection, exclude, seed, trained_only)
         chosen = settings.choose([source, target], given)
-        x, y, means = _centred(source, target, chosen, centre)
+        x, y, means = centred(source, target, chosen, centre)
         u, singular, v = torch.linalg.svd(x.T @ y, full_matrices=False)
         weight = u @ v
         if scale:
@@ -210,7 +214,7 @@ class ProcrustesMap(LinearMap):
         pick(AnchorSettings, fit_values(cls.fit, settings))
 
 
-def _centred(
+def centred(
     source: FrozenModel, target: FrozenModel, anchors: Anchors, centre: bool
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     """The anchors' embeddings on both sides without their means, in float64, and the means (or zeros)."""

@@ -90,6 +90,7 @@ class ProjectorMap(EmbeddingMap):
         anchors: int | None = None,
         anchor_selection: str = "all",
         exclude: Collection[str] = (),
+        trained_only: bool = False,
         hidden: int = 768,
         lr: float = 5e-3,
         batch_size: int = 16,
@@ -109,6 +110,7 @@ class ProjectorMap(EmbeddingMap):
             anchors: see `AnchorSettings`.
             anchor_selection: see `AnchorSettings`.
             exclude: see `AnchorSettings`.
+            trained_only: see `AnchorSettings`.
             hidden: units between the two layers.
             lr: of Adam on the mean squared error (eq. 9).
             batch_size: anchors per step.
@@ -123,7 +125,7 @@ class ProjectorMap(EmbeddingMap):
             UsageError: settings out of range, models that share too few words, and none left to train on.
         """
         settings = ProjectorSettings(hidden, lr, batch_size, epochs, select, holdout, seed)
-        choice = AnchorSettings(anchors, anchor_selection, exclude, seed)
+        choice = AnchorSettings(anchors, anchor_selection, exclude, seed, trained_only)
         chosen = choice.choose([source, target], given)
         if select == "held_out" and len(chosen) <= holdout:
             raise UsageError(

@@ -7,15 +7,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fuse_repro.adapters import EmbeddingMap
+from fuse_repro.adapters import Choice, EmbeddingMap
 from fuse_repro.errors import require
 from fuse_repro.library.packaged import Adapter, Folder, fit_of, given_map, words_of
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt, for_model, peft_place, read_peft, save_peft
 from fuse_repro.prompts.nearest import lonely
 from fuse_repro.runners.transfer.arrival import Arrival, words_arrive
+from fuse_repro.runners.transfer.choosing import chosen_map, fit_in_use
 from fuse_repro.runners.transfer.methods import fit_map
 from fuse_repro.runners.transfer.moving import MovedRow, moved, moved_rows
+from fuse_repro.tasks import Exams
 
 Prompt = Tensor | SoftPrompt | Folder
 
@@ -31,6 +33,7 @@ class MovedPrompt:
             given, or the models share too few words.
         adapter: the map, to move further prompts with.
         target: the model that the prompt is for.
+        choice: what `auto` chose the map from, by words that the maps were not fitted on; None for a named map.
     """
 
     prompt: SoftPrompt
@@ -38,6 +41,7 @@ class MovedPrompt:
     arrival: Arrival | None
     adapter: EmbeddingMap
     target: FrozenModel
+    choice: Choice | None = None
 
     @property
     def embeddings(self) -> Tensor:
@@ -117,15 +121,18 @@ def move_prompt(
     each = each if weights is None else list(weights)
     expected = None
     if fit is None:
-        fitted = given_map(adapter, sources, target)
+        given_one = given_map(adapter, sources, target)
+        fitted, choice = chosen_map(given_one, sources[0], prompts[0], (), Exams())
     else:
         corpus = words_of(words)
-        fitted = fit_map(fit, sources, target, corpus, kept, each)
+        several = fit_map(fit, sources, target, corpus, kept, each)
+        fitted, choice = chosen_map(several, sources[0], prompts[0], (), Exams())
+        fit = fit_in_use(fit, several, choice)
         expected = words_arrive(fit, sources, target, corpus, kept, each, seed) if expect else None
     vectors, losses = moved(fitted, [one.embeddings for one in prompts])
     arrived = for_model(target, vectors, peft_place(target, prompts[0].position, "auto"))
     rows = moved_rows((sources[0], prompts[0]), (target, arrived), losses, lonely(target, seed))
-    return MovedPrompt(arrived, tuple(rows), expected, fitted, target)
+    return MovedPrompt(arrived, tuple(rows), expected, fitted, target, choice)
 
 
 def _read(prompt: Prompt, lm: FrozenModel, position: str, force: bool) -> SoftPrompt:

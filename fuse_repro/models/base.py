@@ -98,6 +98,11 @@ class FrozenModel(nn.Module):
             ) from err
 
     @property
+    def spare_ids(self) -> range:
+        """The rows of the embedding table that no token of the tokenizer has: padding, never trained."""
+        return range(self.tokenizer.vocab_size, self._rows())
+
+    @property
     def embedding_size(self) -> int:
         """d, the size of one input embedding."""
         return self._embedding.weight.shape[1]

@@ -84,7 +84,7 @@ def blamed(error: UsageError, key: str) -> UsageError:
     name, equals, rest = str(error).partition("=")
     if not (equals and key and NAME.fullmatch(name)) or name in SHARED or name.startswith(f"{key}."):
         return error
-    return UsageError(f"{key}.{name.rpartition('.')[2]}={rest}")
+    return UsageError(f"{key}.{name.partition('.')[2] or name}={rest}")
 
 
 def _full_key(error: InstantiationException) -> str | None:

@@ -9,15 +9,18 @@ from tiny_models import tiny_bert_encoder, tiny_gpt2
 from tiny_tokenizers import SENTENCES
 
 from fuse_repro.adapters import (
+    AutoMap,
     DiscretisedMap,
     EmbeddingMap,
     FuseAdapterModule,
+    LocalMap,
     LookupMap,
     ProcrustesMap,
     ProjectorMap,
     RandomMap,
     RelativePromptTransfer,
     RidgeMap,
+    SparseMap,
 )
 
 WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
@@ -29,6 +32,9 @@ MAPS: dict[str, tuple[type[EmbeddingMap], dict[str, Any]]] = {
     "procrustes": (ProcrustesMap, {}),
     "random": (RandomMap, {}),
     "relative": (RelativePromptTransfer, {}),
+    "sparse": (SparseMap, {}),
+    "local": (LocalMap, {}),
+    "auto": (AutoMap, {}),
 }
 MOVES = {
     "ridge": MAPS["ridge"],
@@ -36,6 +42,10 @@ MOVES = {
     "discretise": (DiscretisedMap, {}),
     "projector": (ProjectorMap, {"holdout": 4, "epochs": 3}),
     "relative": MAPS["relative"],
+    "sparse": MAPS["sparse"],
+    "sparse_sums": (SparseMap, {"non_negative": True, "whiten": False, "remainder": False}),
+    "local": MAPS["local"],
+    "auto": MAPS["auto"],
     "relative_adam": (RelativePromptTransfer, {"solver": "adam", "steps": 60, "rescale": "after"}),
     "relative_masked": (RelativePromptTransfer, {"k": 20, "centre": True, "whiten": True}),
 }

@@ -23,6 +23,7 @@ PARTS = [
 
 # What the tiny models, which share some fifty tokens, need.
 FEW_ANCHORS = {
+    "auto": ["adapter.holdout=10"],
     "projector": ["adapter.holdout=10"],
     "relative": ["adapter.holdout=10"],
     "relative_paper": ["adapter.k=20"],

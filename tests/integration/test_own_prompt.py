@@ -54,6 +54,25 @@ def test_tune_move_evaluate(transfer_overrides: list[str], tmp_path: Path) -> No
     assert str(tmp_path / "moved") in page
 
 
+@pytest.mark.parametrize("criterion", ["round_trip", "words"])
+def test_the_map_can_be_chosen_by_the_prompt_or_by_words(
+    criterion: str, own_prompt: Path, transfer_overrides: list[str], tmp_path: Path
+) -> None:
+    """With data that have development items by a round trip, without any by held-out words."""
+    _, move, _ = chain(transfer_overrides, tmp_path)
+    move = [
+        one for one in move if not one.startswith(("prompt=", *MAP, *(["dataset"] * (criterion == "words"))))
+    ]
+    move += ["adapter=auto", f"prompt={own_prompt}"]
+    assert main(move) == 0
+    found = results(tmp_path / "move")
+    assert found["choice"]["criterion"] == criterion
+    assert len(found["choice"]["candidates"]) == 4
+    assert found["choice"]["chosen"] in found["choice"]["candidates"]
+    assert "map chosen by" in (tmp_path / "move" / "report.html").read_text()
+    assert found["arrival"]["words"] >= 20
+
+
 def test_a_checkpoint_of_peft_arrives_as_one(
     own_prompt: Path, transfer_overrides: list[str], tmp_path: Path
 ) -> None:

@@ -44,6 +44,33 @@ def test_every_method_fills_its_column(transfer_overrides: list[str], tmp_path: 
     assert "Precision@1" in page
 
 
+def test_auto_says_what_it_chose_and_what_the_others_would_have_given(
+    transfer_overrides: list[str], tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    extra = [
+        "+adapter@methods.auto=auto",
+        "+adapter@methods.by_words=auto",
+        "methods.by_words.criterion=words",
+        *(f"+adapter@methods.{name}={name}" for name in ("ridge", "sparse", "local")),
+        "methods.relative.holdout=5",
+    ]
+    assert main(["experiment=transfer", *transfer_overrides, *extra, f"output_dir={directory}"]) == 0
+    rows = {row["method"]: row for row in records(directory)}
+    for name, criterion, measures in (
+        ("auto", "round_trip", {"accuracy", "loss"}),
+        ("by_words", "words", {"cosine", "recall"}),
+    ):
+        choice = rows[name]["choice"]
+        assert choice["criterion"] == criterion
+        assert set(choice["candidates"]) == {"relative", "ridge", "sparse", "local"}
+        assert all(set(values) == measures for values in choice["candidates"].values())
+        assert next(iter(choice["candidates"])) == choice["chosen"]
+        chosen = rows[choice["chosen"]]
+        assert (rows[name]["accuracy"], rows[name]["loss"]) == (chosen["accuracy"], chosen["loss"])
+    assert "choice" not in rows["ridge"]
+
+
 def test_figure_2_follows_dev_along_the_search(transfer_overrides: list[str], tmp_path: Path) -> None:
     directory = tmp_path / "run"
     arguments = ["experiment=transfer_figure2", *transfer_overrides, *TABLE[:3], "~dataset.relations"]

@@ -120,6 +120,7 @@ class RelativePromptTransfer(EmbeddingMap):
         anchors: int | None = None,
         anchor_selection: str = "all",
         exclude: Collection[str] = (),
+        trained_only: bool = False,
         k: int | None = None,
         centre: bool = True,
         whiten: bool = False,
@@ -150,7 +151,7 @@ class RelativePromptTransfer(EmbeddingMap):
             UsageError: settings out of range, or models that share fewer anchors than are asked for, or than
                 k.
         """
-        choice = AnchorSettings(anchors, anchor_selection, exclude, seed)
+        choice = AnchorSettings(anchors, anchor_selection, exclude, seed, trained_only)
         settings = RelativeSettings(
             k=k,
             centre=centre,

@@ -35,6 +35,7 @@ def move_content(records: Sequence[Record], results: Mapping[str, Any]) -> dict[
     return {
         "tiles": [
             Tile(str(len(rows)), "rows moved"),
+            *_choice(results.get("choice")),
             *_arrival(results.get("arrival")),
             *_felt(results),
             *_accuracy(results),
@@ -48,6 +49,15 @@ def move_content(records: Sequence[Record], results: Mapping[str, Any]) -> dict[
         "far": [str(record["row"]) for record in rows if record.get("far")],
         "lonely": number(results["lonely"]) if "lonely" in results else MISSING,
     }
+
+
+def _choice(found: Mapping[str, Any] | None) -> list[Tile]:
+    """The map that `auto` took; the note has the others, best first."""
+    if not found:
+        return []
+    by = {"round_trip": "by a round trip", "words": "by held-out words"}
+    others = [name for name in found["candidates"] if name != found["chosen"]]
+    return [Tile(found["chosen"], f"map chosen {by[found['criterion']]}", f"before {', '.join(others)}")]
 
 
 def _arrival(found: Mapping[str, Any] | None) -> list[Tile]:

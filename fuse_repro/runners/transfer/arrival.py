@@ -8,12 +8,12 @@ import torch
 
 from fuse_repro.adapters import EmbeddingMap, RelativePromptTransfer
 from fuse_repro.adapters.anchors import shared_anchors
+from fuse_repro.adapters.auto.held_out import takes_anchors
 from fuse_repro.adapters.relative.calibration import arrival
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.runners.build import Fit
 from fuse_repro.runners.transfer.methods import fit_map
-from fuse_repro.runners.transfer.terms import is_relative
 
 HELD, LEAST = 150, 20
 
@@ -66,7 +66,7 @@ def words_arrive(
         return None
     kept, held = shared.hold_out(held_out, seed)
     left = set(held.words)
-    own = {"given": kept} if is_relative(fit) else {}
+    own = {"given": kept} if takes_anchors(fit) else {}
     fitted = fit_map(fit, sources, target, [w for w in words if w not in left], cache, weights, **own)
     *told, wanted = held.embeddings([*sources, target])
     arrived = (

@@ -16,6 +16,7 @@ from fuse_repro.models.metering import unmetered
 from fuse_repro.models.precision import full_precision
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init
 from fuse_repro.runners.build import Fit, map_class
+from fuse_repro.runners.transfer.choosing import chosen_map
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.trace import dev_accuracy, matching_trace
 from fuse_repro.tasks import Exams
@@ -116,16 +117,18 @@ class Moved:
         with full_precision(setting.target.device):
             with unmetered():  # done once, and kept
                 fitted = self._map()
-                own = [setting.tuned.of(model, task, seed).embeddings for model in setting.sources.values()]
-            position = setting.tuned.settings.position
+                tuned = [setting.tuned.of(model, task, seed) for model in setting.sources.values()]
+            own, position = [prompt.embeddings for prompt in tuned], setting.tuned.settings.position
+            fitted, choice = chosen_map(fitted, setting.first, tuned[0], [task], setting.exams)
+            notes = {} if choice is None else {"choice": choice.record()}
             if not isinstance(fitted, RelativePromptTransfer):
-                return setting.target, for_model(setting.target, fitted.transfer(own[0]), position), {}
+                return setting.target, for_model(setting.target, fitted.transfer(own[0]), position), notes
             rating = dev_accuracy(setting.target, task, position, setting.exams)
             result = fitted.solve(
                 own, objective=self._objective(fitted), score=rating if setting.trace_accuracy else None
             )
         moved = for_model(setting.target, result.prompt, position)
-        return setting.target, moved, {"matching": matching_trace(result)}
+        return setting.target, moved, {**notes, "matching": matching_trace(result)}
 
     def _map(self) -> EmbeddingMap:
         """The fitted map. Raises UsageError for several sources where it takes one."""

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from fuse_repro.adapters import RelativePromptTransfer
+from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import AFTER_BOS, SoftPrompt, for_model, peft_place, save_peft
 from fuse_repro.prompts.nearest import NearRow, lonely
@@ -18,6 +19,7 @@ from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.trainer import TEST, build_trainer
 from fuse_repro.runners.transfer.arrival import words_arrive
 from fuse_repro.runners.transfer.checks import check_runner
+from fuse_repro.runners.transfer.choosing import chosen_map, fit_in_use
 from fuse_repro.runners.transfer.exam_module import Asked, PromptExamModule
 from fuse_repro.runners.transfer.felt import felt
 from fuse_repro.runners.transfer.given import comparable, fitting, read_prompts
@@ -32,6 +34,7 @@ from fuse_repro.runners.transfer.terms import (
     roles_of,
 )
 from fuse_repro.runs.directory import RunDirectory
+from fuse_repro.tasks import Exams
 from fuse_repro.weights import cache_folder
 
 ROW = "moved row"
@@ -70,20 +73,24 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     models = {role: build(config.models[role]).to(device) for role in roles_of(config)}
     directory.open(device=str(device), weights=weight_files(models))
     sources, target = [models[role] for role in runner.sources], models[runner.target]
+    asked_tasks: list[PromptTask] = []
     if data is not None:
-        data.ask_only(comparable(tasks, [*sources, target]))
+        asked_tasks = comparable(tasks, [*sources, target])
+        data.ask_only(asked_tasks)
     prompts = [fitting(prompt, lm, runner.force) for prompt, lm in zip(read, sources, strict=True)]
     cache = cache_folder(config.cache_dir)
     with torch.no_grad():
-        fitted = fit_map(fit, sources, target, words, cache, weights)
+        several = fit_map(fit, sources, target, words, cache, weights)
+        fitted, choice = chosen_map(several, sources[0], prompts[0], asked_tasks, Exams())
         searches = isinstance(fitted, RelativePromptTransfer)
         objective = objective_of(config, models, fitted) if searches else None
         vectors, losses = moved(fitted, [prompt.embeddings for prompt in prompts], objective)
     prompt = for_model(target, vectors, peft_place(target, prompts[0].position, runner.bos))
     folder = Path(config.output) if config.output else directory.path / "prompt"
     save_peft(prompt, folder, target, runner.base_model)
+    judged = fit_in_use(fit, several, choice)
     expected = (
-        words_arrive(fit, sources, target, words, cache, weights, config.seed) if runner.expect else None
+        words_arrive(judged, sources, target, words, cache, weights, config.seed) if runner.expect else None
     )
     least = lonely(target)
     _record_rows(directory, (sources[0], prompts[0]), (target, prompt), losses, least)
@@ -97,6 +104,8 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         "arrival": None if expected is None else asdict(expected),
         "lonely": least,
     }
+    if choice is not None:
+        found["choice"] = choice.record()
     if data is not None:
         asked: dict[str, Asked] = {"before": (sources[0], prompts[0]), "after": (target, prompt)}
         module = PromptExamModule(lambda task: asked, [*sources, target], runner.split, directory)

@@ -7,7 +7,16 @@ import torch
 from tiny_models import tiny_bert_encoder, tiny_gpt2
 from tiny_tokenizers import SENTENCES
 
-from fuse_repro.adapters import FuseAdapterModule, LookupMap, ProcrustesMap, ProjectorMap, RandomMap, RidgeMap
+from fuse_repro.adapters import (
+    FuseAdapterModule,
+    LocalMap,
+    LookupMap,
+    ProcrustesMap,
+    ProjectorMap,
+    RandomMap,
+    RidgeMap,
+    SparseMap,
+)
 from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.adapters.spans import span_sums
 
@@ -23,6 +32,8 @@ MAPS = {
     "procrustes": ProcrustesMap.fit,
     "random": RandomMap.fit,
     "ridge": RidgeMap.fit,
+    "sparse": SparseMap.fit,
+    "local": LocalMap.fit,
 }
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_models import save_model, tiny_bert_encoder, tiny_clip, tiny_gpt2, tiny_llama
 
 from fuse_repro import RelativePromptTransfer, UsageError, caption, load_model, move_prompt
-from fuse_repro.adapters import LookupMap, RidgeMap
+from fuse_repro.adapters import AutoMap, LocalMap, LookupMap, RidgeMap, SparseMap
 from fuse_repro.library.packaged import packaged
 from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.prompts import SoftPrompt, save_peft
@@ -46,6 +46,30 @@ def test_a_map_that_is_given_is_used_and_nothing_is_fitted(source: CausalLM, tar
         UsageError, match=r"adapter='tiny_gpt2 -> tiny_llama' is not allowed: a map of tiny_llama"
     ):
         move_prompt(torch.randn(2, 48), target, source, adapter=fitted)
+
+
+def test_a_map_that_is_chosen_says_by_what(source: CausalLM, target: CausalLM) -> None:
+    prompt = torch.randn(2, 32)
+    moved = move_prompt(prompt, source, target, adapter=AutoMap.fit, words=())
+    assert moved.choice is not None
+    assert moved.choice.criterion == "words"
+    chosen = {"ridge": RidgeMap, "sparse": SparseMap, "local": LocalMap}[moved.choice.chosen]
+    assert isinstance(moved.adapter, chosen)
+    torch.testing.assert_close(moved.embeddings, chosen.fit(source, target).transfer(prompt))
+    assert move_prompt(prompt, source, target, adapter=RidgeMap.fit, words=(), expect=False).choice is None
+    with pytest.raises(UsageError, match="moves prompts from one source only"):
+        move_prompt([prompt, prompt], [source, source], target, adapter=AutoMap.fit, words=())
+
+
+@pytest.mark.parametrize("kind", [RidgeMap, SparseMap, LocalMap])
+def test_what_is_expected_is_told_by_words_that_the_map_was_not_fitted_on(
+    kind: type[RidgeMap], source: CausalLM, target: CausalLM
+) -> None:
+    """Two models of random embeddings: no map can know where a word arrives that it has not seen."""
+    arrival = move_prompt(torch.randn(2, 32), source, target, adapter=kind.fit, words=()).arrival
+    assert arrival is not None
+    assert arrival.recall < 0.3
+    assert arrival.cosine < 0.4
 
 
 def test_several_sources_have_one_prompt_each(source: CausalLM, target: CausalLM) -> None:

@@ -7,7 +7,7 @@ from tiny_tables import table_model
 
 from fuse_repro.adapters import LinearMap, RelativePromptTransfer, RidgeMap
 from fuse_repro.errors import UsageError
-from fuse_repro.runners.build import build_fit, map_class
+from fuse_repro.runners.build import blamed, build_fit, map_class
 
 
 class Bare:
@@ -24,6 +24,15 @@ def bare_fit(source: object, target: object, words: object, *, cache_dir: object
 
 def node(target: str, **settings: object) -> DictConfig:
     return DictConfig({"_target_": target, "_partial_": True, **settings})
+
+
+def test_a_part_s_own_key_is_kept_under_the_node_s() -> None:
+    for given, wanted in (
+        ("adapter.candidates.b.width", "methods.auto.candidates.b.width"),
+        ("adapter.width", "methods.auto.width"),
+        ("width", "methods.auto.width"),
+    ):
+        assert str(blamed(UsageError(f"{given}=0 is bad"), "methods.auto")) == f"{wanted}=0 is bad"
 
 
 def test_it_fits_the_map_that_the_node_names() -> None:
@@ -56,6 +65,30 @@ def test_a_map_of_ones_own_may_have_only_a_fit() -> None:
         ("ProcrustesMap", {"anchors": 0}, "^adapter.anchors=0 is not allowed"),
         ("ProjectorMap", {"anchors": 3}, "^adapter.anchors=3 is not allowed: null with anchor_selection=all"),
         ("ProjectorMap", {"epochs": 0}, "^adapter.epochs=0 is not allowed: at least 1"),
+        ("SparseMap", {"atoms": 0}, "^adapter.atoms=0 is not allowed: a whole number from 1 on"),
+        ("SparseMap", {"ridge": -1}, "^adapter.ridge=-1 is not allowed"),
+        ("SparseMap", {"anchor_selection": "rare"}, "^adapter.anchor_selection='rare'"),
+        ("LocalMap", {"width": 0}, "^adapter.width=0 is not allowed: above 0"),
+        ("LocalMap", {"noise": -0.1}, "^adapter.noise=-0.1 is not allowed"),
+        ("LocalMap", {"noise_growth": -1}, "^adapter.noise_growth=-1 is not allowed"),
+        ("LocalMap", {"neighbours": 0}, "^adapter.neighbours=0 is not allowed"),
+        ("LocalMap", {"atoms": 4}, "^adapter.atoms is no setting of LocalMap"),
+        (
+            "AutoMap",
+            {"criterion": "dev"},
+            "^adapter.criterion='dev' is not allowed: one of round_trip, words",
+        ),
+        ("AutoMap", {"candidates": {}}, "^adapter.candidates=.* is not allowed: two maps or more"),
+        (
+            "AutoMap",
+            {
+                "candidates": {
+                    name: {"_target_": "fuse_repro.adapters.LocalMap.fit", "_partial_": True, "width": width}
+                    for name, width in (("a", 1.0), ("b", 0.0))
+                }
+            },
+            "^adapter.candidates.b.width=0.0 is not allowed: above 0",
+        ),
         ("DiscretisedMap", {"several": "all"}, "^adapter.several='all' is not allowed: mean or first"),
         ("LookupMap", {"rank": 0}, "^adapter.rank=0 is not allowed"),
         ("FuseAdapterModule", {"max_tokens": 0}, "^adapter.max_tokens=0 is not allowed"),

@@ -1,0 +1,1 @@
+"""`auto`: one of several maps, chosen without labels of the target."""
