@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from fuse_repro.adapters.trained import well_trained
+from fuse_repro.adapters.learnt_tokens import well_trained
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel

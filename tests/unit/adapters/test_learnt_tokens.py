@@ -5,7 +5,7 @@ from tiny_tables import table_model
 
 from fuse_repro.adapters import RidgeMap, SparseMap
 from fuse_repro.adapters.anchors import AnchorSettings, shared_anchors
-from fuse_repro.adapters.trained import well_trained
+from fuse_repro.adapters.learnt_tokens import well_trained
 from fuse_repro.models.base import FrozenModel
 
 SHORT, UNUSED = "dog", "the"
