@@ -69,6 +69,12 @@ def test_every_optimiser_inverts_texts_within_its_budget(
     assert again == records
 
 
+def test_a_prompt_may_begin_with_nothing(overrides: list[str], tmp_path: Path) -> None:
+    records, _ = run([*overrides, *OPTIMIZERS["autodan"], "runner.prefix=''"], tmp_path / "run")
+    assert [record["status"] for record in records] == ["done", "done"]
+    assert all(record["text"] and record["prefix"] == "" for record in records)
+
+
 def test_one_prompt_for_all_texts(overrides: list[str], tmp_path: Path) -> None:
     extra = ["dataset.group=all", "optimizer=random_l0", "optimizer.tokens=3", "optimizer.max_evaluations=9"]
     (record,), results = run([*overrides, *extra], tmp_path / "run")
@@ -96,7 +102,7 @@ def test_one_caption_for_all_photographs(tiny_overrides: list[str], photos: Path
         (["objective.text.weight=0"], "objective=['fluency', 'text'] is not allowed"),
         (["optimizer=gcg", "optimizer.tokens=0"], "optimizer.tokens=0 is not allowed"),
         (["optimizer.frontier=depth"], "optimizer.frontier='depth' is not allowed"),
-        (["runner.prefix=''"], "cannot"),
+        (["optimizer=gcg", "optimizer.start=nowhere"], "optimizer.start='nowhere' is not allowed"),
     ],
 )
 def test_mistakes_are_one_clear_line(

@@ -20,8 +20,11 @@ GATED = [
 @pytest.mark.parametrize(
     ("axis", "values"),
     [
-        ("+optimizer=glob(auto*)", ["autodan", "autodan_laptop", "autodan_paper"]),
-        ("+optimizer=glob(*,exclude=[random*,autodan_*,opti*])", ["autodan", "gcg", "pez"]),
+        ("+optimizer=glob(autodan*)", ["autodan", "autodan_laptop", "autodan_paper", "autodan_refined"]),
+        (
+            "+optimizer=glob(*,exclude=[random*,autodan_*,opti*,gcg_*])",
+            ["autodan", "autoprompt", "gaslite", "gcg", "pez"],
+        ),
         ("+optimizer=glob([gcg,pez])", ["gcg", "pez"]),
         ("+model@models.lm=glob(gpt2_*)", ["gpt2_large", "gpt2_medium"]),
     ],

@@ -184,7 +184,7 @@ def check_runner(node: DictConfig, config: Mapping[str, Any]) -> None:
     if node._target_ in checks:
         models = {role: {"_target_": model["_target_"]} for role, model in config["models"].items()}
         few = {"models": models, "objective": config["objective"], "runner": node}
-        few |= {key: config[key] for key in ("target", "dataset")}
+        few |= {key: config[key] for key in ("target", "dataset", "optimizer")}
         checks[node._target_](OmegaConf.create(few))
 
 

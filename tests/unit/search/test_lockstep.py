@@ -120,11 +120,14 @@ def test_with_batches_as_they_are_they_are_equal_to_rounding() -> None:
         assert got.cost == alone.cost
 
 
+UNREADABLE = "\ud83d"  # half a character
+
+
 def test_a_search_that_fails_leaves_the_others_as_they_are() -> None:
     """One fails before its first pass, one in the middle of it: its prompts grow too long for the encoder."""
     wanted = problems(tiny_clip())
     wanted.append(replace(wanted[1], targets={"text": -wanted[1].targets["text"]}))
-    wanted[0] = replace(wanted[0], prefix="")
+    wanted[0] = replace(wanted[0], prefix=UNREADABLE)
     wanted[2] = replace(wanted[2], prefix="A" + " dog" * 35)
     search = replace(SEARCHES["default"], stop="never")
     expected = one_by_one(search, wanted)
@@ -183,7 +186,7 @@ def test_a_company_that_does_not_fit_in_memory_is_halved(capsys: pytest.CaptureF
 def test_a_search_that_asks_nobody_runs_one_by_one() -> None:
     wanted = problems(tiny_bert_encoder(), exact=False)[:2]
     search = GCG(tokens=3, candidates=4, top_k=10, steps=2)
-    found = list(searched(search, [wanted[0], replace(wanted[1], prefix=""), wanted[1]]))
+    found = list(searched(search, [wanted[0], replace(wanted[1], prefix=UNREADABLE), wanted[1]]))
     assert [ended.found() for ended in (found[0], found[2])] == [search.search(problem) for problem in wanted]
     assert isinstance(found[1].outcome, UsageError)
     assert found[0].cost["flops"] > 0
