@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from fuse_repro.adapters.base import EmbeddingMap
-from fuse_repro.adapters.spans import span_sums
+from fuse_repro.adapters.linear import pull_linear
 from fuse_repro.alignment.pairs import Alignment
 from fuse_repro.models.base import FrozenModel
 
@@ -32,19 +31,8 @@ class IdentityMap(EmbeddingMap):
 
     def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
         """Gradient [B, S_t, d] -> [B, S_s, d]: the same where every token stands for itself."""
-        return self.pull_tokens(gradient, alignment, range(alignment.source_length))
+        return pull_linear(gradient, alignment, None)
 
     def pull_tokens(self, gradient: Tensor, alignment: Alignment, positions: Sequence[int]) -> Tensor:
         """See `EmbeddingMap.pull_tokens`; the coordinates are those of embeddings."""
-        column = {position: place for place, position in enumerate(positions)}
-        result = gradient.new_zeros(alignment.rows * len(column), gradient.shape[2])
-        spans, places = [], []
-        for word in alignment.words_of(positions):
-            for token in range(word.source_start, word.source_stop):
-                if token in column:
-                    spans.append((word.row, word.target_start, word.target_stop))
-                    places.append((word.row * len(column) + column[token], word.source_count))
-        if places:
-            where, counts = torch.tensor(places, device=gradient.device).T
-            result = result.index_copy(0, where, span_sums(gradient, spans) / counts.unsqueeze(1))
-        return result.view(alignment.rows, len(column), -1)
+        return pull_linear(gradient, alignment, None, positions)

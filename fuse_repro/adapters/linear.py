@@ -66,7 +66,7 @@ class LinearMap(EmbeddingMap):
 
 
 def pull_linear(
-    gradient: Tensor, alignment: Alignment, weight: Tensor, positions: Sequence[int] | None = None
+    gradient: Tensor, alignment: Alignment, weight: Tensor | None, positions: Sequence[int] | None = None
 ) -> Tensor:
     """The pullback of a map for single vectors, W [d_s, d_t], to words of any number of tokens.
 
@@ -77,7 +77,7 @@ def pull_linear(
     Args:
         gradient: by the target's embeddings, [B, S_t, d_t].
         alignment: of the B texts.
-        weight: W, [d_s, d_t].
+        weight: W, [d_s, d_t]; None for the identity.
         positions: of the n source tokens that are asked for; None for all.
 
     Returns:
@@ -92,14 +92,31 @@ def pull_linear(
         for token in range(word.source_start, word.source_stop)
         if token in column
     ]
-    result = gradient.new_zeros(alignment.rows * len(column), weight.shape[0])
+    size = gradient.shape[2] if weight is None else weight.shape[0]
+    result = gradient.new_zeros(alignment.rows * len(column), size)
     if places:
         sums = span_sums(gradient, [(word.row, word.target_start, word.target_stop) for word in words])
         counts = gradient.new_tensor([word.source_count for word in words])
-        pulled = (sums / counts.unsqueeze(1)) @ weight.to(gradient).T
+        means = sums / counts.unsqueeze(1)
+        pulled = means if weight is None else means @ weight.to(gradient).T
         where, numbers = torch.tensor(places, device=gradient.device).T
         result = result.index_copy(0, where, pulled[numbers])  # no token is in two words
     return result.view(alignment.rows, len(column), -1)
+
+
+def ridge_part(
+    source: FrozenModel, target: FrozenModel, anchors: Anchors, centre: bool, ridge: float
+) -> dict[str, Tensor]:
+    """Least squares of the anchors: weight [d_s, d_t], source_mean [d_s], target_mean [d_t], float32."""
+    x, y, means = centred(source, target, anchors, centre)
+    weight = solve_gram(x.T @ x, x.T @ y, ridge)
+    state = {"weight": weight, "source_mean": means[0], "target_mean": means[1]}
+    return {name: value.float() for name, value in state.items()}
+
+
+def check_ridge(ridge: float) -> None:
+    """Raises UsageError for a negative penalty."""
+    require(ridge >= 0, "adapter.ridge", ridge, "0 (pseudoinverse) or more")
 
 
 class RidgeMap(LinearMap):
@@ -145,15 +162,14 @@ class RidgeMap(LinearMap):
         cls.check(ridge=ridge)
         settings = AnchorSettings(anchors, anchor_selection, exclude, seed, trained_only)
         chosen = settings.choose([source, target], given)
-        x, y, means = centred(source, target, chosen, centre)
-        return cls(source, target, solve_gram(x.T @ x, x.T @ y, ridge), *means)
+        return cls(source, target, **ridge_part(source, target, chosen, centre, ridge))
 
     @classmethod
     def check(cls, **settings: Any) -> None:
         """See `EmbeddingMap.check`."""
         values = fit_values(cls.fit, settings)
         pick(AnchorSettings, values)
-        require(values["ridge"] >= 0, "adapter.ridge", values["ridge"], "0 (pseudoinverse) or more")
+        check_ridge(values["ridge"])
 
 
 class ProcrustesMap(LinearMap):

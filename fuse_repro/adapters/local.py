@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fuse_repro.adapters.anchors import Anchors, AnchorSettings
 from fuse_repro.adapters.base import fit_values, pick
+from fuse_repro.adapters.linear import check_ridge
 from fuse_repro.adapters.residuals import ResidualMap, kept_linear_part, key_of
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
@@ -134,7 +135,7 @@ class LocalMap(ResidualMap):
         values = fit_values(cls.fit, settings)
         pick(AnchorSettings, values)
         pick(LocalSettings, values)
-        require(values["ridge"] >= 0, "adapter.ridge", values["ridge"], "0 (pseudoinverse) or more")
+        check_ridge(values["ridge"])
 
     def correction(self, rows: Tensor) -> Tensor:
         """See `ResidualMap.correction`."""

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from fuse_repro.adapters.anchors import Anchors
-from fuse_repro.adapters.linear import LinearMap, centred
-from fuse_repro.algebra.least_squares import solve_gram
+from fuse_repro.adapters.linear import LinearMap, ridge_part
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.storage import tensors as store
 
@@ -43,7 +42,7 @@ class ResidualMap(LinearMap):
             source: see `EmbeddingMap`.
             target: see `EmbeddingMap`.
             anchors: the shared words.
-            linear: weight, source_mean and target_mean, as `linear_part` gives them.
+            linear: weight, source_mean and target_mean, as `ridge_part` gives them.
         """
         super().__init__(source, target, linear["weight"], linear["source_mean"], linear["target_mean"])
         x, y = (side.to(source.device) for side in anchors.embeddings([source, target]))
@@ -69,16 +68,6 @@ class ResidualMap(LinearMap):
         """What is added for rows [m, d_s], seen from the words' mean, float64: [m, d_t], float64."""
 
 
-def linear_part(
-    source: FrozenModel, target: FrozenModel, anchors: Anchors, centre: bool, ridge: float
-) -> dict[str, Tensor]:
-    """The ridge map of the anchors: weight [d_s, d_t], source_mean [d_s], target_mean [d_t], float32."""
-    x, y, means = centred(source, target, anchors, centre)
-    weight = solve_gram(x.T @ x, x.T @ y, ridge)
-    state = {"weight": weight, "source_mean": means[0], "target_mean": means[1]}
-    return {name: value.float() for name, value in state.items()}
-
-
 def key_of(
     kind: str, source: FrozenModel, target: FrozenModel, anchors: Anchors, **settings: Any
 ) -> dict[str, Any]:
@@ -102,10 +91,10 @@ def kept_linear_part(
     ridge: float,
     cache_dir: Path | None,
 ) -> dict[str, Tensor]:
-    """`linear_part`, found in the cache or made and kept there."""
+    """`ridge_part`, found in the cache or made and kept there."""
     d_s, d_t = source.embedding_size, target.embedding_size
     shapes: dict[str, Sequence[int]] = {"weight": (d_s, d_t), "source_mean": (d_s,), "target_mean": (d_t,)}
     expect = {name: store.Expected(tuple(shape)) for name, shape in shapes.items()}
     inputs = key_of("ridge", source, target, anchors, centre=centre, ridge=ridge)
-    found = store.kept(cache_dir, inputs, expect, lambda: linear_part(source, target, anchors, centre, ridge))
+    found = store.kept(cache_dir, inputs, expect, lambda: ridge_part(source, target, anchors, centre, ridge))
     return {name: value.to(source.device) for name, value in found.items()}

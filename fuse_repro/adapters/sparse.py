@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fuse_repro.adapters.anchors import Anchors, AnchorSettings
 from fuse_repro.adapters.base import fit_values, pick
+from fuse_repro.adapters.linear import check_ridge
 from fuse_repro.adapters.relative.space import anchor_space
 from fuse_repro.adapters.residuals import ResidualMap, kept_linear_part
 from fuse_repro.algebra.matching_pursuit import matching_pursuit
@@ -126,7 +127,7 @@ class SparseMap(ResidualMap):
         values = fit_values(cls.fit, settings)
         pick(AnchorSettings, values)
         pick(SparseSettings, values)
-        require(values["ridge"] >= 0, "adapter.ridge", values["ridge"], "0 (pseudoinverse) or more")
+        check_ridge(values["ridge"])
 
     def parts(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The words of rows [m, d_s], seen from the words' mean: places [m, n] among the anchors, and weights."""
