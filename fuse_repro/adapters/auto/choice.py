@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from fuse_repro.errors import UsageError
+
 ROUND_TRIP, WORDS = "round_trip", "words"
 CRITERIA = (ROUND_TRIP, WORDS)
 Rating = Callable[[Tensor], tuple[float, float]]
@@ -43,8 +45,15 @@ class Choice:
 
     @classmethod
     def among(cls, criterion: str, judged: list[Judged]) -> "Choice":
-        """The best first; ties keep the order that they are given in."""
+        """The best first; ties keep the order that they are given in.
+
+        Raises:
+            UsageError: none of them could be judged.
+        """
         able = sorted((one for one in judged if one.rank), key=lambda one: one.rank, reverse=True)
+        if not able:
+            first = judged[0]
+            raise UsageError(f"adapter=auto has nothing to choose by: {first.name}: {first.error}")
         return cls(criterion, (*able, *(one for one in judged if not one.rank)))
 
     @property

@@ -85,10 +85,7 @@ def choose_by_words(
             judged.append(_judged(name, fitted, **moving))
         except UsageError as error:
             judged.append(Judged(name, {}, error=first_line(error)))
-    choice = Choice.among(WORDS, judged)
-    if not choice.judged[0].rank:
-        raise UsageError(f"adapter=auto has nothing to choose by: {choice.chosen}: {choice.judged[0].error}")
-    return choice
+    return Choice.among(WORDS, judged)
 
 
 def _judged(name: str, fitted: EmbeddingMap, prompts: Tensor, own: Tensor, others: Tensor) -> Judged:
