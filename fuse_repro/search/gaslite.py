@@ -7,6 +7,7 @@ import torch
 
 from fuse_repro.errors import require
 from fuse_repro.search.candidates import survivors
+from fuse_repro.search.edits import exchanges
 from fuse_repro.search.fixed_length import CandidateSearch
 from fuse_repro.search.gcg import best_tokens
 from fuse_repro.search.neighbours import around
@@ -60,7 +61,7 @@ class GASLITE(CandidateSearch):
 
 def exchanged(trials: Trials, prompt: Prompt, place: int, tokens: list[int]) -> Prompt:
     """The best of a prompt, which is known, and the same with each of the tokens at a place."""
-    whole = [(*prompt[:place], token, *prompt[place + 1 :]) for token in tokens if token != prompt[place]]
-    fitting = [ids for ids, _ in trials.permitted.kept(survivors(whole, trials.problem.lm.tokenizer))]
+    whole = survivors(exchanges(prompt, place, tokens), trials.problem.lm.tokenizer)
+    fitting = [ids for ids, _ in trials.permitted.kept(whole)]
     found = [trials.known(prompt), *trials.evaluate(fitting)]
     return min(found, key=lambda h: h.objective).ids
