@@ -44,6 +44,49 @@ class Evaluation:
     skipped: dict[str, int]
     cut: int
 
+    @classmethod
+    def of(
+        cls,
+        task: str,
+        log_probs: Tensor,
+        right: Sequence[Sequence[int]],
+        words: Sequence[str],
+        skipped: dict[str, int] | None = None,
+        cut: int = 0,
+        counter: RelationPrecision | None = None,
+    ) -> "Evaluation":
+        """Of what a model gives to every candidate; ties go to the earlier one.
+
+        Args:
+            task: its name.
+            log_probs: [N, A], in nats, of the A candidates for each of N items.
+            right: the numbers of every item's right candidates, at least one.
+            words: of the candidates.
+            skipped: see Evaluation.
+            cut: see Evaluation.
+            counter: counts these items as well, under the task's name.
+        """
+        table = right_table(right, len(words), log_probs.device)
+        first = torch.tensor([numbers[0] for numbers in right], device=log_probs.device)
+        gold = credited(log_probs, first, table)
+        precision = PrecisionAtOne(len(words)).to(log_probs.device)
+        precision.update(log_probs, gold)
+        if counter is not None:
+            counter.update(task, log_probs, gold)
+        best = log_probs.argmax(dim=1).tolist()
+        return cls(
+            task=task,
+            accuracy=float(precision.compute()),
+            hits=tuple(one in numbers for one, numbers in zip(best, right, strict=True)),
+            predictions=tuple(words[number] for number in best),
+            loss=-fmean(
+                log_probs[row, list(numbers)].logsumexp(0).item() for row, numbers in enumerate(right)
+            ),
+            candidates=len(words),
+            skipped=skipped or {},
+            cut=cut,
+        )
+
     @property
     def items(self) -> int:
         """How many items were asked."""
@@ -100,24 +143,14 @@ class Exam:
             batch_size: how many items share a forward pass.
             counter: counts these items as well, under the task's name.
         """
-        log_probs = self._log_probs(prompt, batch_size)
-        right = right_table(self._right, len(self._answers.words), log_probs.device)
-        gold = credited(log_probs, torch.tensor([numbers[0] for numbers in self._right]), right)
-        precision = PrecisionAtOne(len(self._answers.words))
-        precision.update(log_probs, gold)
-        if counter is not None:
-            counter.update(self.task, log_probs, gold)
-        best = log_probs.argmax(dim=1).tolist()
-        hits = tuple(one in numbers for one, numbers in zip(best, self._right, strict=True))
-        return Evaluation(
-            task=self.task,
-            accuracy=float(precision.compute()),
-            hits=hits,
-            predictions=tuple(self._answers.words[number] for number in best),
-            loss=-fmean(log_probs[row, list(n)].logsumexp(0).item() for row, n in enumerate(self._right)),
-            candidates=len(self._answers.words),
-            skipped={NOT_ONE_TOKEN: self._skipped} if self._skipped else {},
-            cut=sum(row.cut > 0 for row in self._rows),
+        return Evaluation.of(
+            self.task,
+            self._log_probs(prompt, batch_size),
+            self._right,
+            self._answers.words,
+            {NOT_ONE_TOKEN: self._skipped} if self._skipped else {},
+            sum(row.cut > 0 for row in self._rows),
+            counter,
         )
 
     def _log_probs(self, prompt: Tensor | None, batch_size: int) -> Tensor:

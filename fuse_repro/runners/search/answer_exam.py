@@ -96,21 +96,9 @@ def _chat(model: FrozenModel, template: str, prompt: str, task: PromptTask, spli
     own = template if PROMPT in template else template.replace(ANSWER, f"{PROMPT} {ANSWER}")
     term = AnswerTerm(task.name, model, template=own, chat=True, candidates="answers")
     items = task.splits[split]
-    values = term.choices(prompt, term.target(items, task.answers))
-    said = values.argmax(1).tolist()
+    values = term.choices(prompt, term.target(items, task.answers)).cpu()
     right = [[task.answers.index(word) for word in item.right] for item in items]
-    rows = zip(values, right, strict=True)
-    hits = tuple(one in numbers for one, numbers in zip(said, right, strict=True))
-    return Evaluation(
-        task=task.name,
-        accuracy=fmean(hits),
-        hits=hits,
-        predictions=tuple(task.answers[number] for number in said),
-        loss=-fmean(row[numbers].logsumexp(0).item() for row, numbers in rows),
-        candidates=len(task.answers),
-        skipped={},
-        cut=0,
-    )
+    return Evaluation.of(task.name, values, right, task.answers)
 
 
 def chosen(
