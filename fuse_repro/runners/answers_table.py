@@ -12,7 +12,7 @@ from fuse_repro.runners.build import build_fit
 from fuse_repro.runners.lifecycle import run_part
 from fuse_repro.runners.roles import PRIMARY, UNSEEN
 from fuse_repro.runners.search.answers import check_runner
-from fuse_repro.runners.search.answers_module import BASELINES
+from fuse_repro.runners.search.answers_module import BASELINES, FOUND
 from fuse_repro.runners.shards import refuse_shards
 from fuse_repro.runners.trainer import build_trainer
 from fuse_repro.runners.values import check_settings
@@ -141,7 +141,7 @@ def _cell(name: str, seed: int, found: Mapping[str, Any], roles: Mapping[str, st
         "label": found["label"],
         "text": found["text"],
         "template": found["template"],
-        "accuracy": {roles[own]: figures["accuracy"] for own, figures in found["prompts"]["found"].items()},
+        "accuracy": _accuracy(found, FOUND, roles),
         "objective": found["objective"],
         "evaluations": found["evaluations"],
         "cost": found["cost"],
@@ -156,9 +156,13 @@ def _given(name: str, found: Mapping[str, Any], roles: Mapping[str, str]) -> dic
     """The record of a prompt that needs no search, for one task; it has no seed."""
     if found["status"] != "done" or name not in found["prompts"]:
         return None
-    shares = {roles[own]: figures["accuracy"] for own, figures in found["prompts"][name].items()}
     cell = {"id": f"{name}/{found['id']}", "row": name, "task": found["id"], "seed": None}
-    return cell | {"status": "done", "label": found["label"], "accuracy": shares}
+    return cell | {"status": "done", "label": found["label"], "accuracy": _accuracy(found, name, roles)}
+
+
+def _accuracy(found: Mapping[str, Any], name: str, roles: Mapping[str, str]) -> dict[str, float]:
+    """The right answers by one prompt of a search's record, by the names that its roles have in the table."""
+    return {roles[own]: figures["accuracy"] for own, figures in found["prompts"][name].items()}
 
 
 def transfer_values(config: DictConfig, target: str) -> dict[str, Any]:

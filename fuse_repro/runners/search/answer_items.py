@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig
@@ -13,7 +13,6 @@ from fuse_repro.data.task_data import PromptTaskData
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.objectives import AnswerTerm, MultiObjectiveLoss
-from fuse_repro.runners.build import build_data
 from fuse_repro.runners.search.answer_exam import Asking
 
 TARGET = "target"  # the id of a fixed text
@@ -59,8 +58,8 @@ class AnswerItems(ItemData):
         return self._items
 
 
-def tasks_of(config: DictConfig) -> tuple[PromptTask, ...]:
-    """The tasks of config.dataset; none where config.target gives a text.
+def tasks_of(config: DictConfig, data: object) -> tuple[PromptTask, ...]:
+    """The tasks of config.dataset, which `data` is; none where config.target gives a text.
 
     Raises:
         UsageError: an empty target, data that cannot be used, or a task without an item to learn from.
@@ -68,10 +67,9 @@ def tasks_of(config: DictConfig) -> tuple[PromptTask, ...]:
     if config.target is not None:
         require(bool(config.target.strip()), "target", config.target, "a text that the models shall say")
         return ()
-    data = build_data(config.dataset)
     given = isinstance(data, PromptTaskData)
     require(given, "dataset", type(data).__name__, "one of prompting tasks, such as facts, sst2 or table")
-    found: tuple[PromptTask, ...] = data.tasks()
+    found = cast(PromptTaskData, data).tasks()
     for task in found:
         if not task.splits["train"]:
             raise UsageError(
@@ -115,15 +113,17 @@ class Drawn(Mapping[str, Any]):
     item: AnswerItem
     count: int | None
     seed: int
+    _order: list[Item] = field(init=False)
     _number: int = field(default=0, init=False)
     _ready: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        self._order = shuffled(self.item.examples, self.seed)
         self.redraw()
 
     def redraw(self) -> None:
         """Other examples, drawn without repetition; the same in every run of one seed."""
-        examples = shuffled(self.item.examples, self.seed)
+        examples = self._order
         count = len(examples) if self.count is None else min(self.count, len(examples))
         if self._number:
             generator = torch.Generator().manual_seed(self.seed * LARGE + self._number)

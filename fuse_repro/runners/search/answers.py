@@ -6,7 +6,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.adapters import EmbeddingMap, LookupMap
-from fuse_repro.data.prompt_task import ANSWER, SPLITS, SUBJECT
+from fuse_repro.data.prompt_task import ANSWER, SPLITS, SUBJECT, PromptTask
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
@@ -53,11 +53,15 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     """
     check_settings("runner", config.runner, AnswersSettings)
     check_runner(config)
-    tasks = tasks_of(config)
+    tasks: list[PromptTask] = []
     unseen = list(config.runner.unseen)
-    parts = prepare_search(config, directory, check_speakers, unseen=unseen, drafts=True)
+
+    def read(data: object) -> None:
+        tasks.extend(tasks_of(config, data))
+
+    parts = prepare_search(config, directory, check_speakers, read, unseen=unseen, drafts=True)
     searched = {role: model for role, model in parts.models.items() if role not in unseen}
-    adapters = parts.adapters | shared_tokenizers(parts.lm, searched)
+    adapters = parts.adapters | shared_tokenizers(parts.lm, searched, parts.adapters)
     objective = build_objective(objective_of(config), searched, adapters)
     items = answer_items(config, tasks, list(parts.models.values()))
     module = AnswerSearchModule(
@@ -74,10 +78,13 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     return module.results() | {"timing": timing(parts.fit_seconds, module.seconds)}
 
 
-def shared_tokenizers(lm: CausalLM, models: Mapping[str, FrozenModel]) -> dict[str, EmbeddingMap]:
+def shared_tokenizers(
+    lm: CausalLM, models: Mapping[str, FrozenModel], adapters: Mapping[str, EmbeddingMap]
+) -> dict[str, EmbeddingMap]:
     """Role -> what carries the gradient of a model with the primary model's tokenizer: its own table of tokens.
 
-    There tokens stand for themselves, whatever map the config names. It is said on standard error.
+    There tokens stand for themselves, whatever map the config names. It is said on standard error. A lookup among the
+    `adapters` is that table already; with a search that takes no gradients there are none, and no table is made.
     """
     found: dict[str, EmbeddingMap] = {}
     for role, model in models.items():
@@ -85,7 +92,9 @@ def shared_tokenizers(lm: CausalLM, models: Mapping[str, FrozenModel]) -> dict[s
             say(
                 f"{model.name} has the tokenizer of {lm.name}: tokens stand for themselves, and no map is needed"
             )
-            found[role] = LookupMap.fit(lm, model, max_gib=UNBOUNDED)
+            fitted = adapters.get(role)
+            if fitted is not None and not isinstance(fitted, LookupMap):
+                found[role] = LookupMap.fit(lm, model, max_gib=UNBOUNDED)
     return found
 
 
