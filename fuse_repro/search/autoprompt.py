@@ -7,7 +7,6 @@ import torch
 
 from fuse_repro.search.fixed_length import CandidateSearch
 from fuse_repro.search.gaslite import exchanged
-from fuse_repro.search.gcg import best_tokens
 from fuse_repro.search.problem import Hypothesis, PromptProblem
 from fuse_repro.search.trials import Trials
 
@@ -42,9 +41,7 @@ class AutoPrompt(CandidateSearch):
             yield trials.known(current)
             drawn = int(torch.randint(self.tokens, (1,), generator=generator))
             place = len(current) - self.tokens + drawn
-            (promising,) = best_tokens(
-                gradients.scores(0, [place]), trials.permitted, self.candidates
-            ).tolist()
+            (promising,) = trials.permitted.best(gradients.scores(0, [place]), self.candidates).tolist()
             before, current = current, exchanged(trials, current, place, promising)
             if trials.spent:
                 break

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from string import punctuation
 
 import torch
@@ -111,7 +111,7 @@ class Permitted:
         special = problem.lm.tokenizer.special_ids
         self._free = sum(good) == len(good) - len(special) and not forbidden and repeats
 
-    @property
+    @cached_property
     def tokens(self) -> list[int]:
         """Those that may be written."""
         return [token for token, good in enumerate(self._good) if good]
@@ -129,15 +129,28 @@ class Permitted:
             )
 
     def masked(self, scores: Tensor, prompts: Sequence[Prompt] = ()) -> Tensor:
-        """Scores [B, V], higher is better, of what may follow B prompts: -inf for tokens that may not."""
+        """Scores [B, V], higher is better, of what may follow B prompts: -inf for tokens that may not.
+
+        Special tokens are left to `propose` where nothing else is ruled out.
+        """
         if self._free:
             return scores
-        scores = scores.masked_fill(self._bad.to(scores.device), -torch.inf)
+        scores = scores.masked_fill(self._on(scores.device), -torch.inf)
         for row, prompt in enumerate(() if self._repeats else prompts):
             used = {self._words[token] for token in prompt[self.begin :]}
             again = [token for word in used if not is_mark(word) for token in _writing(self.tokenizer)[word]]
             scores[row, again] = -torch.inf
         return scores
+
+    def best(self, scores: Tensor, count: int) -> Tensor:
+        """The tokens of least score in every row that may be written: [n, V] -> [n, count], or fewer."""
+        count = min(count, len(self.tokens))
+        return (-scores).masked_fill(self._on(scores.device), -torch.inf).topk(count).indices.cpu()
+
+    def _on(self, device: torch.device) -> Tensor:
+        """Which tokens may not be written, [V], on a device; copied there once."""
+        self._bad = self._bad.to(device)
+        return self._bad
 
     def kept(self, prompts: Iterable[tuple[Prompt, str]]) -> list[tuple[Prompt, str]]:
         """Those of these prompts, each with its text, that may be written."""

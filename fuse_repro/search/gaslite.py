@@ -9,7 +9,6 @@ from fuse_repro.errors import require
 from fuse_repro.search.candidates import survivors
 from fuse_repro.search.edits import exchanges
 from fuse_repro.search.fixed_length import CandidateSearch
-from fuse_repro.search.gcg import best_tokens
 from fuse_repro.search.neighbours import around
 from fuse_repro.search.problem import Hypothesis, PromptProblem
 from fuse_repro.search.trials import Prompt, Trials
@@ -53,7 +52,7 @@ class GASLITE(CandidateSearch):
             order = torch.randperm(self.tokens, generator=generator)[: self.flips].tolist()
             places = [first + place for place in order]
             fluency, carried = found.score_parts(range(len(found.nll)), places)
-            promising = best_tokens(fluency + carried, trials.permitted, self.candidates)
+            promising = trials.permitted.best(fluency + carried, self.candidates)
             for place, tokens in zip(places, promising.tolist(), strict=True):
                 current = exchanged(trials, current, place, tokens)
         yield trials.known(current)

@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from fuse_repro.search.constraints import Permitted
 from fuse_repro.search.fixed_length import CandidateSearch
 from fuse_repro.search.problem import Hypothesis, PromptProblem
 from fuse_repro.search.substitution import substitutions
@@ -44,16 +42,10 @@ class GCG(CandidateSearch):
         places = range(len(current) - self.tokens, len(current))
         while (gradients := trials.differentiate([current])) is not None:
             yield trials.known(current)
-            promising = best_tokens(gradients.scores(0, places), trials.permitted, self.top_k)
+            promising = trials.permitted.best(gradients.scores(0, places), self.top_k)
             drawn = substitutions(current, promising, trials.permitted, self.candidates, generator)
             found = trials.evaluate(drawn)
             if not found:
                 return
             current = min(found, key=lambda h: h.objective).ids
         yield trials.known(current)
-
-
-def best_tokens(scores: Tensor, permitted: Permitted, count: int) -> Tensor:
-    """The permitted tokens of least predicted objective at every place: [n, V] -> [n, count], or fewer."""
-    left = min(count, len(permitted.tokens))
-    return permitted.masked(-scores).topk(left).indices.cpu()

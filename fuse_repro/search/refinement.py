@@ -176,8 +176,7 @@ class Step:
     def _best(self, scores: Tensor, count: int) -> list[list[int]]:
         """Tokens of least score at every place, more than `count`, without those that differ in case alone."""
         tokenizer = self._lm.tokenizer
-        many = min(REACH * count + REACH, len(self.trials.permitted.tokens))
-        ranked = self.trials.permitted.masked(-scores).topk(many).indices.tolist()
+        ranked = self.trials.permitted.best(scores, REACH * count + REACH).tolist()
         joins = joining(tokenizer)
         found = []
         for tokens in ranked:

@@ -10,6 +10,8 @@ from test_autodan import make_problem
 from tiny_models import tiny_gpt2
 
 from fuse_repro.errors import UsageError
+from fuse_repro.loss import MultiObjectiveLoss
+from fuse_repro.objectives import FluencyTerm
 from fuse_repro.search import (
     GASLITE,
     GCG,
@@ -149,3 +151,16 @@ def test_nothing_left_is_said_before_anything_is_computed(
         handle.remove()
     assert not calls
     assert "\n" not in str(caught.value)
+
+
+def test_special_tokens_are_never_promising_even_without_a_constraint() -> None:
+    lm = tiny_gpt2()
+    permitted = Constraints().of(
+        PromptProblem(lm, MultiObjectiveLoss({"fluency": FluencyTerm(lm)}), "", {}), 1
+    )
+    scores = torch.zeros(2, lm.tokenizer.vocab_size)
+    special = sorted(lm.tokenizer.special_ids)
+    scores[:, special] = -9.0  # the least predicted objective of all
+    found = permitted.best(scores, 5)
+    assert found.shape == (2, 5)
+    assert not set(found.flatten().tolist()) & set(special)
