@@ -76,26 +76,26 @@ def _moved(results: Mapping[str, Any]) -> Table:
 
 
 def _answers(records: Sequence[Record]) -> Table:
-    """Every prompt, and how many answers are right by it on every model."""
-    models: dict[str, str] = next((record["models"] for record in records if record.get("models")), {})
-    unseen: list[str] = next((record["unseen"] for record in records if "unseen" in record), [])
-    table = Table("task", "prompt", title=cell("right answers, in %: by the prompt (by the template)"))
+    """Every prompt, and how many answers are right by it on every model, or how surprised each is by a fixed text."""
+    models: dict[str, str] = next((record["models"] for record in records), {})
+    unseen: list[str] = next((record["unseen"] for record in records), [])
+    fixed = any("said" in record for record in records)
+    what = "nats per token of the target" if fixed else "right answers, in %: by the prompt (by the template)"
+    table = Table("task", "prompt", title=cell(what))
     for role, name in models.items():
         table.add_column(cell(f"{name}, unseen" if role in unseen else name), justify="right")
-    if not models:
-        table.add_column("objective", justify="right")
     for record in records:
-        row: list[Text | str] = [cell(record["id"]), cell(record["text"])]
-        prompts = record.get("prompts")
-        if prompts:
-            other = prompts.get("manual") or {}
-            for role in models:
-                own = _percent(prompts["found"][role]["accuracy"])
-                row.append(f"{own} ({_percent(other[role]['accuracy'])})" if other else own)
-        else:
-            row.append(f"{record['objective']:.2f}")
-        table.add_row(*row)
+        table.add_row(cell(record["id"]), cell(record["text"]), *(_answer(record, role) for role in models))
     return table
+
+
+def _answer(record: Record, role: str) -> str:
+    """What became of a prompt on one model."""
+    if "said" in record:
+        return f"{record['said'][role]['nats']:.2f}"
+    prompts = record["prompts"]
+    own = _percent(prompts["found"][role]["accuracy"])
+    return f"{own} ({_percent(prompts['manual'][role]['accuracy'])})" if "manual" in prompts else own
 
 
 def _answers_table(results: Mapping[str, Any]) -> Table:

@@ -103,7 +103,7 @@ def test_the_figures_are_those_of_evaluate(overrides: list[str], tmp_path: Path)
 
 
 def test_a_fixed_text_and_a_model_that_is_only_asked_in_the_end(
-    overrides: list[str], tiny_models_folder: Path, tmp_path: Path
+    overrides: list[str], tiny_models_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unseen = [
         "+model@models.unseen=gpt2",
@@ -120,6 +120,9 @@ def test_a_fixed_text_and_a_model_that_is_only_asked_in_the_end(
     assert record["said"]["lm"]["nats"] == pytest.approx(record["terms"]["answer_lm"]["raw"], rel=1e-4)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "a kite on a train" in page
+    shown = capsys.readouterr().out
+    assert "nats per token of the target" in shown
+    assert all(f"{found['nats']:.2f}" in shown for found in record["said"].values())
 
 
 def test_chat_templates_write_what_stands_before_an_answer(
