@@ -1,6 +1,7 @@
 """The summary of a table of prompts: right answers of every row on every model, and the differences of rows."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from statistics import fmean
 from typing import Any
 
@@ -71,7 +72,7 @@ def _differences(
     searched_with: Mapping[str, Sequence[str]],
     searched: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
-    """Every row of several models minus the best row of one model, of the means over `searched`, paired."""
+    """Rows of several models minus the best row of one, and minus each other: of the means over `searched`, paired."""
     values = {
         name: {(r["task"], r["seed"]): over(r, searched) for r in rows[name]}
         for name in searched_with
@@ -83,9 +84,7 @@ def _differences(
     best = max(single, key=lambda name: fmean(values[name].values()))
     several = [name for name in values if len(searched_with[name]) > 1]
     found = {}
-    for first, second in [(name, best) for name in several] + [
-        (a, b) for a in several for b in several if a != b
-    ]:
+    for first, second in [*((name, best) for name in several), *combinations(several, 2)]:
         shared = [cell for cell in values[first] if cell in values[second]]
         if shared:
             pairs = [(cell[0], values[first][cell] - values[second][cell]) for cell in shared]

@@ -20,6 +20,7 @@ from fuse_repro.runs.directory import RunDirectory, read_records
 from fuse_repro.runs.provenance import check_seed, strict_json
 
 PARTS = ("runner", "optimizer", "objective")  # groups that each kind of row has its own values of
+APART = ("guides", "judges")  # of a row's models, where not all of them do both
 Cells = dict[str, dict[str, Any]]  # id -> record
 
 
@@ -77,6 +78,12 @@ def check_rows(config: DictConfig) -> None:
         good = bool(searched) and all(role in config.models for role in searched)
         require(good, f"{key}.searched", searched, f"at least one of the {known}")
         require(row.get("method") in config.methods, f"{key}.method", row.get("method"), maps)
+        for part in APART:
+            roles = list(row.get(part) or searched)
+            good = bool(roles) and set(roles) <= set(searched)
+            require(
+                good, f"{key}.{part}", roles, f"some of {', '.join(searched)}, which the row is searched with"
+            )
         require(name not in BASELINES, "runner.rows", name, f"another name than {' or '.join(BASELINES)}")
         values, _ = search_values(config, row, runner.seeds[0])
         check_runner(OmegaConf.create(values))
@@ -121,6 +128,9 @@ def search_values(
     names |= {role if role.startswith(UNSEEN) else f"{UNSEEN}_{role}": role for role in rest}
     values["models"] = {own: values["models"][role] for own, role in names.items()}
     own = [name for name, role in names.items() if role in searched]
+    for part in APART:
+        if row.get(part) is not None:
+            values["runner"][part] = [name for name in own if names[name] in row[part]]
     values["runner"]["unseen"] = [name for name in names if name not in own]
     values["objective"]["answer"]["model"] = own
     values["adapter"] = OmegaConf.to_container(config.methods[row["method"]], resolve=True)

@@ -76,7 +76,7 @@ class FixedLengthSearch(ABC):
         """
         generator = torch.Generator().manual_seed(self.seed)
         steps: list[tuple[Hypothesis, ...]] = []
-        with counting(problem.objective) as counts:
+        with counting(problem.objective, guide=problem.guide_objective) as counts:
             trials = self._trials(problem, counts)
             for current in islice(self.walk(problem, trials, generator), self.steps):
                 if not steps or current.ids != steps[-1][0].ids:

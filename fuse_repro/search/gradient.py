@@ -123,7 +123,7 @@ def slot_steps(
     if points is None:
         points = [linearisation.points(problem.lm, row) for row in log_probs]
     batch = _batch(problem, prompts, points, linearisation, log_probs)
-    found: Traced | None = yield Gradients(problem, batch)
+    found: Traced | None = yield Gradients(problem.guiding, batch)
     if found is None:
         return None
     assert batch.slot is not None

@@ -68,7 +68,7 @@ class _Running:
     def go_on(self) -> Ended | None:
         """To the next request, or to the end."""
         try:
-            with counting(self.problem.objective, self.counts):
+            with counting(self.problem.objective, self.counts, self.problem.guide_objective):
                 if isinstance(self.answer, UsageError):
                     self.request = self.steps.throw(self.answer)
                 else:
@@ -83,7 +83,7 @@ class _Running:
         """Answer the request of this search by itself."""
         assert self.request is not None
         try:
-            with counting(self.problem.objective, self.counts):
+            with counting(self.problem.objective, self.counts, self.problem.guide_objective):
                 self.answer = self.request.alone()
         except UsageError as error:
             self.answer = error

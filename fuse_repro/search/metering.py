@@ -57,24 +57,30 @@ def _is_bound(value: object) -> bool:
 
 
 @contextmanager
-def counting(objective: MultiObjectiveLoss, counts: Counts | None = None) -> Iterator[Counts]:
+def counting(
+    objective: MultiObjectiveLoss, counts: Counts | None = None, guide: MultiObjectiveLoss | None = None
+) -> Iterator[Counts]:
     """Counts what the objective computes inside the `with` block.
 
     Args:
         objective: whose calls are counted.
         counts: those that go on; None for new ones.
+        guide: whose gradients are taken in place of the objective's; they count as gradients alone.
     """
     counts = Counts() if counts is None else counts
 
-    def note(_: Any, arguments: tuple[PromptBatch], values: LossValues) -> None:
+    def note(counted: Any, arguments: tuple[PromptBatch], values: LossValues) -> None:
         (batch,) = arguments
         rows = values.total.shape[0]
         counts.gradients += rows if batch.embeddings is not None else 0
-        counts.evaluations += rows if batch.slot is None else 0
+        if counted is objective:
+            counts.evaluations += rows if batch.slot is None else 0
 
+    counted_ones = [objective] if guide is None else [objective, guide]
     with metering(counts.meter):
-        handle = objective.register_forward_hook(note)
+        handles = [one.register_forward_hook(note) for one in counted_ones]
         try:
             yield counts
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()

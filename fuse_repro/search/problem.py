@@ -24,6 +24,8 @@ class PromptProblem:
             one of them. None: it is drawn as a text of its own.
         draft: a cheaper problem that ranks prompts much alike, with the same model and prefix; None where there is
             none. Its objective is another object, since evaluations are counted at the problem's own.
+        guide: the problem whose gradients propose candidates, with the same model, prefix and targets; None where they
+            are the objective's own.
     """
 
     lm: CausalLM
@@ -32,6 +34,17 @@ class PromptProblem:
     targets: Mapping[str, Any]
     contexts: Sequence[str] = ()
     draft: PromptProblem | None = None
+    guide: PromptProblem | None = None
+
+    @property
+    def guiding(self) -> PromptProblem:
+        """The problem whose gradients propose candidates."""
+        return self if self.guide is None else self.guide
+
+    @property
+    def guide_objective(self) -> MultiObjectiveLoss | None:
+        """The guide's objective, which is another object than the problem's own; None without a guide."""
+        return None if self.guide is None else self.guide.objective
 
     def prefix_ids(self) -> tuple[int, ...]:
         """The prefix's content tokens.

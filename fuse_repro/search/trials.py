@@ -83,8 +83,11 @@ class Trials:
         """The gradients of equally long prompts; None where the budget does not allow all of them."""
         if len(self._allowed(prompts)) < len(prompts):
             return None
-        found = token_gradients(self.problem, prompts)
-        self._note(prompts, found.values, found.nll, found.scored)
+        found = token_gradients(self.problem.guiding, prompts)
+        if self.problem.guide is None:
+            self._note(prompts, found.values, found.nll, found.scored)
+        else:  # the guide's values are not the objective's
+            self._compute([ids for ids in dict.fromkeys(prompts) if ids not in self._known])
         return found
 
     def known(self, prompt: Prompt) -> Hypothesis:

@@ -8,7 +8,13 @@ import pytest
 
 from fuse_repro.cli import main
 
-UNUSED = ("both_fuse", "both_random_map")
+TERMS = {
+    "only_a": {"answer"},
+    "only_b": {"answer"},
+    "both_lookup": {"answer_lm", "answer_b"},
+    "mixed_ab": {"answer_b"},  # the first model proposes, and the second judges alone
+}
+UNUSED = ("both_fuse", "both_random_map", "mixed_ba")
 
 
 @pytest.fixture
@@ -49,24 +55,28 @@ def test_every_row_is_asked_on_every_model(overrides: list[str], tmp_path: Path)
     records, results = read(folder)
     assert {record["status"] for record in records} == {"done"}
     rows = {record["row"] for record in records}
-    assert rows == {"only_a", "only_b", "both_lookup", "manual", "none", "soft_moved"}
+    assert rows == {"only_a", "only_b", "both_lookup", "mixed_ab", "manual", "none", "soft_moved"}
     for record in records:
         assert set(record["accuracy"]) == {"a", "b"}
         assert all(0 <= share <= 1 for share in record["accuracy"].values())
     by_id = {record["id"]: record for record in records}
-    assert len(by_id) == len(records) == 4 * 2 + 2  # one task; two seeds of what is searched or tuned
+    assert len(by_id) == len(records) == 5 * 2 + 2  # one task; two seeds of what is searched or tuned
     for name, roles in {
         "only_a": ("lm", "unseen_b"),
         "only_b": ("unseen_a", "lm"),
         "both_lookup": ("lm", "b"),
+        "mixed_ab": ("lm", "b"),
     }.items():
         (part,), _ = read(folder / name / "1")
         own = {role: part["prompts"]["found"][role]["accuracy"] for role in roles}
         assert list(own.values()) == [by_id[f"{name}/sst2/1"]["accuracy"][role] for role in ("a", "b")]
         assert by_id[f"{name}/sst2/1"]["cost"]["flops"] == part["cost"]["flops"] > 0
+        assert set(part["terms"]) == {"fluency"} | TERMS[name]
     assert set(results["rows"]) == rows
-    (difference,) = results["differences"]
-    assert difference.startswith("both_lookup - only_")
+    first, second, third = results["differences"]
+    assert first.startswith("both_lookup - only_")
+    assert second == first.replace("both_lookup", "mixed_ab")
+    assert third == "both_lookup - mixed_ab"
     page = (folder / "report.html").read_text()
     assert all(record["text"] in page for record in records if record.get("text", "").isalnum())
     assert "Differences between rows" in page
@@ -81,6 +91,7 @@ def test_every_row_is_asked_on_every_model(overrides: list[str], tmp_path: Path)
         ("runner.rows.only_a.searched=[c]", "runner.rows.only_a.searched"),
         ("runner.rows.only_a.searched=[]", "runner.rows.only_a.searched"),
         ("runner.rows.only_a.method=nothing", "runner.rows.only_a.method"),
+        ("runner.rows.mixed_ab.judges=[c]", "runner.rows.mixed_ab.judges"),
         ("+runner.rows.manual={searched: [a], method: lookup}", "another name"),
         ("runner.rows={new: {searched: [a]}}", "+runner.rows.new=... adds one"),
         ("runner.seeds=[]", "runner.seeds"),

@@ -50,8 +50,10 @@ def _search(config: DictConfig, task: TaskSize, examples: int) -> Iterator[Work]
     for term in expanded_terms(config.objective).values():
         if "AnswerTerm" in term._target_ and term.weight > 0:
             role = str(term.model)
-            yield Work(role, "candidates", task.tasks * search.evaluations * examples, tokens)
-            yield Work(role, "gradients", task.tasks * search.gradients * examples, tokens, AND_BACK)
+            if role in (config.runner.judges or [role]):
+                yield Work(role, "candidates", task.tasks * search.evaluations * examples, tokens)
+            if role in (config.runner.guides or [role]):
+                yield Work(role, "gradients", task.tasks * search.gradients * examples, tokens, AND_BACK)
             if search.drafted and role in (config.runner.draft_models or [role]):
                 few = min(examples, config.runner.draft_examples or examples)
                 yield Work(role, "drafts", task.tasks * search.drafted * few, tokens)

@@ -1,4 +1,4 @@
-"""The draft that probing screens prompts of answers with: the same objective on fewer examples, or by fewer models."""
+"""Objectives by some of the models: what guides a search for prompts of answers, what judges them, and a cheap draft."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.objectives import AnswerTerm, MultiObjectiveLoss
+from fuse_repro.runners.build import build
 from fuse_repro.runners.search.answer_items import Drawn
 
 
@@ -35,12 +36,18 @@ class Few(Mapping[str, Any]):
         return len(self.whole)
 
 
-def draft_objective(
-    objective: MultiObjectiveLoss, models: Mapping[str, FrozenModel], roles: Sequence[str] | None
+def objective_by(
+    objective: MultiObjectiveLoss, models: Mapping[str, FrozenModel], roles: Sequence[str] | None, key: str
 ) -> MultiObjectiveLoss:
     """The objective without the answers of other models than those in `roles`; None keeps all of them.
 
     It is another object with the same terms, so that what it computes is no evaluation of the objective.
+
+    Args:
+        objective: of all models.
+        models: by role.
+        roles: of the models that are asked.
+        key: of the config, where the roles stand, for messages.
 
     Raises:
         UsageError: no model in `roles` answers in the objective.
@@ -49,9 +56,27 @@ def draft_objective(
     asks = {name: term for name, term in objective.terms.items() if isinstance(term, AnswerTerm)}
     left_out = {name for name, term in asks.items() if not any(term.lm is model for model in kept)}
     allowed = "a model with an answer term of a weight above 0"
-    require(len(left_out) < len(asks), "runner.draft_models", list(roles or []), allowed)
+    require(len(left_out) < len(asks), key, list(roles or []), allowed)
     terms = {name: term for name, term in objective.terms.items() if name not in left_out}
     return MultiObjectiveLoss(terms, {name: objective.weights[name] for name in terms})
+
+
+def check_roles(config: DictConfig) -> None:
+    """Check which models guide, judge and draft, before anything is read or loaded.
+
+    Raises:
+        UsageError: a model that is not searched with, no model at all, or guides of a search without gradients.
+    """
+    runner = config.runner
+    searched = [str(role) for role in config.models if role not in runner.unseen]
+    known = f"null, or some of the models that are searched with: {', '.join(searched)}"
+    for name in ("guides", "judges", "draft_models"):
+        roles = runner[name]
+        named = roles is None or (bool(roles) and set(roles) <= set(searched))
+        require(named, f"runner.{name}", None if roles is None else list(roles), known)
+    if runner.guides is not None:
+        takes = build(config.optimizer).uses_gradients
+        require(takes, "runner.guides", list(runner.guides), "null for an optimizer that takes no gradients")
 
 
 def check_draft(config: DictConfig) -> None:
@@ -64,12 +89,9 @@ def check_draft(config: DictConfig) -> None:
     runner, probe = config.runner, config.optimizer.get("probe")
     few, roles = runner.draft_examples, runner.draft_models
     require(few is None or few >= 1, "runner.draft_examples", few, "at least 1, or null for all")
-    searched = [str(role) for role in config.models if role not in runner.unseen]
-    known = f"null, or some of the models that are searched with: {', '.join(searched)}"
-    named = roles is None or (bool(roles) and set(roles) <= set(searched))
-    require(named, "runner.draft_models", None if roles is None else list(roles), known)
     if probe is None:
         return
+    searched = [str(role) for role in config.models if role not in runner.unseen]
     examples = runner.examples if config.target is None else 1
     fewer = few is not None and (examples is None or few < examples)
     cheaper = fewer or (roles is not None and set(roles) < set(searched))

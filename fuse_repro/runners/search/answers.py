@@ -16,7 +16,7 @@ from fuse_repro.objectives.answer_template import PROMPT
 from fuse_repro.runners.assemble import prepare_search
 from fuse_repro.runners.build import located
 from fuse_repro.runners.objective import build_objective, term_weights
-from fuse_repro.runners.search.answer_draft import check_draft
+from fuse_repro.runners.search.answer_draft import check_draft, check_roles
 from fuse_repro.runners.search.answer_items import DRAWS, AnswerItems, answer_items, tasks_of
 from fuse_repro.runners.search.answers_module import BASELINES, AnswerSearchModule
 from fuse_repro.runners.search.module import timing
@@ -36,6 +36,8 @@ class AnswersSettings:
     prefix: str
     examples: int | None
     draw: str
+    guides: Sequence[str] | None
+    judges: Sequence[str] | None
     draft_examples: int | None
     draft_models: Sequence[str] | None
     finalists: int
@@ -130,6 +132,7 @@ def check_runner(config: DictConfig) -> None:
     unknown = [name for name in runner.baselines if name not in BASELINES]
     require(not unknown, "runner.baselines", unknown, f"any of {', '.join(BASELINES)}")
     require(runner.split in SPLITS, "runner.split", runner.split, f"one of {', '.join(SPLITS)}")
+    check_roles(config)
     check_draft(config)
     for name, least in (("examples", 1), ("finalists", 1), ("dev_items", 1), ("shown", 0)):
         value = runner[name]

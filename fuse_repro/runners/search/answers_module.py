@@ -15,7 +15,7 @@ from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.metering import unmetered
 from fuse_repro.objectives import MultiObjectiveLoss
 from fuse_repro.objectives.answer_template import PROMPT
-from fuse_repro.runners.search.answer_draft import Few, draft_objective
+from fuse_repro.runners.search.answer_draft import Few, objective_by
 from fuse_repro.runners.search.answer_exam import Asking, chosen, figures, finalists, samples, written
 from fuse_repro.runners.search.answer_items import AnswerItem, Drawn
 from fuse_repro.runners.search.module import PromptSearchModule, done_records, summarise
@@ -37,7 +37,7 @@ class AnswerSearchModule(PromptSearchModule):
         seed: of the examples.
 
     Raises:
-        UsageError: no model of the draft has answers in the objective.
+        UsageError: no model that guides, judges or drafts has answers in the objective.
     """
 
     def __init__(
@@ -58,8 +58,11 @@ class AnswerSearchModule(PromptSearchModule):
         self._searched_with, self._unseen = dict(models), dict(unseen)
         self._drawn: list[Drawn] = []
         self._asking = Asking(runner.chat)
-        # In a tuple, since its terms are those of the objective.
-        self._draft = (draft_objective(objective, models, runner.draft_models),)
+        # In a dict, since their terms are those of the objective.
+        self._by = {
+            name: objective_by(objective, models, runner[name], f"runner.{name}")
+            for name in ("guides", "judges", "draft_models")
+        }
 
     def measure(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Counts, objective, and how often every model answers right."""
@@ -87,9 +90,13 @@ class AnswerSearchModule(PromptSearchModule):
         if before.strip() and not self.runner.chat:
             texts = dict.fromkeys(example.text for example in shuffled(item.examples, self.seed))
             contexts = [before.replace(SUBJECT, text).strip() for text in texts][:CONTEXTS]
-        problem = replace(super()._problem(item), contexts=contexts)
+        whole = replace(super()._problem(item), contexts=contexts)
         few = Few(self._drawn[-1], self.runner.draft_examples)
-        return replace(problem, draft=replace(problem, objective=self._draft[0], targets=few))
+        draft = replace(whole, objective=self._by["draft_models"], targets=few)
+        if self.runner.guides is None and self.runner.judges is None:
+            return replace(whole, draft=draft)
+        guide = replace(whole, objective=self._by["guides"])
+        return replace(whole, objective=self._by["judges"], draft=draft, guide=guide)
 
     def _sought(self, item: AnswerItem) -> dict[str, Any]:
         target = {} if item.task is not None else {"target": item.examples[0].answer}

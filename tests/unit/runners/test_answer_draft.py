@@ -9,10 +9,11 @@ from tiny_models import tiny_gemma3, tiny_gpt2, tiny_llama
 from fuse_repro.data.prompt_task import Item
 from fuse_repro.errors import UsageError
 from fuse_repro.objectives import AnswerTerm, FluencyTerm, MultiObjectiveLoss, PromptBatch
-from fuse_repro.runners.search.answer_draft import Few, draft_objective
+from fuse_repro.runners.search.answer_draft import Few, objective_by
 from fuse_repro.runners.search.answer_items import AnswerItem, Drawn
 from fuse_repro.search.metering import counting
 
+KEY = "runner.draft_models"
 ALIKE = (*FACTS, FACTS[1], FACTS[0])  # texts that stand twice share what is read before the prompt
 
 
@@ -66,10 +67,10 @@ def test_a_draft_by_one_model_leaves_the_others_answers_out_and_is_no_evaluation
     models = {"lm": lm, "other": other}
     terms = {"fluency": FluencyTerm(lm), "a": AnswerTerm("a", lm), "b": AnswerTerm("b", other)}
     objective = MultiObjectiveLoss(terms, {"a": 2.0, "fluency": 0.1})
-    own = draft_objective(objective, models, ["lm"])
+    own = objective_by(objective, models, ["lm"], KEY)
     assert own.weights == {"fluency": 0.1, "a": 2.0}
     assert own.terms["a"] is objective.terms["a"]
-    same = draft_objective(objective, models, None)
+    same = objective_by(objective, models, None, KEY)
     assert same is not objective
     assert same.weights == objective.weights
     batch = PromptBatch(
@@ -80,4 +81,4 @@ def test_a_draft_by_one_model_leaves_the_others_answers_out_and_is_no_evaluation
         own(batch)
     assert counts.evaluations == len(PROMPTS)
     with pytest.raises(UsageError, match=r"runner\.draft_models=\['silent'\]"):
-        draft_objective(objective, models | {"silent": tiny_llama()}, ["silent"])
+        objective_by(objective, models | {"silent": tiny_llama()}, ["silent"], KEY)
