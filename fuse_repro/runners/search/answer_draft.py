@@ -1,4 +1,4 @@
-"""Objectives by some of the models: what guides a search for prompts of answers, what judges them, and a cheap draft."""
+"""Objectives by some of the models: those that guide, judge and draft in a search for prompts of answers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
