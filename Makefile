@@ -1,4 +1,4 @@
-# make demo: install, caption four photographs, and move soft prompts. make test: install and run the tests.
+# make demo: install, caption four photographs, find a prompt for two models, and move soft prompts. make test: install and run the tests.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -14,17 +14,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(INSTALLED)
 
-# GEMMA=accept-terms: you have read and accept the terms of Gemma 3, and prompts are moved to it.
+# GEMMA=accept-terms: you have read and accept the terms of Gemma 3, and it is the other model.
 GEMMA ?=
 TERMS := https://ai.google.dev/gemma/terms
 
 demo: $(INSTALLED)
 	$(BIN)/fuse-repro experiment=demo
 ifeq ($(GEMMA),accept-terms)
+	$(BIN)/fuse-repro experiment=demo_answers model@models.other=gemma3_270m models.other.accept_terms=true
 	$(BIN)/fuse-repro experiment=demo_transfer model@models.target=gemma3_270m models.target.accept_terms=true
 else
+	$(BIN)/fuse-repro experiment=demo_answers
 	$(BIN)/fuse-repro experiment=demo_transfer
-	@echo "To move prompts to Gemma 3 instead: read its terms ($(TERMS)), then make demo GEMMA=accept-terms"
+	@echo "To have Gemma 3 as the other model: read its terms ($(TERMS)), then make demo GEMMA=accept-terms"
 endif
 
 # Two processes more than there are cores: some tests wait for Slurm and for servers most of their time. Files in their own order,
