@@ -66,6 +66,11 @@ def _command(arguments: Sequence[str]) -> int:
 
         print(help_text())
         return 0 if arguments else EXIT_USAGE
+    if arguments[0] == "--version":
+        from fuse_repro import __version__
+
+        print(f"fuse-repro {__version__}")
+        return 0
     if arguments[0] == "report":
         from fuse_repro.report import main as report_main
 
@@ -86,6 +91,10 @@ def _command(arguments: Sequence[str]) -> int:
         from fuse_repro.runners.costs.command import main as calibrate_main
 
         return calibrate_main(arguments[1:])
+    if arguments[0] == "doctor":
+        from fuse_repro.doctor import main as doctor_main
+
+        return doctor_main(arguments[1:])
     return _run(arguments)
 
 
