@@ -1,7 +1,6 @@
 """report.html: one file about one run, without scripts and without anything fetched from elsewhere."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +56,14 @@ def build_report(run_dir: Path) -> Path:
     if not any((path / name).exists() for name in (STATUS, RECORDS)):
         read_json(path / MANIFEST)
     files = look_at(path)
-    records, results, odd = readable(partial(_page, path, files, ()), files.records, files.results)
-    write_text(path / REPORT, _page(path, files, [*files.damage, *odd], records, results))
+    tried: list[str] = []
+
+    def show(records: Sequence[Record], results: Mapping[str, Any]) -> None:
+        tried.append(_page(path, files, files.damage, records, results))
+
+    records, results, odd = readable(show, files.records, files.results)
+    page = _page(path, files, [*files.damage, *odd], records, results) if odd or not tried else tried[0]
+    write_text(path / REPORT, page)
     return path / REPORT
 
 

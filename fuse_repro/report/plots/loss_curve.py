@@ -34,7 +34,7 @@ def loss_chart(name: str, steps: Sequence[Mapping[str, Any]], terms: Sequence[st
     lines = tuple(tuple(_value(row["terms"].get(term)) for row in best) for term in terms)
     total = tuple(_value(row["objective"]) for row in best)
     label = f"Loss curve of {name} over {len(best)} steps: objective from {number(total[0])} to {number(total[-1])}"
-    return _draw(name, lines, total, label)
+    return _draw(name, tuple(terms), lines, total, label)
 
 
 def _value(value: float | None) -> float:
@@ -42,7 +42,13 @@ def _value(value: float | None) -> float:
 
 
 @lru_cache(KEPT)
-def _draw(name: str, lines: tuple[tuple[float, ...], ...], total: tuple[float, ...], label: str) -> Drawing:
+def _draw(
+    name: str,
+    terms: tuple[str, ...],
+    lines: tuple[tuple[float, ...], ...],
+    total: tuple[float, ...],
+    label: str,
+) -> Drawing:
     from matplotlib.ticker import MaxNLocator
 
     with canvas(name, SIZE_INCHES) as (figure, axes):
@@ -54,4 +60,4 @@ def _draw(name: str, lines: tuple[tuple[float, ...], ...], total: tuple[float, .
         axes.set_ylabel("weighted loss", color=MUTED)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-        return finished(figure, axes, "y", label)
+        return finished(figure, axes, "y", label, terms, "curve")

@@ -67,8 +67,9 @@ def line_plot(title: str, axis: str, lines: Lines, dots: bool = True) -> Plot:
             ticked = values[:: math.ceil(len(values) / MOST_TICKS)]
             axes.set_xticks([places[value] for value in ticked], [_tick(value) for value in ticked])
         said = _said(lines if dots else {name: _ends(line) for name, line in lines.items()})
-        drawing = _finish(figure, axes, axis, "y", f"{title}. {said}")
-    return Plot(title, drawing, legend(list(moving), "line" if dots else "curve"))
+        names, kind = list(moving), "line" if dots else "curve"
+        drawing = _finish(figure, axes, axis, "y", f"{title}. {said}", names, kind)
+    return Plot(title, drawing, legend(names, kind))
 
 
 def bar_plot(title: str, axis: str, lines: Lines) -> Plot:
@@ -87,7 +88,7 @@ def bar_plot(title: str, axis: str, lines: Lines) -> Plot:
             if any(line[name].count > 1 for name in known):
                 axes.errorbar(xs, means, reach, fmt="none", ecolor=MUTED, elinewidth=1.2)
         axes.set_xticks(range(len(names)), [_tick(name) for name in names])
-        drawing = _finish(figure, axes, axis, "y", f"{title}. {_said(lines)}")
+        drawing = _finish(figure, axes, axis, "y", f"{title}. {_said(lines)}", list(lines), "bar")
     return Plot(title, drawing, legend(list(lines), "bar"))
 
 
@@ -111,8 +112,9 @@ def scatter_plot(
             )
         count = sum(len(points) for points in groups.values())
         label = f"{title}: {count} points of {', '.join(groups)}"
-        drawing = _finish(figure, axes, axis, "both", label)
-    return Plot(title, drawing, legend(list(groups), "line" if joined else "marker"))
+        names, kind = list(groups), "line" if joined else "marker"
+        drawing = _finish(figure, axes, axis, "both", label, names, kind)
+    return Plot(title, drawing, legend(names, kind))
 
 
 def _band(value: Interval) -> tuple[float, float]:
@@ -195,7 +197,9 @@ def spread(heights: Sequence[float], apart: float) -> list[float]:
     return [mean + rank * apart for rank, mean in enumerate(means)]
 
 
-def _finish(figure: Any, axes: Any, axis: str, grid: str, label: str) -> Drawing:
+def _finish(
+    figure: Any, axes: Any, axis: str, grid: str, label: str, names: Sequence[str], kind: str
+) -> Drawing:
     axes.set_xlabel(shown(axis), color=MUTED)
     axes.ticklabel_format(axis="y", useOffset=False)
-    return finished(figure, axes, grid, label)
+    return finished(figure, axes, grid, label, names, kind)

@@ -12,11 +12,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fuse_repro.shown import visible
+from fuse_repro.report.plots.export import export
+from fuse_repro.shown import shown, visible
 
 DASHES = ("", "5 2", "1.5 1.8", "6 2 1.5 2", "3 3", "8 3")
 PLACEHOLDERS = len(DASHES)
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
+PRINT = ("#1c68a8", "#b3501a", "#3c7533", "#84489f", "#a33753", "#5b6470")  # as on a light page
+PRINTED = {INK: "#000000", MUTED: "#444444", GRID: "#dddddd"}
 PAGE_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)"}
 
 # matplotlib's marker, and the same shape in a legend: around (14, 6), six units wide.
@@ -149,12 +152,23 @@ def canvas(name: str, size_inches: tuple[float, float]) -> Iterator[tuple[Any, A
         "text.parse_math": False,
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=size_inches, layout="constrained")
+        figure = Figure(figsize=size_inches, layout="constrained", label=name)
         yield figure, figure.subplots()
 
 
-def finished(figure: Any, axes: Any, grid: str, label: str) -> Drawing:
-    """The figure in the page's colours, with quiet axes and a grid across the axis `grid`."""
+def finished(
+    figure: Any, axes: Any, grid: str, label: str, names: Sequence[str] = (), kind: str = "line"
+) -> Drawing:
+    """The figure in the page's colours, with quiet axes and a grid across the axis `grid`.
+
+    Args:
+        figure: what was drawn.
+        axes: its axes.
+        grid: `x`, `y` or `both`.
+        label: the figure in words.
+        names: of the series, in the order in which they are drawn: the page has its legend apart, a file inside.
+        kind: of the series, as `legend` has it.
+    """
     axes.grid(axis=grid, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(color=GRID, labelcolor=MUTED, length=0)
@@ -162,7 +176,31 @@ def finished(figure: Any, axes: Any, grid: str, label: str) -> Drawing:
     axes.spines["bottom"].set_color(GRID)
     target = io.StringIO()
     figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Drawing(Markup(_in_page_colours(target.getvalue())), label)  # matplotlib escapes all text
+    drawing = Drawing(Markup(_in_page_colours(target.getvalue())), label)  # matplotlib escapes all text
+    printed = PRINTED | {placeholder(index): PRINT[index] for index in range(PLACEHOLDERS)}
+    export(figure, axes, printed, _handles(names, kind) if len(names) > 1 else [])
+    return drawing
+
+
+def _handles(names: Sequence[str], kind: str) -> list[Any]:
+    """A legend's entries as matplotlib draws them."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    if kind == "bar":
+        return [Patch(color=placeholder(index), label=shown(name)) for index, name in enumerate(names)]
+    return [
+        Line2D(
+            [],
+            [],
+            color=placeholder(index),
+            linestyle="none" if kind == "marker" else dash(index),
+            marker=None if kind == "curve" else marker(index),
+            markersize=4,
+            label=shown(name),
+        )
+        for index, name in enumerate(names)
+    ]
 
 
 def placeholder(index: int) -> str:
@@ -178,6 +216,6 @@ def _in_page_colours(document: str) -> str:
     drawing = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawing, count=1)
     drawing = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", drawing)
     colours = PAGE_COLOURS | {placeholder(index): series_colour(index) for index in range(PLACEHOLDERS)}
-    for drawn, shown in colours.items():
-        drawing = drawing.replace(drawn, shown)
+    for drawn, seen in colours.items():
+        drawing = drawing.replace(drawn, seen)
     return re.sub(r">\s+<", "><", drawing).strip()
