@@ -75,7 +75,7 @@ def test_it_composes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, *_ = command.arguments
-    if first in ("report", "status", "merge", "cache", "calibrate", "--help"):
+    if first in ("report", "status", "merge", "cache", "calibrate", "doctor", "--help"):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv(
             "FUSE_REPRO_CACHE", str(tmp_path / "cache")
