@@ -30,7 +30,7 @@ fuse-repro: gradients and soft prompts between language models that share no tok
   fuse-repro experiment=caption --cfg job                         show the whole config, run nothing
   fuse-repro report DIR                                           make DIR/report.html again
   fuse-repro doctor                                               what this machine has, and what to do where it lacks
-  fuse-repro report DIR --latex [--figures FOLDER]                ... a table for a paper (or --csv), figures as PDF and PNG
+  fuse-repro report DIR --latex [--figures FOLDER]                ... a LaTeX table (or --csv), figures as PDF and PNG
   fuse-repro cache list                                           downloaded weights: their size and source
   fuse-repro cache verify                                         ... hash them all; exit code 1 if one is damaged
   fuse-repro cache prune [--older-than DAYS | --all] [--dry-run]  ... remove damaged ones and interrupted work
