@@ -1,5 +1,6 @@
 """Soft prompts: vectors that a model reads as if they were tokens; their starts, and their files."""
 
+from fuse_repro.prompts.around import around, before_text, behind_text, template_ids
 from fuse_repro.prompts.inits import normal_init, template_init, vocabulary_init
 from fuse_repro.prompts.peft_format import (
     PEFT_CONFIG,
@@ -19,12 +20,16 @@ __all__ = [
     "PEFT_WEIGHTS",
     "POSITIONS",
     "SoftPrompt",
+    "around",
+    "before_text",
+    "behind_text",
     "for_model",
     "load_peft",
     "normal_init",
     "peft_place",
     "read_peft",
     "save_peft",
+    "template_ids",
     "template_init",
     "vocabulary_init",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.masked_lm import MaskedLM
+from fuse_repro.prompts.around import before_text
 from fuse_repro.prompts.soft_prompt import AFTER_BOS, SoftPrompt
 
 BOS = ("auto", "row", "none")
@@ -23,13 +24,14 @@ def peft_place(lm: FrozenModel, position: str, bos: str) -> str:
         lm: the model that shall read it.
         position: where the prompt stood in the model that it comes from.
         bos: `auto` and `row`: behind the model's own first tokens, where its tokenizer puts some in front (`auto`
-            leaves masked models alone); `none`: in front of everything. A `postfix` prompt stays one.
+            leaves masked models alone); `none`: in front of everything. PEFT knows no other place: `postfix` and
+            `around:N` prompts stay what they are.
 
     Raises:
         UsageError: another word for `bos`.
     """
     require(bos in BOS, "runner.bos", bos, f"one of {', '.join(BOS)}")
-    if position == "postfix":
+    if position == "postfix" or before_text(position) is not None:
         return position
     behind = bos == "row" or (bos == "auto" and not isinstance(lm, MaskedLM))
     return AFTER_BOS if behind and lm.tokenizer.prefix_ids else "prefix"

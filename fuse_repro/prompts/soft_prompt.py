@@ -1,8 +1,9 @@
 """A soft prompt: m vectors in a model's input-embedding space.
 
 A prompt stands before everything the model reads, special tokens included, as PEFT puts it (`prefix`), behind the
-model's own first tokens and before the text (`after_bos`), or between the text and the answer (`postfix`; eq. 1 of
-Zero-Shot Continuous Prompt Transfer). For a model without first tokens the first two are one place.
+model's own first tokens and before the text (`after_bos`), between the text and the answer (`postfix`; eq. 1 of
+Zero-Shot Continuous Prompt Transfer), or with some vectors before the text and the others behind it (`around:N`). For a
+model without first tokens the first two are one place.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
+from fuse_repro.prompts.around import AROUND, before_text
 
 AFTER_BOS = "after_bos"
 POSITIONS = ("prefix", "postfix", AFTER_BOS)
@@ -23,12 +25,13 @@ class SoftPrompt:
 
     Attributes:
         embeddings: [m, d], finite; what the model's first layer receives (Gemma's scale included).
-        position: `prefix`, `after_bos` or `postfix`.
+        position: `prefix`, `after_bos`, `postfix`, or `around:N` with the first N vectors before the text.
         model: name of the model it was made for; "" if unknown.
         fingerprint: that model's fingerprint; "" if unknown.
 
     Raises:
-        UsageError: wrong shape, a value that is not finite, or an unknown position.
+        UsageError: wrong shape, a value that is not finite, an unknown position, or more vectors before the text than
+            there are.
     """
 
     embeddings: Tensor
@@ -41,7 +44,10 @@ class SoftPrompt:
         require(
             len(shape) == 2 and min(shape) >= 1, "soft prompt's shape", shape, "[m, d] with m of at least 1"
         )
-        require(self.position in POSITIONS, "position", self.position, f"one of {', '.join(POSITIONS)}")
+        before = before_text(self.position)
+        known = self.position in POSITIONS if before is None else before <= self.length
+        places = f"one of {', '.join(POSITIONS)}, or {AROUND}N with N of at most {self.length}, its vectors"
+        require(known, "position", self.position, places)
         if not torch.isfinite(self.embeddings).all():
             raise UsageError(
                 f"the soft prompt of {self.model or 'an unnamed model'} holds values that are not finite numbers: "

@@ -5,6 +5,7 @@
 | postfix (paper, eq. 1) | [CLS] x v1 ... vm [MASK] . [SEP] | BOS x v1 ... vm |
 | prefix (PEFT) | v1 ... vm [CLS] x [MASK] . [SEP] | v1 ... vm BOS x |
 | after_bos | [CLS] v1 ... vm x [MASK] . [SEP] | BOS v1 ... vm x |
+| around:2 | [CLS] v1 v2 x v3 ... vm [MASK] . [SEP] | BOS v1 v2 x v3 ... vm |
 | template | [CLS] The capital of x is [MASK] . [SEP] | BOS The capital of x is |
 
 A masked model answers at its mask token (with OptiPrompt's full stop behind it), a causal one after the last
@@ -22,7 +23,7 @@ from fuse_repro.data.prompt_task import ANSWER, SUBJECT, check_template
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.masked_lm import MaskedLM
-from fuse_repro.prompts import AFTER_BOS, SoftPrompt
+from fuse_repro.prompts import AFTER_BOS, SoftPrompt, before_text, behind_text
 
 FULL_STOP = " ."
 
@@ -32,7 +33,7 @@ class Row:
     """One item as tokens.
 
     Attributes:
-        ids: S token ids; -1 at the places of the m prompt vectors, which stand together.
+        ids: S token ids; -1 at the places of the m prompt vectors.
         answer: the position whose logits answer.
         cut: how many tokens of the text were left out because it was too long.
     """
@@ -77,7 +78,7 @@ class Layout:
 
     Attributes:
         lm: a masked or a causal model.
-        position: of a soft prompt of `length` vectors: `prefix`, `after_bos` or `postfix`.
+        position: of a soft prompt of `length` vectors; see SoftPrompt.
         length: m; 0 for a template.
         template: a manual prompt, for m = 0.
         max_text_tokens: longer texts are cut at the end; None: no limit but the model's.
@@ -113,6 +114,16 @@ class Layout:
             )
         return cls(lm, "postfix", 0, prompt, max_text_tokens)
 
+    @property
+    def _before(self) -> int:
+        """How many vectors of a prompt around the text stand before it; 0 for other places."""
+        return before_text(self.position) or 0
+
+    @property
+    def text_first(self) -> bool:
+        """Whether all vectors stand behind the text."""
+        return self.position == "postfix" or before_text(self.position) == 0
+
     def rows(self, texts: Sequence[str]) -> list[Row]:
         """One row for each text.
 
@@ -122,15 +133,21 @@ class Layout:
         tokenizer = self.lm.tokenizer
         shortened, cuts = self._shorten(texts)
         lefts, rights = self._surroundings(shortened)
-        parts = zip(texts, tokenizer.encode(lefts), tokenizer.encode(rights), cuts, strict=True)
+        if self._before:
+            read = [behind_text(tokenizer, f" {left}") for left in lefts]
+        else:
+            read = [list(ids) for ids in tokenizer.encode(lefts)]
+        parts = zip(texts, read, tokenizer.encode(rights), cuts, strict=True)
         return [self._row(text, tuple(left), tuple(right), cut) for text, left, right, cut in parts]
 
     def _row(self, text: str, left: tuple[int, ...], right: tuple[int, ...], cut: int) -> Row:
         """The tokens before and after the answer, with slots and special tokens put in."""
         slots = (-1,) * self.length
         own = self.lm.tokenizer.prefix_ids
+        first = self._before
         places = {"prefix": (slots, own, left), AFTER_BOS: (own, slots, left), "postfix": (own, left, slots)}
-        head = tuple(chain.from_iterable(places[self.position]))
+        around = (own, slots[:first], left, slots[first:])
+        head = tuple(chain.from_iterable(places.get(self.position, around)))
         if isinstance(self.lm, MaskedLM):
             whole = (*head, self.lm.mask_id, *right, *self.lm.tokenizer.suffix_ids)
             answer = len(head)

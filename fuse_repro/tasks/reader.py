@@ -54,7 +54,7 @@ def make_reader(layout: Layout, rows: Sequence[Row], max_cache_bytes: int = MAX_
 def fixed_texts(layout: Layout, rows: Sequence[Row]) -> list[tuple[int, ...]]:
     """The tokens in front of the prompt, which can be read once for all prompts; none where this is not possible."""
     lm = layout.lm
-    if not isinstance(lm, CausalLM) or layout.position != "postfix" or not lm.keeps_plain_memory:
+    if not isinstance(lm, CausalLM) or not layout.text_first or not lm.keeps_plain_memory:
         return []
     texts = [row.ids[: -layout.length] for row in rows]
     return texts if min(map(len, texts), default=0) >= 1 else []

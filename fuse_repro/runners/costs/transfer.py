@@ -8,6 +8,8 @@ from fuse_repro.runners.costs import data_sizes as sizes
 from fuse_repro.runners.costs.data_sizes import DataSize
 from fuse_repro.runners.costs.work import AND_BACK, Counted, Work
 
+TEMPLATE_TOKENS = 5  # of a written template, about, where optimizer.position=template
+
 
 def transfer_work(config: DictConfig) -> Counted:
     """Prompts tuned on every model that needs one, moved, and evaluated."""
@@ -26,7 +28,7 @@ def _cells(config: DictConfig, data: DataSize) -> Iterator[Work]:
     looks = sum(node.steps / node.check_every for node in _searched(config)) * len(runner.seeds)
     settings = OmegaConf.to_container(tuning, resolve=True)
     for task in data.tasks:
-        tokens = task.tokens + tuning.m
+        tokens = task.tokens + (tuning.m or TEMPLATE_TOKENS)
         for seed in runner.seeds:
             for role in dict.fromkeys(tuned):
                 key = f"{config.models[role].name}/{task.name}/{seed}/{settings}"
@@ -45,7 +47,7 @@ def tuning_work(config: DictConfig) -> Counted:
     optimizer, role = config.optimizer, config.runner.target
     works = []
     for task in data.tasks:
-        tokens = task.tokens + optimizer.m
+        tokens = task.tokens + (optimizer.m or TEMPLATE_TOKENS)
         passes = task.tasks * optimizer.max_steps
         works.append(Work(role, "tuning", passes * optimizer.batch_size, tokens, AND_BACK))
         works.append(Work(role, "looks at dev", passes * task.dev / optimizer.evaluate_every, tokens))

@@ -25,9 +25,10 @@ from fuse_repro.runners.transfer.checkpoints import group_keys, resumable_group
 from fuse_repro.runners.transfer.joint_module import JointTuningModule, Member
 from fuse_repro.runners.transfer.kept import KeptPrompt, TuningResult
 from fuse_repro.runners.transfer.looks import Asked
+from fuse_repro.runners.transfer.placing import layout_of
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import make_joint_trainer
-from fuse_repro.runners.transfer.tuning import initial_prompt, rows_and_gold, tuning_result
+from fuse_repro.runners.transfer.tuning import embedding_spread, initial_prompt, rows_and_gold, tuning_result
 from fuse_repro.runners.transfer.tuning_module import Watch, ignore
 from fuse_repro.storage import files
 from fuse_repro.storage import tensors as store
@@ -75,15 +76,18 @@ def tuned_together(
     Each is what `tuning_result` would have given, to rounding. A group that was stopped goes on where it was. A prompt
     that cannot be tuned has its error in its place; the others are tuned.
     """
-    kept = [KeptPrompt.of(lm, one.task, one.settings, cache_dir, trainer) for one in wanted]
+    places = [_place(lm, one, cache_dir, trainer) for one in wanted]
+    kept = [place for place in places if isinstance(place, KeptPrompt)]
     known: dict[Path, Outcome] = {}
-    for place in kept:
-        if (found := place.find()) is not None:
-            known[place.path] = found
-    if len(known) < len({place.path for place in kept}):
+    for one_kept in kept:
+        if (found := one_kept.find()) is not None:
+            known[one_kept.path] = found
+    if len(known) < len({one_kept.path for one_kept in kept}):
         ready = _ready(lm, wanted)
         usable: list[tuple[Wanted, KeptPrompt]] = []
-        for one, place in zip(wanted, kept, strict=True):
+        for one, place in zip(wanted, places, strict=True):
+            if isinstance(place, UsageError):
+                continue
             if isinstance(error := ready[one.task.digest], UsageError):
                 known.setdefault(place.path, error)
             elif _for_one_alone(one.task, ready[one.task.digest].answers):
@@ -96,7 +100,16 @@ def tuned_together(
             except UsageError as error:
                 for _, place in group:
                     known.setdefault(place.path, error)
-    return [known[place.path] for place in kept]
+    return [place if isinstance(place, UsageError) else known[place.path] for place in places]
+
+
+def _place(
+    lm: FrozenModel, one: Wanted, cache_dir: Path, trainer: DictConfig | None
+) -> KeptPrompt | UsageError:
+    try:
+        return KeptPrompt.of(lm, one.task, one.settings, cache_dir, trainer)
+    except UsageError as error:
+        return error
 
 
 def _ready(lm: FrozenModel, wanted: Sequence[Wanted]) -> dict[str, Any]:
@@ -108,7 +121,8 @@ def _ready(lm: FrozenModel, wanted: Sequence[Wanted]) -> dict[str, Any]:
             continue
         try:
             initial_prompt(lm, task, one.settings)  # whose errors are the task's own, too
-            answers, layout = Answers.of(lm, task.answers, task.multi_token), _layout(lm, one.settings)
+            answers = Answers.of(lm, task.answers, task.multi_token)
+            layout = layout_of(lm, task, one.settings)
             splits = (rows_and_gold(layout, task, split, answers) for split in ("train", "dev"))
             found[task.digest] = _Ready(answers, *splits)
         except UsageError as error:
@@ -121,10 +135,6 @@ def _for_one_alone(task: PromptTask, answers: Answers) -> bool:
     return answers.pieces is not None or any(item.also for items in task.splits.values() for item in items)
 
 
-def _layout(lm: FrozenModel, settings: PromptTuning) -> Layout:
-    return Layout(lm, settings.position, settings.m, None, settings.max_text_tokens)
-
-
 def _that_fit(
     lm: FrozenModel, group: Sequence[tuple[Wanted, KeptPrompt]], ready: dict[str, Any]
 ) -> list[Sequence[tuple[Wanted, KeptPrompt]]]:
@@ -132,7 +142,7 @@ def _that_fit(
     digests = dict.fromkeys(one.task.digest for one, _ in group)
     if len(digests) > 1 and isinstance(lm, CausalLM):
         rows = [row for digest in digests for row in ready[digest].rows]
-        texts = fixed_texts(_layout(lm, group[0][0].settings), rows)
+        texts = fixed_texts(_layout(lm, group), rows)
         if texts and cache_bytes(lm, texts) > _budget(lm.device):
             middle = len(group) // 2
             return [*_that_fit(lm, group[:middle], ready), *_that_fit(lm, group[middle:], ready)]
@@ -211,14 +221,16 @@ def _tune(
         fitting.fit(module, ckpt_path=begun_before, weights_only=True)
     seconds = (time.perf_counter() - begun) / len(group)
     return [
-        (place, module.failure(number) or _result(lm, module, number, seconds))
+        (place, module.failure(number) or _result(lm, module, number, place, seconds))
         for number, (_, place) in enumerate(group)
     ]
 
 
-def _result(lm: FrozenModel, module: JointTuningModule, number: int, seconds: float) -> TuningResult:
+def _result(
+    lm: FrozenModel, module: JointTuningModule, number: int, place: KeptPrompt, seconds: float
+) -> TuningResult:
     member, progress = module.members[number], module.progress[number]
-    prompt = for_model(lm, module.best(number).to(lm.device), member.settings.position)
+    prompt = for_model(lm, module.best(number).to(lm.device), place.place.position)
     return TuningResult(prompt, progress.hits / len(member.dev), progress.step, seconds)
 
 
@@ -249,7 +261,13 @@ def joint_module(
         )
         for one, place in group
     ]
-    reader = make_reader(_layout(lm, settings), rows, _budget(lm.device))
+    reader = make_reader(_layout(lm, group), rows, _budget(lm.device))
     objective = build_objective(DictConfig(dict(settings.objective)), {PRIMARY: lm}, {})
     epoch = min(member.course.steps_per_look for member in members)
-    return JointTuningModule(reader, objective, members, epoch)
+    return JointTuningModule(reader, objective, members, epoch, embedding_spread(lm))
+
+
+def _layout(lm: FrozenModel, group: Sequence[tuple[Wanted, KeptPrompt]]) -> Layout:
+    """The layout of all of a group: with the same settings, or of one task."""
+    one = group[0][0]
+    return layout_of(lm, one.task, one.settings)

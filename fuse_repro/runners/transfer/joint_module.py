@@ -19,7 +19,7 @@ from fuse_repro.runners.transfer.checkpoints import GROUP
 from fuse_repro.runners.transfer.course import Course
 from fuse_repro.runners.transfer.looks import Asked, look
 from fuse_repro.runners.transfer.settings import PromptTuning
-from fuse_repro.runners.transfer.tuning_module import Watch, diverged, ignore
+from fuse_repro.runners.transfer.tuning_module import Watch, changed, diverged, ignore
 from fuse_repro.tasks.reader import Reader
 
 
@@ -80,12 +80,19 @@ class JointTuningModule(pl.LightningModule):
         objective: what is minimised, of a SoftPromptBatch with one prompt.
         members: the prompts.
         epoch: steps after which the whole group is kept in a checkpoint.
+        spread: the standard deviation of the model's embedding values.
     """
 
     def __init__(
-        self, reader: Reader, objective: MultiObjectiveLoss, members: Sequence[Member], epoch: int
+        self,
+        reader: Reader,
+        objective: MultiObjectiveLoss,
+        members: Sequence[Member],
+        epoch: int,
+        spread: float = 1.0,
     ) -> None:
         super().__init__()
+        self.spread = spread
         self.automatic_optimization = False
         self.prompts = nn.ParameterList([nn.Parameter(one.initial.detach().clone()) for one in members])
         for number, member in enumerate(members):
@@ -118,6 +125,9 @@ class JointTuningModule(pl.LightningModule):
     def training_step(self, batch: int, batch_idx: int) -> None:
         """One step of every member that is going, and a look at dev for those whose time it is."""
         going = self.going()
+        new = [one for one in going if self.progress[one].step == 0 and self.members[one].settings.keep_start]
+        if new:
+            self._look(new)
         batches = self._reader.lm.batches("tuned prompt", len(self.members))
         for part, (losses, gradients) in batches.each(len(going), partial(self._gradients, going)):
             for number, loss, gradient in zip(going[part], losses, gradients, strict=True):
@@ -139,7 +149,7 @@ class JointTuningModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Each member's own optimiser and schedule."""
         pairs = [
-            member.settings.steps_of([prompt], member.course.steps)
+            member.settings.steps_of([prompt], member.course.steps, self.spread)
             for member, prompt in zip(self.members, self.prompts, strict=True)
         ]
         schedules = [schedule for _, schedule in pairs if schedule is not None]
@@ -175,10 +185,11 @@ class JointTuningModule(pl.LightningModule):
             rows.append(member.course.numbers(self.progress[number].step))
             numbers += [member.train.first + row for row in rows[-1]]
         prompts = [self.prompts[number] for number in chosen]
-        own = [prompt.expand(len(items), -1, -1) for prompt, items in zip(prompts, rows, strict=True)]
+        read = [self._changed(number) for number in chosen]
+        own = [prompt.expand(len(items), -1, -1) for prompt, items in zip(read, rows, strict=True)]
         logits = self._reader.logits(numbers, torch.cat(own)).float().split([len(items) for items in rows])
         losses = []
-        for number, items, prompt, answers in zip(chosen, rows, prompts, logits, strict=True):
+        for number, items, prompt, answers in zip(chosen, rows, read, logits, strict=True):
             train = self.members[number].train
             answered = Answered(answers.unsqueeze(0), train.gold_of(items), train.candidates)
             batch = SoftPromptBatch(prompt.unsqueeze(0), answered)
@@ -187,10 +198,15 @@ class JointTuningModule(pl.LightningModule):
             gradients = torch.autograd.grad(torch.stack(losses).sum(), prompts)
         return [loss.detach() for loss in losses], gradients
 
+    def _changed(self, number: int) -> Tensor:
+        """A member's prompt [m, d] as its next step reads it."""
+        step, settings = self.progress[number].step, self.members[number].settings
+        return changed(self.prompts[number], settings, step, self.spread)
+
     def _look(self, due: Sequence[int]) -> None:
         """Read these members' losses, ask dev, keep the prompts that are better, and stop those that are not."""
         counts = [len(self._unread[number]) for number in due]
-        losses = [torch.stack(self._unread[number]) for number in due]
+        losses = [torch.stack(self._unread[number]) for number in due if self._unread[number]]
         asked = [self.members[number].dev for number in due]
         found = look(self._reader, asked, torch.stack([self.prompts[number].detach() for number in due]))
         values: Iterator[float] = iter(

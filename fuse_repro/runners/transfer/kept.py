@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from fuse_repro.data.prompt_task import PromptTask
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt, for_model
+from fuse_repro.runners.transfer.placing import Place, place_of
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import decides_results
 from fuse_repro.storage import files
@@ -38,13 +39,13 @@ class KeptPrompt:
         path: its file.
         inputs: what it is made from.
         lm: the model that reads it.
-        settings: how it is tuned.
+        place: where it stands.
     """
 
     path: Path
     inputs: dict[str, Any]
     lm: FrozenModel
-    settings: PromptTuning
+    place: Place
 
     @classmethod
     def of(
@@ -72,11 +73,11 @@ class KeptPrompt:
             "trainer": decides_results(trainer),
         }
         path = Path(cache_dir) / "prompts" / f"{store.digest(inputs)[:32]}.safetensors"
-        return cls(path, inputs, lm, settings)
+        return cls(path, inputs, lm, place_of(lm, task, settings))
 
     def find(self, quiet: bool = False) -> TuningResult | None:
         """What an earlier run kept, or None where there is nothing or the file is damaged; see `store.find`."""
-        expect = {"prompt": store.Expected((self.settings.m, self.lm.embedding_size))}
+        expect = {"prompt": store.Expected((self.place.length, self.lm.embedding_size))}
         found = store.find(self.path, self.inputs, expect, quiet)
         if found is None:
             return None
@@ -85,7 +86,7 @@ class KeptPrompt:
             figures = float(notes["dev_accuracy"]), int(notes["steps"]), float(notes["seconds"])
         except (KeyError, TypeError, ValueError):
             return None
-        prompt = for_model(self.lm, tensors["prompt"].to(self.lm.device), self.settings.position)
+        prompt = for_model(self.lm, tensors["prompt"].to(self.lm.device), self.place.position)
         return TuningResult(prompt, *figures)
 
     def save(self, result: TuningResult) -> None:

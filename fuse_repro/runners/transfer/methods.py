@@ -17,6 +17,7 @@ from fuse_repro.models.precision import full_precision
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init
 from fuse_repro.runners.build import Fit, map_class
 from fuse_repro.runners.transfer.choosing import chosen_map
+from fuse_repro.runners.transfer.placing import place_of
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.trace import dev_accuracy, matching_trace
 from fuse_repro.tasks import Exams
@@ -87,8 +88,9 @@ class Baseline:
             (model,) = self.tuned_models()
             with unmetered():
                 return model, setting.tuned.of(model, task, seed), {}
-        drawn = normal_init(setting.target, settings.m, torch.Generator().manual_seed(seed))
-        return setting.target, for_model(setting.target, drawn, settings.position), {}
+        place = place_of(setting.target, task, settings)
+        drawn = normal_init(setting.target, place.length, torch.Generator().manual_seed(seed))
+        return setting.target, for_model(setting.target, drawn, place.position), {}
 
 
 class Moved:
@@ -118,7 +120,7 @@ class Moved:
             with unmetered():  # done once, and kept
                 fitted = self._map()
                 tuned = [setting.tuned.of(model, task, seed) for model in setting.sources.values()]
-            own, position = [prompt.embeddings for prompt in tuned], setting.tuned.settings.position
+            own, position = [prompt.embeddings for prompt in tuned], _common_place(tuned)
             fitted, choice = chosen_map(fitted, setting.first, tuned[0], [task], setting.exams)
             notes = {} if choice is None else {"choice": choice.record()}
             if not isinstance(fitted, RelativePromptTransfer):
@@ -139,6 +141,18 @@ class Moved:
                 self._fit, sources, setting.target, setting.words, setting.cache, self._weights
             )
         return self._fitted
+
+
+def _common_place(prompts: Sequence[SoftPrompt]) -> str:
+    """Where the prompts of several sources stand. Raises UsageError where their models cut a template differently."""
+    places = {(prompt.position, prompt.length) for prompt in prompts}
+    if len(places) > 1:
+        shown = ", ".join(f"{prompt.length} of {prompt.model} ({prompt.position})" for prompt in prompts)
+        raise UsageError(
+            f"the sources' prompts have different numbers of vectors or places: {shown}; rows are matched one by one: "
+            "take one source, or optimizer.position=postfix with optimizer.m"
+        )
+    return prompts[0].position
 
 
 def fit_map(

@@ -14,7 +14,7 @@ from fuse_repro.progress import bar
 from fuse_repro.prompts import SoftPrompt
 from fuse_repro.runners.transfer.joint import Wanted, tuned_together
 from fuse_repro.runners.transfer.kept import TuningResult
-from fuse_repro.runners.transfer.settings import PromptTuning
+from fuse_repro.runners.transfer.settings import TEMPLATE, PromptTuning
 from fuse_repro.runners.transfer.trainer import together
 from fuse_repro.runs.observers import Observers
 
@@ -61,7 +61,8 @@ class TunedPrompts:
         waiting: dict[tuple[int, str], list[Key]] = {}
         for key, (model, one) in new.items():
             how = together(self.settings, model.device, self.trainer)
-            company = (id(model), one.task.digest if how.of_one_task else "")
+            alone = how.of_one_task or self.settings.position == TEMPLATE  # else their lengths may differ
+            company = (id(model), one.task.digest if alone else "")
             group = waiting.setdefault(company, [])
             group.append(key)
             if len(group) == how.most:

@@ -18,6 +18,7 @@ from fuse_repro.prompts import POSITIONS
 from fuse_repro.runners.values import check_value
 
 INITS = ("normal", "vocabulary", "template")
+TEMPLATE = "template"  # the position that each task's own template says
 Node = Mapping[str, Any]
 
 
@@ -39,14 +40,19 @@ class PromptTuning:
     """How a prompt is tuned; the defaults are OptiPrompt's (transfer paper, eq. 2).
 
     Attributes:
-        m: its length.
-        position: `postfix` (paper), `prefix` (PEFT) or `after_bos` (as `prefix`, behind the model's own first token).
+        m: its length; None where the template says it.
+        position: `postfix` (paper), `prefix` (PEFT), `after_bos` (as `prefix`, behind the model's own first token), or
+            `template`: a vector in place of every token that the task's template has before and behind the text.
         init: `normal` (fitted to the embeddings), `vocabulary` (random tokens) or `template` (the manual prompt).
         torch_optimizer: `_target_`, one of torch's optimisers, with its arguments.
         schedule: `_target_`, one of torch's schedules of the learning rate or one of ours, with its arguments; it is
             given the optimiser and, where it takes them, the `total_steps`. None for a constant rate.
         objective: what is minimised, as in conf/objective: term -> `_target_`, weight, model (always `lm`, the model
             that is tuned for), and the term's own arguments.
+        spread_lr: whether torch_optimizer.lr counts in standard deviations of the model's embedding values, which
+            differ between models.
+        noise: random change of the prompt in every step, in the same unit; what is tuned then bears such a change.
+        keep_start: whether dev is looked at before the first step, too, so that the result is no worse there.
         max_steps: optimizer steps, rounded up until dev is looked at.
         batch_size: items in a step.
         evaluate_every: dev is looked at after at least so many steps, at the end of an epoch.
@@ -61,12 +67,15 @@ class PromptTuning:
         UsageError: a value that cannot be used.
     """
 
-    m: int = 5
+    m: int | None = 5
     position: str = "postfix"
     init: str = "normal"
     torch_optimizer: Node = field(default_factory=_adam)
     schedule: Node | None = field(default_factory=_linear_warmup)
     objective: Node = field(default_factory=_answers)
+    spread_lr: bool = False
+    noise: float = 0.0
+    keep_start: bool = False
     max_steps: int = 80
     batch_size: int = 16
     evaluate_every: int = 10
@@ -80,16 +89,23 @@ class PromptTuning:
             node = getattr(self, name)
             if isinstance(node, DictConfig):
                 object.__setattr__(self, name, OmegaConf.to_container(node, resolve=True))
-        for name in ("m", "max_steps", "batch_size", "evaluate_every", "patience"):
+        for name in ("max_steps", "batch_size", "evaluate_every", "patience"):
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
+        if self.position == TEMPLATE:
+            require(
+                self.m is None, "optimizer.m", self.m, "null: with position=template the template says it"
+            )
+        else:
+            require(self.m is not None and self.m >= 1, "optimizer.m", self.m, "at least 1")
+        require(self.noise >= 0, "optimizer.noise", self.noise, "at least 0")
         together, whole = (
             self.together,
             isinstance(self.together, int) and not isinstance(self.together, bool),
         )
         least = together is None or (whole and together >= 1)
         require(least, "optimizer.together", together, "a whole number of at least 1, or null")
-        known = f"one of {', '.join(POSITIONS)}"
-        require(self.position in POSITIONS, "optimizer.position", self.position, known)
+        known = f"one of {', '.join((*POSITIONS, TEMPLATE))}"
+        require(self.position in (*POSITIONS, TEMPLATE), "optimizer.position", self.position, known)
         require(self.init in INITS, "optimizer.init", self.init, f"one of {', '.join(INITS)}")
         longest = self.max_text_tokens
         require(
@@ -107,13 +123,23 @@ class PromptTuning:
             require(weight >= 0, key, weight, "at least 0 (0 drops the term)")
         self.steps_of([torch.nn.Parameter(torch.zeros(1))], 1)
 
-    def steps_of(self, parameters: list[Tensor], total_steps: int) -> tuple[Optimizer, LRScheduler | None]:
+    def steps_of(
+        self, parameters: list[Tensor], total_steps: int, spread: float = 1.0
+    ) -> tuple[Optimizer, LRScheduler | None]:
         """torch's optimiser of these parameters, and its schedule over so many steps.
+
+        Args:
+            parameters: what is tuned.
+            total_steps: of the schedule.
+            spread: the standard deviation of the model's embedding values, the learning rate's unit with `spread_lr`.
 
         Raises:
             UsageError: no optimiser or schedule of torch, or arguments that it does not take.
         """
-        optimizer = _made("optimizer.torch_optimizer", self.torch_optimizer, parameters)
+        own = dict(self.torch_optimizer)
+        if self.spread_lr and "lr" in own:
+            own["lr"] *= spread
+        optimizer = _made("optimizer.torch_optimizer", own, parameters)
         usable = isinstance(optimizer, Optimizer)
         given = self.torch_optimizer["_target_"]
         require(usable, "optimizer.torch_optimizer._target_", given, "an optimiser, as torch.optim.AdamW")

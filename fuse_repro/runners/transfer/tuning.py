@@ -22,6 +22,7 @@ from fuse_repro.runners.objective import PRIMARY, build_objective
 from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.runners.transfer.checkpoints import resumable
 from fuse_repro.runners.transfer.kept import KeptPrompt, TuningResult
+from fuse_repro.runners.transfer.placing import layout_of, place_of
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.trainer import make_trainer
 from fuse_repro.runners.transfer.tuning_module import PromptTuningModule, ReadyItems, Watch, ignore
@@ -105,6 +106,7 @@ def tune(
     begun = time.perf_counter()
     module = tuning_module(lm, task, settings)
     module.watch = watch
+    initial, start = module.prompt.detach().clone(), module.look() if settings.keep_start else None
     with contextlib.ExitStack() as stack:
         folder = checkpoints or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="fuse_repro_tuning_"))
@@ -125,9 +127,12 @@ def tune(
         assert isinstance(best, ModelCheckpoint)
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     assert best.best_model_score is not None
-    hits = math.ceil(float(best.best_model_score))  # the score is hits minus less than one
-    prompt = for_model(lm, state["state_dict"]["prompt"].to(lm.device), settings.position)
+    score, vectors = float(best.best_model_score), state["state_dict"]["prompt"].to(lm.device)
+    if start is not None and start.score >= score:
+        score, vectors = start.score, initial
+    prompt = for_model(lm, vectors, place_of(lm, task, settings).position)
     seconds = time.perf_counter() - begun
+    hits = math.ceil(score)  # the score is hits minus less than one
     return TuningResult(prompt, hits / module.dev_items, fitting.global_step, seconds)
 
 
@@ -142,20 +147,30 @@ def too_large(lm: FrozenModel, settings: PromptTuning) -> UsageError:
 def tuning_module(lm: FrozenModel, task: PromptTask, settings: PromptTuning) -> PromptTuningModule:
     """The module at its start. Raises UsageError as `tune` does."""
     answers = Answers.of(lm, task.answers, task.multi_token)
-    layout = Layout(lm, settings.position, settings.m, None, settings.max_text_tokens)
+    layout = layout_of(lm, task, settings)
     ready = {split: _ready(layout, task, split, answers) for split in ("train", "dev")}
     objective = build_objective(DictConfig(dict(settings.objective)), {PRIMARY: lm}, {})
     initial = initial_prompt(lm, task, settings)
-    return PromptTuningModule(initial, objective, answers, ready["train"], ready["dev"], settings)
+    spread = embedding_spread(lm)
+    return PromptTuningModule(initial, objective, answers, ready["train"], ready["dev"], settings, spread)
 
 
 def initial_prompt(lm: FrozenModel, task: PromptTask, settings: PromptTuning) -> Tensor:
     """The prompt [m, d] that tuning starts from."""
     generator = torch.Generator().manual_seed(settings.seed)
+    place = place_of(lm, task, settings)
+    if settings.init == "template" and place.ids:
+        with torch.no_grad():
+            return lm.embed(torch.tensor(place.ids, device=lm.device)).float()
     if settings.init == "template":
         words = task.template.replace(SUBJECT, " ").replace(ANSWER, " ").split()
-        return template_init(lm, " ".join(words), settings.m)
-    return {"normal": normal_init, "vocabulary": vocabulary_init}[settings.init](lm, settings.m, generator)
+        return template_init(lm, " ".join(words), place.length)
+    return {"normal": normal_init, "vocabulary": vocabulary_init}[settings.init](lm, place.length, generator)
+
+
+def embedding_spread(lm: FrozenModel) -> float:
+    """The standard deviation of the values in the model's embedding table."""
+    return float(lm.embedding_table().float().std())
 
 
 def _ready(layout: Layout, task: PromptTask, split: str, answers: Answers) -> ReadyItems:

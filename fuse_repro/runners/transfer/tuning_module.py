@@ -21,6 +21,7 @@ from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.tasks.answers import Answers, credited
 from fuse_repro.tasks.reader import Reader
 
+STEPS = 1_000_003  # more than a prompt is tuned for
 Watch = Callable[[int, Mapping[str, float]], None]
 
 
@@ -32,6 +33,33 @@ def diverged(loss: float, settings: PromptTuning) -> UsageError:
     """The error of a tuning whose loss is no finite number."""
     rate = settings.torch_optimizer.get("lr")
     return UsageError(f"tuning diverged (loss {loss}): lower optimizer.torch_optimizer.lr={rate}")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a prompt gets right on dev.
+
+    Attributes:
+        hits: how many items.
+        loss: mean cross-entropy among the candidates, in nats.
+    """
+
+    hits: int
+    loss: float
+
+    @property
+    def score(self) -> float:
+        """The hits, less a part below one that grows with the loss, so that it decides between equals."""
+        return self.hits - self.loss / (1 + self.loss)
+
+
+def changed(prompt: Tensor, settings: PromptTuning, step: int, spread: float) -> Tensor:
+    """The prompt [m, d] with the noise of one step, which depends on the seed and the step alone."""
+    if settings.noise == 0:
+        return prompt
+    generator = torch.Generator().manual_seed(settings.seed * STEPS + step)
+    drawn = torch.randn(prompt.shape, generator=generator)
+    return prompt + (settings.noise * spread * drawn).to(prompt)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +89,7 @@ class PromptTuningModule(pl.LightningModule):
         answers: the candidates.
         train, dev: the items.
         settings: how to tune.
+        spread: the standard deviation of the model's embedding values.
     """
 
     def __init__(
@@ -71,8 +100,10 @@ class PromptTuningModule(pl.LightningModule):
         train: ReadyItems,
         dev: ReadyItems,
         settings: PromptTuning,
+        spread: float = 1.0,
     ) -> None:
         super().__init__()
+        self.spread = spread
         self.prompt = nn.Parameter(initial.detach().clone())
         self.settings = settings
         self.losses: list[float] = []
@@ -108,10 +139,11 @@ class PromptTuningModule(pl.LightningModule):
 
     def training_step(self, numbers: Sequence[int], batch_idx: int) -> Tensor:
         """The objective of the prompt on these items; its cross-entropy is in nats (eq. 2)."""
-        logits = self._train.reader.logits(numbers, self.prompt).float()
+        prompt = changed(self.prompt, self.settings, self.global_step, self.spread)
+        logits = self._train.reader.logits(numbers, prompt).float()
         gold = self._train.gold[on_device(numbers, self.prompt.device)]
         answered = Answered(logits.unsqueeze(0), gold, self._answers.ids)
-        loss: Tensor = self._objective[0](SoftPromptBatch(self.prompt.unsqueeze(0), answered)).total.sum()
+        loss: Tensor = self._objective[0](SoftPromptBatch(prompt.unsqueeze(0), answered)).total.sum()
         self._unread.append((self.global_step, loss.detach()))
         self.advance(1.0)
         return loss
@@ -133,16 +165,23 @@ class PromptTuningModule(pl.LightningModule):
             self.watch(step, {"loss": loss})
 
     def validation_step(self, numbers: Sequence[int], batch_idx: int) -> None:
-        """Precision@1 on dev; `dev_score` counts hits, and its part below one prefers the smaller loss.
+        """Precision@1 on dev.
 
         Raises:
             UsageError: tuning has diverged since the last look.
         """
         self._read_losses()
+        found = self.look()
+        self.log("dev_accuracy", found.hits / len(numbers), batch_size=len(numbers))
+        self.log("dev_score", torch.tensor(found.score, dtype=torch.float64), batch_size=1)
+
+    @torch.no_grad()
+    def look(self) -> Look:
+        """What the prompt gets right on dev as it is now; the watch is told."""
         counter, sums = PrecisionAtOne(len(self._answers.words)).to(self.prompt.device), []
-        size = self.settings.batch_size
-        for begin in range(0, len(numbers), size):
-            chosen = list(numbers[begin : begin + size])
+        size, count = self.settings.batch_size, len(self._dev)
+        for begin in range(0, count, size):
+            chosen = list(range(begin, min(begin + size, count)))
             logits = self._dev.reader.logits(chosen, self.prompt)[:, self._answers.ids].float()
             rows = on_device(chosen, self.prompt.device)
             gold, right = self._dev.gold[rows], self._dev.right
@@ -150,15 +189,14 @@ class PromptTuningModule(pl.LightningModule):
             sums.append(cross_entropy(logits, gold, reduction="sum"))
         loss = 0.0
         for part in torch.stack(sums).tolist():
-            loss += part / len(numbers)
-        accuracy, hits = float(counter.compute()), int(counter.counts[0])
-        self.watch(self.global_step, {"dev_accuracy": accuracy})
-        self.log("dev_accuracy", accuracy, batch_size=len(numbers))
-        self.log("dev_score", torch.tensor(hits - loss / (1 + loss), dtype=torch.float64), batch_size=1)
+            loss += part / count
+        self.watch(self.global_step, {"dev_accuracy": float(counter.compute())})
+        return Look(int(counter.counts[0]), loss)
 
     def configure_optimizers(self) -> Any:
         """The settings' optimiser, with its schedule where there is one."""
-        optimizer, schedule = self.settings.steps_of([self.prompt], self.steps_per_epoch * self.epochs)
+        steps = self.steps_per_epoch * self.epochs
+        optimizer, schedule = self.settings.steps_of([self.prompt], steps, self.spread)
         if schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
