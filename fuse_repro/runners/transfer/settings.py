@@ -91,12 +91,6 @@ class PromptTuning:
                 object.__setattr__(self, name, OmegaConf.to_container(node, resolve=True))
         for name in ("max_steps", "batch_size", "evaluate_every", "patience"):
             require(getattr(self, name) >= 1, f"optimizer.{name}", getattr(self, name), "at least 1")
-        if self.position == TEMPLATE:
-            require(
-                self.m is None, "optimizer.m", self.m, "null: with position=template the template says it"
-            )
-        else:
-            require(self.m is not None and self.m >= 1, "optimizer.m", self.m, "at least 1")
         require(self.noise >= 0, "optimizer.noise", self.noise, "at least 0")
         together, whole = (
             self.together,
@@ -106,6 +100,12 @@ class PromptTuning:
         require(least, "optimizer.together", together, "a whole number of at least 1, or null")
         known = f"one of {', '.join((*POSITIONS, TEMPLATE))}"
         require(self.position in (*POSITIONS, TEMPLATE), "optimizer.position", self.position, known)
+        if self.position == TEMPLATE:
+            require(
+                self.m is None, "optimizer.m", self.m, "null: with position=template the template says it"
+            )
+        else:
+            require(self.m is not None and self.m >= 1, "optimizer.m", self.m, "at least 1")
         require(self.init in INITS, "optimizer.init", self.init, f"one of {', '.join(INITS)}")
         longest = self.max_text_tokens
         require(
