@@ -1,7 +1,7 @@
 """Precision@1 of a prompt on a task, and its means over relations and over facts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import torch
@@ -19,6 +19,8 @@ from fuse_repro.tasks.predict import answer_log_probs
 from fuse_repro.tasks.reader import Reader, make_reader, reader_log_probs
 from fuse_repro.tasks.whole_words import WholeWordReader
 
+FREE = ("N/A", "something", "it")  # texts that say nothing about any answer
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -33,6 +35,8 @@ class Evaluation:
         candidates: how many the model chooses from.
         skipped: why items were not asked, and how many; they count neither as right nor as wrong.
         cut: how many texts were shortened.
+        calibrated: the accuracy where every candidate's prior is taken out (contextual calibration); None where that
+            was not asked for.
     """
 
     task: str
@@ -43,6 +47,7 @@ class Evaluation:
     candidates: int
     skipped: dict[str, int]
     cut: int
+    calibrated: float | None = None
 
     @classmethod
     def of(
@@ -109,12 +114,16 @@ class Exam:
         task: answers that are not one token of the model are no candidates, and items with such an answer are
             counted in `skipped`.
         split: `train`, `dev` or `test`.
+        calibrated: also ask with texts that say nothing, for contextual calibration (Zhao et al. 2021, arXiv
+            2102.09690): what a candidate has there on the average is its prior, which needs no label.
 
     Raises:
         UsageError: a text that is too long, or a split without an item that can be asked.
     """
 
-    def __init__(self, layout: Layout, task: PromptTask, split: str = "test") -> None:
+    def __init__(
+        self, layout: Layout, task: PromptTask, split: str = "test", calibrated: bool = False
+    ) -> None:
         require(split in SPLITS, "split", split, f"one of {', '.join(SPLITS)}")
         self.layout, self.task = layout, task.name
         self._answers = answers = Answers.of(layout.lm, task.answers, task.multi_token)
@@ -126,7 +135,7 @@ class Exam:
                 f"({self._skipped} have several tokens)"
             )
         self._right = [right for _, right in asked]
-        self._rows = layout.rows([item.text for item, _ in asked])
+        self._rows = layout.rows([*(item.text for item, _ in asked), *(FREE if calibrated else ())])
         self._reader: Reader | None = None
         if answers.pieces is not None:
             self._reader = WholeWordReader(layout.lm, self._rows, answers.pieces)
@@ -143,18 +152,26 @@ class Exam:
             batch_size: how many items share a forward pass.
             counter: counts these items as well, under the task's name.
         """
-        return Evaluation.of(
+        count, words = len(self._right), self._answers.words
+        found = self._log_probs(prompt, batch_size)
+        own, free = found[:count], found[count:]
+        evaluation = Evaluation.of(
             self.task,
-            self._log_probs(prompt, batch_size),
+            own,
             self._right,
-            self._answers.words,
+            words,
             {NOT_ONE_TOKEN: self._skipped} if self._skipped else {},
             sum(row.cut > 0 for row in self._rows),
             counter,
         )
+        if not len(free):
+            return evaluation
+        prior = free.logsumexp(0)  # of the mean probability, but for a constant
+        without = Evaluation.of(self.task, own - prior, self._right, words)
+        return replace(evaluation, calibrated=without.accuracy)
 
     def _log_probs(self, prompt: Tensor | None, batch_size: int) -> Tensor:
-        """[N, A] on the CPU, in nats, of the candidates among themselves."""
+        """[N, A] on the CPU, in nats, of the candidates among themselves; then the texts that say nothing."""
         lm, ids, reader = self.layout.lm, self._answers.ids, self._reader
         own = None if prompt is None else prompt.detach().to(lm.device)
         if reader is None or (own is None and not isinstance(reader, WholeWordReader)):
@@ -163,9 +180,14 @@ class Exam:
 
 
 class Exams:
-    """Asks one task after another; what was computed for one task is dropped when the next one comes."""
+    """Asks one task after another; what was computed for one task is dropped when the next one comes.
 
-    def __init__(self) -> None:
+    Args:
+        calibrated: see Exam.
+    """
+
+    def __init__(self, calibrated: bool = False) -> None:
+        self.calibrated = calibrated
         self._digest = ""
         self._ready: dict[tuple[int, str, int, str | None, str], Exam] = {}
 
@@ -184,7 +206,7 @@ class Exams:
         key = (id(lm), layout.position, layout.length, layout.template, split)
         if key not in self._ready:
             with unmetered():  # what every prompt of the task shares
-                self._ready[key] = Exam(layout, task, split)
+                self._ready[key] = Exam(layout, task, split, self.calibrated)
         vectors = prompt.embeddings if isinstance(prompt, SoftPrompt) else None
         return self._ready[key].ask(vectors, counter=counter)
 

@@ -8,6 +8,7 @@ from fuse_repro.report.pages.parts import Record, counts, split
 from fuse_repro.report.plots.matching import matching_plots
 from fuse_repro.report.plots.methods import methods_chart
 
+CALIBRATED = "mean, answers' priors taken out"
 CELLS = ["task / seed / method", "precision@1", "loss (nats)", "items", "candidates", "left out of the task"]
 
 
@@ -34,15 +35,27 @@ def _methods(methods: Mapping[str, Any], done: Sequence[Record]) -> dict[str, An
     tasks = list(dict.fromkeys(record["task"] for record in done))
     labels = {record["task"]: record.get("label") or record["task"] for record in done}
     ranked = sorted(methods.items(), key=lambda pair: -pair[1]["mean_over_relations"])
+    calibrated = any("calibrated" in row for row in methods.values())
     return {
         "chart": methods_chart(ranked),
-        "head": ["method", "mean", "95% interval", *(labels[task] for task in tasks)],
+        "head": [
+            "method",
+            "mean",
+            "95% interval",
+            *([CALIBRATED] if calibrated else []),
+            *map(labels.get, tasks),
+        ],
         "rows": [
             {
                 "name": name,
                 "mean": percent(row["mean_over_relations"]),
                 "rest": [
                     limits(row, 1, 100) or MISSING,
+                    *(
+                        [percent((row.get("calibrated") or {}).get("mean_over_relations"))]
+                        if calibrated
+                        else []
+                    ),
                     *(percent(row["tasks"].get(task)) for task in tasks),
                 ],
             }

@@ -24,6 +24,7 @@ class EvaluateSettings:
     force: bool
     template: bool
     split: str
+    calibrated: bool
 
 
 def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
@@ -57,5 +58,6 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     def prompts(task: PromptTask) -> dict[str, Asked]:
         return asked | ({"template": (lm, task.template)} if runner.template else {})
 
-    trainer.test(PromptExamModule(prompts, [lm], runner.split, directory), datamodule=data, verbose=False)
+    module = PromptExamModule(prompts, [lm], runner.split, directory, runner.calibrated)
+    trainer.test(module, datamodule=data, verbose=False)
     return summary(directory.records(), runner.split)

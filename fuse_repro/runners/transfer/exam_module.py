@@ -26,6 +26,7 @@ class PromptExamModule(pl.LightningModule):
         models: all that are asked; Lightning puts them on its device.
         split: what is asked.
         directory: of the run.
+        calibrated: whether every prompt is also judged with the answers' priors taken out.
     """
 
     def __init__(
@@ -34,11 +35,12 @@ class PromptExamModule(pl.LightningModule):
         models: Sequence[FrozenModel],
         split: str,
         directory: RunDirectory,
+        calibrated: bool = False,
     ) -> None:
         super().__init__()
         self.asked, self.split, self.directory = asked, split, directory
         self.models = nn.ModuleList(dict.fromkeys(models))
-        self._exams = Exams()
+        self._exams = Exams(calibrated)
         self._known = directory.known()
 
     def test_step(self, task: PromptTask, batch_idx: int) -> None:

@@ -49,6 +49,7 @@ class MoveSettings:
     expect: bool
     base_model: str | None
     split: str
+    calibrated: bool
     bos: str
 
 
@@ -108,7 +109,9 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         found["choice"] = choice.record()
     if data is not None:
         asked: dict[str, Asked] = {"before": (sources[0], prompts[0]), "after": (target, prompt)}
-        module = PromptExamModule(lambda task: asked, [*sources, target], runner.split, directory)
+        module = PromptExamModule(
+            lambda task: asked, [*sources, target], runner.split, directory, runner.calibrated
+        )
         trainer.test(module, datamodule=data, verbose=False)
         told = [record for record in directory.records() if "method" in record]
         found["accuracy"] = summary(told, runner.split)["methods"]

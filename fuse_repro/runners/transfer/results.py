@@ -33,9 +33,16 @@ def summary(records: Sequence[Mapping[str, Any]], split: str) -> dict[str, Any]:
 
 def _method(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean over relations, each counting once, and its 95% interval (relations and seeds resampled)."""
+    found = _over_tasks(cells, "accuracy")
+    if all("accuracy_calibrated" in cell for cell in cells):
+        found["calibrated"] = _over_tasks(cells, "accuracy_calibrated")
+    return found
+
+
+def _over_tasks(cells: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
     by_task: dict[str, list[float]] = {}
     for cell in cells:
-        by_task.setdefault(cell["task"], []).append(cell["accuracy"])
+        by_task.setdefault(cell["task"], []).append(cell[key])
     found = nested_interval(list(by_task.values()))
     return {
         "mean_over_relations": found.mean,
@@ -47,8 +54,10 @@ def _method(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def answered(task: PromptTask, found: Evaluation) -> dict[str, Any]:
     """What a record says of a task's items; those that the model cannot answer in one token count as dropped."""
+    calibrated = {} if found.calibrated is None else {"accuracy_calibrated": found.calibrated}
     return {
         "accuracy": found.accuracy,
+        **calibrated,
         "loss": found.loss,
         "items": found.items,
         "candidates": found.candidates,

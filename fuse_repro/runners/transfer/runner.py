@@ -31,7 +31,7 @@ from fuse_repro.runners.transfer.trainer import check_lengths, check_together
 from fuse_repro.runners.values import check_settings
 from fuse_repro.runs.directory import RunDirectory
 from fuse_repro.runs.provenance import check_seed
-from fuse_repro.tasks import answerable
+from fuse_repro.tasks import Exams, answerable
 from fuse_repro.weights import cache_folder
 
 
@@ -44,6 +44,7 @@ class TransferSettings:
     baselines: Sequence[str]
     also: Sequence[str]
     split: str
+    calibrated: bool
     trace_accuracy: bool
 
 
@@ -115,6 +116,7 @@ def _setting(
         words=words,
         cache=cache,
         trace_accuracy=config.runner.trace_accuracy,
+        exams=Exams(config.runner.calibrated),
     )
 
 

@@ -28,6 +28,7 @@ class TuneSettings:
     target: str
     base_model: str | None
     split: str
+    calibrated: bool
 
 
 def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
@@ -69,5 +70,6 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         return {"tuned": (lm, tuned.of(lm, task, config.seed)), "template": (lm, task.template)}
 
     if outputs:
-        trainer.test(PromptExamModule(prompts, [lm], runner.split, directory), datamodule=data, verbose=False)
+        module = PromptExamModule(prompts, [lm], runner.split, directory, runner.calibrated)
+        trainer.test(module, datamodule=data, verbose=False)
     return summary(directory.records(), runner.split) | {"outputs": outputs}
