@@ -121,7 +121,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
 def _felt(target: FrozenModel, prompt: SoftPrompt) -> dict[str, float]:
     """Place -> how much the target feels the prompt there, in nats: its own place, and the others in front."""
     places = [prompt.position]
-    if prompt.position != "postfix" and target.tokenizer.prefix_ids:
+    if prompt.position in ("prefix", AFTER_BOS) and target.tokenizer.prefix_ids:
         places = ["prefix", AFTER_BOS]
     return {place: felt(target, replace(prompt, position=place)) for place in places}
 
