@@ -102,6 +102,45 @@ def test_figure_3_has_every_place_of_equation_6(transfer_overrides: list[str], t
     assert {"paper_off", "paper_after", "paper_in_loop", "relative", "relative_after"} <= done
 
 
+def test_a_moved_prompt_learns_from_the_source_without_labels(
+    transfer_overrides: list[str], tmp_path: Path
+) -> None:
+    arguments = [
+        "experiment=transfer",
+        *[one for one in transfer_overrides if not one.startswith("optimizer.m=")],
+        "optimizer=template",
+        "optimizer.max_steps=4",
+        "methods.relative.holdout=10",
+        "+runner.taught.relative_taught=relative",
+        "runner.teaching_steps=4",
+    ]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main([*arguments, f"output_dir={first}"]) == 0
+    found = {row["method"]: row for row in records(first)}
+    taught = found["relative_taught"]
+    assert taught["model"] == found["relative"]["model"] != found["source_tuned"]["model"]
+    assert 0 <= taught["agreement"] <= 1
+    assert taught["teaching_steps"] >= 4
+    assert "agreement" not in found["relative"]
+    assert main([*arguments, f"output_dir={second}"]) == 0
+    assert [{**row, "cost": 0} for row in records(second)] == [{**row, "cost": 0} for row in records(first)]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("+runner.taught.other=nothing", "one of methods: relative"),
+        ("+runner.taught.random=relative", "another name"),
+        ("runner.teaching_steps=0", "runner.teaching_steps=0"),
+    ],
+)
+def test_a_mistake_in_what_is_taught_is_one_line(
+    transfer_overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, line: str
+) -> None:
+    assert main(["experiment=transfer", *transfer_overrides, change, f"output_dir={tmp_path / 'run'}"]) == 1
+    assert line in capsys.readouterr().err
+
+
 def test_the_same_run_twice_goes_on_and_changes_nothing(
     transfer_overrides: list[str], tmp_path: Path
 ) -> None:

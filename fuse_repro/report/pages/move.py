@@ -12,8 +12,8 @@ PLACES = {
     "after_bos": "It stands behind the token that begins every text of the target. The file has that token as its "
     "first row, so give PEFT the text without it: tokenizer(text, add_special_tokens=False).",
     "postfix": "It stands between the text and the answer. PEFT does not know that place, and would put it in front.",
-    "around": "Its first rows stand before the text, as many as the number says, and the others behind it. PEFT does not "
-    "know that place, and would put it in front.",
+    "around": "Its first rows, as many as the number says, stand before the text, and the others behind it. PEFT does "
+    "not know that place, and would put it in front.",
 }
 HEAD = [
     "row",

@@ -20,6 +20,7 @@ from fuse_repro.runners.transfer.module import PromptTransferModule, cell_id
 from fuse_repro.runners.transfer.prompts import TunedPrompts
 from fuse_repro.runners.transfer.results import summary
 from fuse_repro.runners.transfer.settings import PromptTuning
+from fuse_repro.runners.transfer.taught import Taught
 from fuse_repro.runners.transfer.terms import (
     check_objective,
     match_weights,
@@ -43,6 +44,8 @@ class TransferSettings:
     seeds: Sequence[int]
     baselines: Sequence[str]
     also: Sequence[str]
+    taught: Mapping[str, str]
+    teaching_steps: int
     split: str
     calibrated: bool
     trace_accuracy: bool
@@ -73,10 +76,13 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     tasks = _comparable(given, asked, directory)
     setting = _setting(config, settings, models, words, directory)
     methods: dict[str, Method] = {name: Baseline(name, setting) for name in config.runner.baselines}
+    moves: dict[str, Moved] = {}
     for name, fit in fits.items():
-        methods[name] = Moved(
+        methods[name] = moves[name] = Moved(
             fit, lambda fitted: objective_of(config, models, fitted), match_weights(config), setting
         )
+    for name, method in runner.taught.items():
+        methods[name] = Taught(moves[method], setting, runner.teaching_steps, config.trainer)
     module = PromptTransferModule(models, methods, setting, list(runner.seeds), runner.split, directory)
     directory.expect(len(given) - len(tasks) + len(tasks) * len(methods) * len(runner.seeds))
     begun = time.perf_counter()
@@ -90,7 +96,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
 
 def record_ids(config: DictConfig, task: str) -> list[list[str]]:
     """The ids of the records of a task: one where no answer is left to ask for, else one of every cell."""
-    methods = [*config.runner.baselines, *config.methods]
+    methods = [*config.runner.baselines, *config.methods, *config.runner.taught]
     return [[task], [cell_id(task, seed, name) for seed in config.runner.seeds for name in methods]]
 
 
@@ -143,6 +149,11 @@ def check_config(config: DictConfig, fits: Mapping[str, Any]) -> None:
         require(not missing, f"runner.{key}", missing, f"roles in models: {', '.join(config.models)}")
     clash = sorted(set(runner.baselines) & set(fits))
     require(not clash, "methods", clash, "names that are no baselines")
+    for name, method in runner.taught.items():
+        new = name not in (*runner.baselines, *fits)
+        require(new, "runner.taught", name, "another name than that of a baseline or of one of methods")
+        require(method in fits, f"runner.taught.{name}", method, f"one of methods: {', '.join(fits)}")
+    require(runner.teaching_steps >= 1, "runner.teaching_steps", runner.teaching_steps, "at least 1")
     require(bool(fits or runner.baselines), "methods", {}, "at least one method or baseline")
     terms = objective_terms(config)
     missing = sorted({term.model for term in terms.values()} - set(config.models))

@@ -87,6 +87,7 @@ def tune(
     checkpoints: Path | None = None,
     watch: Watch = ignore,
     trainer: DictConfig | None = None,
+    start: SoftPrompt | None = None,
 ) -> TuningResult:
     """Tune a prompt on the training items and give the one that was best on dev.
 
@@ -98,15 +99,16 @@ def tune(
             goes on, to the same result as if it had not been stopped.
         watch: told the step and its loss (nats), and precision@1 wherever dev is looked at.
         trainer: the config of Lightning's Trainer; None for its defaults.
+        start: what is tuned, in its own place; None for what the settings say.
 
     Raises:
         UsageError: no training or dev item can be used, a text is too long, a step does not fit in memory, or
             tuning diverges.
     """
     begun = time.perf_counter()
-    module = tuning_module(lm, task, settings)
+    module = tuning_module(lm, task, settings, start)
     module.watch = watch
-    initial, start = module.prompt.detach().clone(), module.look() if settings.keep_start else None
+    initial, first = module.prompt.detach().clone(), module.look() if settings.keep_start else None
     with contextlib.ExitStack() as stack:
         folder = checkpoints or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="fuse_repro_tuning_"))
@@ -128,9 +130,9 @@ def tune(
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     assert best.best_model_score is not None
     score, vectors = float(best.best_model_score), state["state_dict"]["prompt"].to(lm.device)
-    if start is not None and start.score >= score:
-        score, vectors = start.score, initial
-    prompt = for_model(lm, vectors, place_of(lm, task, settings).position)
+    if first is not None and first.score >= score:
+        score, vectors = first.score, initial
+    prompt = for_model(lm, vectors, start.position if start else place_of(lm, task, settings).position)
     seconds = time.perf_counter() - begun
     hits = math.ceil(score)  # the score is hits minus less than one
     return TuningResult(prompt, hits / module.dev_items, fitting.global_step, seconds)
@@ -144,13 +146,17 @@ def too_large(lm: FrozenModel, settings: PromptTuning) -> UsageError:
     )
 
 
-def tuning_module(lm: FrozenModel, task: PromptTask, settings: PromptTuning) -> PromptTuningModule:
+def tuning_module(
+    lm: FrozenModel, task: PromptTask, settings: PromptTuning, start: SoftPrompt | None = None
+) -> PromptTuningModule:
     """The module at its start. Raises UsageError as `tune` does."""
     answers = Answers.of(lm, task.answers, task.multi_token)
-    layout = layout_of(lm, task, settings)
+    if start is None:
+        layout, initial = layout_of(lm, task, settings), initial_prompt(lm, task, settings)
+    else:
+        layout, initial = Layout.of(lm, start, settings.max_text_tokens), start.embeddings.float()
     ready = {split: _ready(layout, task, split, answers) for split in ("train", "dev")}
     objective = build_objective(DictConfig(dict(settings.objective)), {PRIMARY: lm}, {})
-    initial = initial_prompt(lm, task, settings)
     spread = embedding_spread(lm)
     return PromptTuningModule(initial, objective, answers, ready["train"], ready["dev"], settings, spread)
 
