@@ -190,8 +190,11 @@ def _composed_once(
     from hydra._internal.utils import create_config_search_path
     from hydra.core.global_hydra import GlobalHydra
 
+    from fuse_repro.composition import ChoiceLoader
+
     GlobalHydra.instance().clear()
-    app = Hydra.create_main_hydra2("cli", create_config_search_path(str(folder)))
+    app = Hydra("cli", ChoiceLoader(create_config_search_path(str(folder))))
+    GlobalHydra.instance().initialize(app)
     try:
         if sweeping:
             app.multirun("config", job, [*overrides, "hydra.mode=MULTIRUN"])

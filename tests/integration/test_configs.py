@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composed import composed
 from omegaconf import OmegaConf
 
 from fuse_repro import schema
@@ -28,12 +28,6 @@ FEW_ANCHORS = {
     "relative": ["adapter.holdout=10"],
     "relative_paper": ["adapter.k=20"],
 }
-
-
-def composed(*overrides: str):
-    schema.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose("config", overrides=list(overrides))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from composed import packaged_hydra
 from documented import ROOT, Documented, documented
-from hydra import initialize_config_dir
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from fuse_repro import schema
 from fuse_repro.cli import main
 from fuse_repro.sweeps.compose import compose_point, last_overrides
 from fuse_repro.sweeps.grid import grid_points
@@ -31,9 +29,8 @@ WHOLE, NUMBER = re.compile(r"=-?\d+$"), re.compile(r"=-?(\d+\.\d*|\.\d+)(e[+-]?\
 @pytest.fixture(scope="module")
 def hydra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hydra]:
     """Hydra with the packaged configs."""
-    schema.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(schema.config_folder())):
-        yield GlobalHydra.instance().hydra
+    with packaged_hydra() as hydra:
+        yield hydra
     HydraConfig.instance().cfg = None
 
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from composed import composed as composed_command
 from conftest import make_photo
-from hydra import compose, initialize_config_dir
 
 from fuse_repro import schema
 from fuse_repro.cli import main
@@ -60,9 +60,7 @@ def fidelity_overrides(tiny_models_folder: Path, tmp_path: Path) -> list[str]:
 
 
 def composed(*overrides: str):
-    schema.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose("config", overrides=[*overrides, "dataset.path=photos"])
+    return composed_command(*overrides, "dataset.path=photos")
 
 
 def records(directory: Path) -> list[dict]:

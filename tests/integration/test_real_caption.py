@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composed import composed
 
-from fuse_repro import schema
 from fuse_repro.adapters import EmbeddingMap, FuseAdapterModule, RandomMap
 from fuse_repro.cli import main
 from fuse_repro.objectives import MultiObjectiveLoss, PromptBatch, TextMatchTerm
@@ -50,9 +49,7 @@ def test_captions_of_coco_photos_are_compared_with_their_references(
 
 def test_the_fitted_map_ranks_candidates_and_a_random_one_does_not() -> None:
     """Rank correlation of predicted with true losses over 400 words after a prefix, SmolLM2 to MiniLM."""
-    schema.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(schema.config_folder())):
-        config = compose("config", overrides=["experiment=demo", "model@models.vision=minilm"])
+    config = composed("experiment=demo", "model@models.vision=minilm")
     lm, encoder = build(config.models.lm), build(config.models.vision)
     words = build(config.corpus).words()
     candidates = lm.tokenizer.encode([f" {word}" for word in words[200:2000:2]])

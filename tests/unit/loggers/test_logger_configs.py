@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composed import composed as composed_command
 from omegaconf import OmegaConf
 
 from fuse_repro import schema
@@ -16,9 +16,7 @@ CONF = schema.config_folder()
 
 
 def composed(*overrides: str):
-    schema.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose("config", overrides=["experiment=caption", *overrides])
+    return composed_command("experiment=caption", *overrides)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import recipe_data
-from hydra import compose, initialize_config_dir
+from composed import composed as composed_command
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -93,9 +93,7 @@ OWN_PROMPTS = (EvaluateSettings, MoveSettings, TuneSettings)
 
 
 def composed(*overrides: str) -> dict[str, Any]:
-    schema.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        config = compose("config", overrides=list(overrides))
+    config = composed_command(*overrides)
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=False)  # type: ignore[return-value]
 
 
@@ -331,12 +329,8 @@ def test_a_long_value_is_cut_in_what_the_schema_says() -> None:
 
 def refused(override: str) -> str:
     """What the command says of an override that the schema does not take."""
-    schema.register()
-    with (
-        initialize_config_dir(version_base="1.3", config_dir=str(CONF)),
-        pytest.raises(HydraException) as caught,
-    ):
-        compose("config", overrides=["experiment=caption", override])
+    with pytest.raises(HydraException) as caught:
+        composed_command("experiment=caption", override)
     return explain(caught.value, CONF, ["experiment=caption", override])
 
 

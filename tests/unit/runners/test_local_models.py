@@ -2,16 +2,13 @@
 
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
+from composed import composed
 
-from fuse_repro import schema
 from fuse_repro.runners.local_models import with_models_dir
 
 
 def test_every_model_is_read_from_the_folder(tmp_path: Path) -> None:
-    schema.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(schema.config_folder())):
-        config = compose("config", overrides=["experiment=caption_sentiment", f"models_dir={tmp_path}"])
+    config = composed("experiment=caption_sentiment", f"models_dir={tmp_path}")
     before = config.models.lm.source
     models = with_models_dir(config).models
     assert (models.lm.source, models.lm.path) == ("path", str(tmp_path / "smollm2_135m"))

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composed import composed
 from tiny_masked_lms import tiny_lm
 
-from fuse_repro import schema
 from fuse_repro.adapters import RelativePromptTransfer
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.data.mini_corpus import MiniCorpus, Statement
@@ -131,10 +130,8 @@ def test_diverging_training_says_so() -> None:
 
 @pytest.mark.weights
 def test_the_shipped_config_takes_its_embeddings_from_minilm(tmp_path: Path) -> None:
-    schema.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(schema.config_folder())):
-        changes = ["source.settings.steps=1", "source.settings.batch_size=2"]
-        config = compose("config", ["experiment=mini_lms", *(f"models.{change}" for change in changes)])
+    changes = ["source.settings.steps=1", "source.settings.batch_size=2"]
+    config = composed("experiment=mini_lms", *(f"models.{change}" for change in changes))
     node = config.models.source
     teacher = build(node.teacher)
     lm = build(node, teacher=teacher, cache_dir=tmp_path)

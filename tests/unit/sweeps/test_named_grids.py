@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composed import composed
 from omegaconf import OmegaConf
 
 from fuse_repro import schema
@@ -20,12 +20,6 @@ GRIDS = {
     "candidates": ("caption", 4),
     "seeds": ("transfer", 5),
 }
-
-
-def composed(*overrides: str, with_hydra: bool = False):
-    schema.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose("config", overrides=list(overrides), return_hydra_config=with_hydra)
 
 
 def test_every_grid_is_tried_here() -> None:
