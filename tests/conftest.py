@@ -1,9 +1,11 @@
 """Shared fixtures, and which tests need what."""
 
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,22 @@ from fuse_repro.errors import UsageError
 
 sys.path.insert(0, str(Path(__file__).parent))
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """In a fresh checkout every process would compile every test file, which is most of what it takes to collect them.
+
+    So each process of several compiles its share and leaves it on disk for the others, which come to it later.
+    """
+    mine = getattr(session.config, "workerinput", None)
+    if mine is None or sys.dont_write_bytecode or session.config.option.file_or_dir:
+        return
+    number, count = int(mine["workerid"].removeprefix("gw")), mine["workercount"]
+    for path in sorted(Path(__file__).parent.rglob("test_*.py"))[number::count]:
+        sys.path.insert(0, str(path.parent))  # as pytest does
+        with suppress(Exception, pytest.skip.Exception):  # what is wrong with it is said when it is collected
+            importlib.import_module(path.stem)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
