@@ -2,12 +2,12 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from tiny_models import save_model, tiny_gpt2
 
@@ -220,13 +220,12 @@ def test_a_killed_run_goes_on_where_it_stopped(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     common = [*tiny_overrides, f"dataset.path={photos}"]
     assert run(capsys, *common, f"output_dir={whole}")[0] == 0
-    command = [sys.executable, "-m", "fuse_repro.cli", *common, f"output_dir={killed}"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = forked.start([*common, f"output_dir={killed}"], tmp_path / "said.txt", tmp_path)
     records = killed / "records.jsonl"
-    while process.poll() is None and not (records.exists() and records.stat().st_size):
+    while process.is_alive() and not (records.exists() and records.stat().st_size):
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     before = records.read_bytes()
     assert run(capsys, *common, f"output_dir={killed}")[0] == 0
     assert records.read_bytes().startswith(before.rpartition(b"\n")[0])

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import pytorch_lightning as pl
 import slurm_cluster
@@ -40,27 +41,24 @@ class Warned(pl.Callback):
             os.kill(os.getpid(), signal.SIGUSR1)
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command in an allocation, in a working directory of its own, with a scontrol that notes its calls."""
+def run(folder: Path, *arguments: str) -> tuple[int | None, str]:
+    """The command in an allocation, in a working directory of its own, with a scontrol that notes its calls.
+
+    Returns:
+        Its exit code and what it said.
+    """
     commands = folder / "bin"
     commands.mkdir(exist_ok=True)
     for name in ("scontrol", "srun"):
         (commands / name).write_text(f'#!/bin/sh\necho "$0 $@" >> {folder}/called\n')
         (commands / name).chmod(0o755)
     (folder / "here").mkdir(exist_ok=True)
-    here = Path(__file__)
-    paths = [str(here.parent), str(here.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    own = ALLOCATION | {"PYTHONPATH": ":".join([str(Path(__file__).parents[2]), *paths])}
-    own |= {"WARNED": str(folder / "warned")}
-    own["PATH"] = f"{commands}:{os.environ['PATH']}"
-    return subprocess.run(
-        [sys.executable, "-c", RUN, *arguments],
-        env=os.environ | own,
-        cwd=folder / "here",
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    own = ALLOCATION | {"WARNED": str(folder / "warned"), "PATH": f"{commands}:{os.environ['PATH']}"}
+    said = folder / "said.txt"
+    said.write_text("")
+    process = forked.start(arguments, said, folder / "here", **own)
+    process.join(300)
+    return process.exitcode, said.read_text()
 
 
 def test_a_warning_ends_a_run_in_order_and_the_same_command_goes_on(
@@ -69,13 +67,13 @@ def test_a_warning_ends_a_run_in_order_and_the_same_command_goes_on(
     output = tmp_path / "run"
     command = [*tiny_overrides, f"dataset.path={photos}", f"output_dir={output}"]
     command.append(f"trainer.callbacks=[{{_target_: {__name__}.Warned}}]")
-    ended = run(tmp_path, *command)
-    assert ended.returncode == 143, ended.stderr
-    assert "interrupted; the same command with output_dir=... goes on" in ended.stderr
+    code, said = run(tmp_path, *command)
+    assert code == 143, said
+    assert "interrupted; the same command with output_dir=... goes on" in said
     assert json.loads((output / "status.json").read_text())["state"] == "interrupted"
     assert len((output / "records.jsonl").read_text().splitlines()) == 1
-    again = run(tmp_path, *command)
-    assert again.returncode == 0, again.stderr
+    code, said = run(tmp_path, *command)
+    assert code == 0, said
     assert len((output / "records.jsonl").read_text().splitlines()) == 3
     assert not list(tmp_path.rglob("*.ckpt"))
     assert not list((tmp_path / "here").iterdir())

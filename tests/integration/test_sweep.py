@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from drills import CONFIGS, drill, records, result, states, the_sweep
 
@@ -120,16 +121,15 @@ def test_a_sweep_at_work_is_not_entered_twice_and_can_be_told_to_stop(
 ) -> None:
     slow = ["runner.seconds=0.5", "runner.count=60"]
     command = drill(tmp_path, "seed=0,1", *slow, "hydra.launcher.in_process=true")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fuse_repro.cli", *command], stderr=subprocess.PIPE, env=_environment()
-    )
+    process = forked.start(command, tmp_path / "said.txt", tmp_path)
     begun = _wait_for(tmp_path, "records.jsonl").parent
     alone = [f"--config-dir={CONFIGS}", "experiment=drill", *slow, f"output_dir={begun}"]
     assert main(alone) == 1
     assert f"another process (pid {process.pid} on" in capsys.readouterr().err
-    process.send_signal(signal.SIGTERM)
-    printed = process.communicate()[1].decode()
-    assert process.returncode == 143
+    process.terminate()
+    process.join()
+    printed = (tmp_path / "said.txt").read_text()
+    assert process.exitcode == 143
     assert "interrupted; the same command goes on" in printed
     assert "Traceback" not in printed
     assert set(states(tmp_path, "seed").values()) == {"interrupted", "new"}
@@ -139,15 +139,18 @@ def test_a_sweep_at_work_is_not_entered_twice_and_can_be_told_to_stop(
 def test_ctrl_c_in_a_loop_of_lightning_leaves_a_run_that_goes_on(
     tiny_overrides: list[str], photos: Path, tmp_path: Path
 ) -> None:
-    command = [*tiny_overrides, f"dataset.path={photos}", f"output_dir={tmp_path / 'run'}"]
-    process = subprocess.Popen([sys.executable, "-m", "fuse_repro.cli", *command], stderr=subprocess.PIPE)
+    slow = ["optimizer.max_new_tokens=6", "optimizer.candidates=32"]
+    command = [*tiny_overrides, *slow, f"dataset.path={photos}", f"output_dir={tmp_path / 'run'}"]
+    process = forked.start(command, tmp_path / "said.txt", tmp_path)
     _wait_for(tmp_path / "run", "records.jsonl")
-    process.send_signal(signal.SIGINT)
-    printed = process.communicate()[1].decode()
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    printed = (tmp_path / "said.txt").read_text()
     status = json.loads((tmp_path / "run" / "status.json").read_text())
-    if process.returncode == 0:
+    if process.exitcode == 0:
         pytest.skip("the run was quicker than the signal")
-    assert process.returncode == 130
+    assert process.exitcode == 130
     assert status["state"] == "interrupted"
     assert "Traceback" not in printed
     assert main(command) == 0
