@@ -36,7 +36,7 @@ def test_the_cat_is_called_a_cat(tmp_path: Path) -> None:
 
 
 def test_captions_of_coco_photos_are_compared_with_their_references(
-    shared_data: Path, tmp_path: Path
+    shared_data: Path, quick_meteor: None, tmp_path: Path
 ) -> None:
     photos = shared_data / "coco" / "images.jsonl"
     arguments = ["experiment=caption", f"dataset.path={photos}", "dataset.limit=2", *SMALL]

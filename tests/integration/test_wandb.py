@@ -4,7 +4,6 @@ import io
 import json
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import wandb
 from drills import CONFIGS
 from PIL import Image
 from vanishing_server import VanishingServer
+from wandb.util import get_core_path
 
 from fuse_repro.cli import main
 from fuse_repro.errors import UsageError
@@ -36,11 +36,13 @@ def wandb_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 
 class Shown:
-    """What an offline folder holds, by `wandb leet inspect`."""
+    """What an offline folder holds, by the program that `wandb leet inspect` starts."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+        (log,) = folder.glob("run-*.wandb")
+        command = [get_core_path(), "leet", "inspect", "--no-observability", "--json"]
+        command += ["--run-file", str(log), str(folder.parent)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         self.lines = [json.loads(line) for line in done.stdout.splitlines()]
         (self.run,) = self.of("run")

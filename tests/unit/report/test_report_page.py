@@ -16,6 +16,7 @@ from report_samples import HARMFUL, done, failed
 
 from fuse_repro.errors import UsageError
 from fuse_repro.report import build_report, main
+from fuse_repro.report import page as report_page
 from fuse_repro.runs.directory import RunDirectory
 
 Make = Callable[..., RunDirectory]
@@ -84,6 +85,18 @@ def test_the_page_says_what_was_found(make_run: Make, photo: Path) -> None:
     assert image["alt"] == "Photo chelsea. Caption found: a cat."
     picture = Image.open(io.BytesIO(base64.b64decode(image["src"].split(",", 1)[1])))
     assert (picture.format, picture.size) == ("JPEG", (480, 360))
+
+
+def test_a_sound_run_has_its_page_made_once(
+    make_run: Make, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made twice, with all of its plots: once to see whether every value can be shown."""
+    run, made = make_run(done(photo), failed()), []
+    monkeypatch.setattr(
+        report_page, "render", lambda template, **content: made.append(content["damage"]) or "page"
+    )
+    build_report(run.path)
+    assert [list(damage) for damage in made] == [[]]
 
 
 def test_harmful_text_is_inert_and_nothing_is_fetched(make_run: Make, photo: Path) -> None:
