@@ -1,4 +1,7 @@
-"""Caption metrics: equal to pycocoevalcap called directly, prefix policies, and life without Java."""
+"""Caption metrics: golden values, equal to pycocoevalcap called directly, prefix policies, and life without Java.
+
+All that asks the whole METEOR is in this file: one process of it answers them, whose tables take ten seconds to read.
+"""
 
 import os
 import shutil
@@ -6,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import golden_captions
 import pytest
 
 from fuse_repro.errors import UsageError
@@ -50,6 +54,31 @@ def by_pycocoevalcap(candidates: dict[str, str], references: dict[str, list[str]
     for pipe in (meteor.meteor_p.stdout, meteor.meteor_p.stderr):
         pipe.close()
     return scores
+
+
+@pytest.fixture(scope="module")
+def scores() -> dict[str, float]:
+    return caption_metrics(golden_captions.CAPTIONS, golden_captions.REFERENCES, "keep")
+
+
+@java
+def test_golden_values_of_pycocoevalcap(scores: dict[str, float]) -> None:
+    """Ours are in percent, CIDEr too: as the papers' tables."""
+    expected = {name: 100 * score for name, score in golden_captions.GOLDEN.items()}
+    assert {name: scores[name] for name in golden_captions.GOLDEN} == pytest.approx(expected, abs=1e-7)
+
+
+@java
+def test_bleu_agrees_with_torchmetrics(scores: dict[str, float]) -> None:
+    from torchmetrics.functional.text import bleu_score
+
+    captions = {name: [text] for name, text in golden_captions.CAPTIONS.items()}
+    found, wanted = ptb_tokenize(captions, golden_captions.REFERENCES)
+    texts, references = [found[name][0] for name in found], [wanted[name] for name in found]
+    for n in range(1, 5):
+        assert scores[f"BLEU-{n}"] == pytest.approx(
+            100 * float(bleu_score(texts, references, n_gram=n)), abs=1e-3
+        )
 
 
 @java
