@@ -82,6 +82,8 @@ def caption_overrides(models: Path, cache: Path) -> list[str]:
         "optimizer.candidates=8",
         "optimizer.beam=2",
         "optimizer.max_new_tokens=3",
+        "optimizer.linearisation.count=4",
+        "optimizer.linearisation.joining=2",
         f"cache_dir={cache}",
     ]
 

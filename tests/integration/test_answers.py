@@ -19,7 +19,10 @@ OPTIMIZERS = {
         "optimizer.max_new_tokens=3",
     ],
     "gcg": ["optimizer.candidates=6", "optimizer.tokens=3"],
-    "pez": ["optimizer.tokens=3"],
+    "pez": [
+        "optimizer.tokens=3",
+        "optimizer.steps=100",
+    ],  # it soon meets prompts again, which cost no evaluation
     "random_l0": ["optimizer.tokens=3"],
 }
 

@@ -15,7 +15,10 @@ OPTIMIZERS = {
     "gcg": ["optimizer.candidates=6", "optimizer.tokens=3"],
     "gaslite": ["optimizer.candidates=6", "optimizer.tokens=3", "optimizer.flips=2", "optimizer.averaged=2"],
     "autoprompt": ["optimizer.candidates=6", "optimizer.tokens=3"],
-    "pez": ["optimizer.tokens=3"],
+    "pez": [
+        "optimizer.tokens=3",
+        "optimizer.steps=100",
+    ],  # it soon meets prompts again, which cost no evaluation
     "random_l0": ["optimizer.tokens=3"],
     "random_l2": ["optimizer.tokens=3"],
 }

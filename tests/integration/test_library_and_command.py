@@ -40,7 +40,8 @@ def test_a_photograph_is_captioned_as_by_the_command(
     more = [f"dataset.path={photos}", "runner.metrics=false", f"output_dir={tmp_path / 'run'}"]
     assert main([*tiny_overrides, *more]) == 0
     optimizer = build(packaged({"optimizer": "autodan"}, cache_dir=tmp_path / "cache").optimizer)
-    small = replace(optimizer, candidates=8, beam=2, max_new_tokens=3)
+    points = replace(optimizer.linearisation, count=4, joining=2)
+    small = replace(optimizer, candidates=8, beam=2, max_new_tokens=3, linearisation=points)
     records = read_records(tmp_path / "run")
     found = caption([record["image"] for record in records], tiny_gpt2(), tiny_clip(), optimizer=small)
     assert isinstance(found, list)

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def command(tiny_models_folder: Path, folder: Path) -> list[str]:
-    """Three photographs in the middle of which is a broken one; searches of up to five tokens."""
+    """Three photographs in the middle of which is a broken one; searches of up to five tokens, at six points each."""
     photos = make_photos(folder)
     (photos / "broken.png").write_text("no image")
     return [
