@@ -8,8 +8,11 @@ from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import CachingConfigRepository
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobRuntime
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
@@ -29,12 +32,35 @@ class _Composed:
     files: Mapping[Path, tuple[int, int] | None]
 
 
+class _FilesOnce(CachingConfigRepository):
+    """Hydra's memory of the files of one config, which here outlives it."""
+
+    _memory: dict[tuple[str, ...], tuple[object, bytes]] = {}  # noqa: RUF012 - of the process
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        name = f"config_path={config_path}"
+        if name not in self.cache:
+            self.cache[name] = self._loaded(config_path)
+        return self.cache[name]
+
+    def _loaded(self, config_path: str) -> ConfigResult | None:
+        source = self.delegate._find_object_source(config_path, ObjectType.CONFIG)
+        if source is None or source.scheme() not in ("file", "pkg"):
+            return self.delegate.load_config(config_path)
+        key = (source.scheme(), source.provider, source.path, config_path)
+        stamp = _stamp(_file(source.path, config_path)) if source.scheme() == "file" else None
+        if self._memory.get(key, (0,))[0] != stamp:
+            self._memory[key] = stamp, pickle.dumps(self.delegate.load_config(config_path))
+        result: ConfigResult = pickle.loads(self._memory[key][1])
+        return result
+
+
 class ChoiceLoader(ConfigLoaderImpl):
     """Hydra's loader, with a memory of the process.
 
     Which files make a config depends on a command's choices alone (`model=gpt2`), and to read them takes
     nearly all of the time; values (`seed=1`) are set afterwards. Points of a sweep that differ in values
-    share what was read. A file that has changed is read again.
+    share what was read, and other choices share files. A file that has changed is read again.
     """
 
     _memory: dict[tuple[object, ...], _Composed] = {}  # noqa: RUF012 - loaders come and go
@@ -42,7 +68,9 @@ class ChoiceLoader(ConfigLoaderImpl):
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
     ) -> tuple[list[Override], CachingConfigRepository]:
-        parsed, self._read = super()._parse_overrides_and_create_caching_repo(config_name, overrides)
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        self._read = _FilesOnce(self.repository)
+        self._process_config_searchpath(config_name, parsed, self._read)
         return parsed, self._read
 
     def _load_configuration_impl(
@@ -85,11 +113,16 @@ def _is_choice(override: Override, repository: CachingConfigRepository) -> bool:
 def _files(repository: CachingConfigRepository) -> dict[Path, tuple[int, int] | None]:
     """The files that were read, as they are now."""
     read = {
-        Path(result.path.removeprefix(FILES), f"{key.partition('=')[2].removesuffix('.yaml')}.yaml")
+        _file(result.path.removeprefix(FILES), key.partition("=")[2])
         for key, result in repository.cache.items()
         if result is not None and result.path.startswith(FILES)
     }
     return {path: _stamp(path) for path in read}
+
+
+def _file(folder: str, config_path: str) -> Path:
+    """The file of a config, which may be named without its ending."""
+    return Path(folder, f"{config_path.removesuffix('.yaml')}.yaml")
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

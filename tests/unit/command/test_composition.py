@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import Container, DictConfig, OmegaConf
 
-from fuse_repro import schema
+from fuse_repro import composition, schema
 from fuse_repro.composition import ChoiceLoader
 
 CAPTION, TRANSFER = "experiment=caption", "experiment=transfer"
@@ -20,6 +20,7 @@ CAPTION, TRANSFER = "experiment=caption", "experiment=transfer"
 @pytest.fixture(autouse=True)
 def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     schema.register()
+    monkeypatch.setattr(composition, "_FilesOnce", type("Files", (composition._FilesOnce,), {"_memory": {}}))
     monkeypatch.setattr(ChoiceLoader, "_memory", {})
 
 
@@ -66,6 +67,13 @@ def test_the_second_config_is_hydras_own(first: list[str], then: list[str]) -> N
     found, wanted = outcome(ours, then), outcome(loader(ConfigLoaderImpl), then)
     assert nodes(found) == nodes(wanted)
     assert len(ChoiceLoader._memory) == 1, "both are of the same choices"
+
+
+def test_other_choices_share_the_files_that_both_have() -> None:
+    ours, hydras = loader(ChoiceLoader), loader(ConfigLoaderImpl)
+    for choices in ([CAPTION], [CAPTION, "adapter=ridge"], [TRANSFER], [TRANSFER, "logger=none"]):
+        assert nodes(outcome(ours, choices)) == nodes(outcome(hydras, choices))
+    assert len(ChoiceLoader._memory) == 4
 
 
 def test_sweeps_are_composed_as_by_hydra() -> None:
@@ -119,5 +127,7 @@ def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
     assert outcome(ours, choices).adapter == {"a": 1}
     own.write_text("a: 2\nb: 3\n")
     assert outcome(ours, choices).adapter == {"a": 2, "b": 3}
+    own.write_text("a: 2\nb: 3\nc: 4\n")
+    assert outcome(ours, [*choices, "logger=none"]).adapter == {"a": 2, "b": 3, "c": 4}, "other choices"
     own.unlink()
     assert "Could not find 'adapter/own'" in outcome(ours, choices)

@@ -26,12 +26,9 @@ from fuse_repro.search.lockstep import Ended, searched
 
 WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
 TARGETS = ("A cat on a table.", "A red boat near the old harbour.", "Two dogs run.")
-BASE = AutoDAN(candidates=8, beam=2, max_new_tokens=5, patience=1)
-POINTS: dict[str, Any] = {
-    "linearisation": Linearisation("random", count=4, joining=2),
-    "calibrated": True,
-    "zeroth": "context",
-}
+FEW = Linearisation("random", count=4, joining=2)
+BASE = AutoDAN(candidates=8, beam=2, max_new_tokens=5, patience=1, linearisation=FEW)
+POINTS: dict[str, Any] = {"calibrated": True, "zeroth": "context"}
 SEARCHES = {
     "default": replace(BASE, **POINTS),
     "paper": replace(BASE, linearisation=Linearisation("dummy", "!"), stop="never"),
