@@ -1,14 +1,13 @@
 """Hydra's loader of configs, for a process that composes many: files of the same choices are put together once."""
 
+import copy
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import CachingConfigRepository
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobRuntime
@@ -24,18 +23,18 @@ class _Composed:
     """What was put together.
 
     Attributes:
-        pickled: the config of the choices, without the values that a command sets: so it is copied in the least time.
+        config: of the choices, without the values that a command sets; never given away.
         files: that it was read from, with the time and the size of each.
     """
 
-    pickled: bytes
+    config: DictConfig
     files: Mapping[Path, tuple[int, int] | None]
 
 
 class _FilesOnce(CachingConfigRepository):
     """Hydra's memory of the files of one config, which here outlives it."""
 
-    _memory: dict[tuple[str, ...], tuple[object, bytes]] = {}  # noqa: RUF012 - of the process
+    _memory: dict[tuple[str, ...], tuple[object, ConfigResult | None]] = {}  # noqa: RUF012 - of the process
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         name = f"config_path={config_path}"
@@ -44,15 +43,14 @@ class _FilesOnce(CachingConfigRepository):
         return self.cache[name]
 
     def _loaded(self, config_path: str) -> ConfigResult | None:
-        source = self.delegate._find_object_source(config_path, ObjectType.CONFIG)
+        source = next((source for source in self.get_sources() if source.is_config(config_path)), None)
         if source is None or source.scheme() not in ("file", "pkg"):
             return self.delegate.load_config(config_path)
-        key = (source.scheme(), source.provider, source.path, config_path)
+        key = (source.scheme(), source.provider, os.path.realpath(source.path), config_path)
         stamp = _stamp(_file(source.path, config_path)) if source.scheme() == "file" else None
         if self._memory.get(key, (0,))[0] != stamp:
-            self._memory[key] = stamp, pickle.dumps(self.delegate.load_config(config_path))
-        result: ConfigResult = pickle.loads(self._memory[key][1])
-        return result
+            self._memory[key] = stamp, self.delegate.load_config(config_path)
+        return copy.deepcopy(self._memory[key][1])  # Hydra writes into it
 
 
 class ChoiceLoader(ConfigLoaderImpl):
@@ -98,9 +96,8 @@ class ChoiceLoader(ConfigLoaderImpl):
         known = self._memory.get(key)
         if known is None or any(_stamp(path) != stamp for path, stamp in known.files.items()):
             config = super()._load_configuration_impl(config_name, choices, run_mode)
-            self._memory[key] = known = _Composed(pickle.dumps(config), _files(self._read))
-        copy: DictConfig = pickle.loads(known.pickled)
-        return copy
+            self._memory[key] = known = _Composed(config, _files(self._read))
+        return copy.deepcopy(known.config)
 
 
 def _is_choice(override: Override, repository: CachingConfigRepository) -> bool:
