@@ -27,6 +27,8 @@ WORDS = {
     "--all]": "",
     "[--dry-run]": "--dry-run",
     "[DIR": "",  # report DIR [DIR ...]
+    "[--figures": "--figures",
+    "FOLDER]": "figures",
     "...]": "",
     "DIR": "somewhere",
     "SWEEP_DIR": "somewhere",
