@@ -55,5 +55,5 @@ class RandomMap(EmbeddingMap):
         column = {position: place for place, position in enumerate(positions)}
         result = gradient.new_zeros(alignment.rows, len(column), self.source.embedding_size)
         for depth, words in groups.items():
-            pull_words(gradient, result, words, self._maps.like(depth, gradient), column)
+            pull_words(gradient, result, words, (self._maps.like(depth, gradient),), column)
         return result

@@ -7,13 +7,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fuse_repro.adapters.fuse.settings import FuseSettings
+from fuse_repro.adapters.fuse.settings import FuseSettings, Key
 from fuse_repro.algebra.t_product import TLeastSquares
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.progress import track
+from fuse_repro.shown import say
 
-Key = tuple[int, ...]
 Words = list[tuple[tuple[int, ...], tuple[int, ...]]]
 BLOCK = 1024
 
@@ -23,10 +23,10 @@ def group_words(
 ) -> dict[Key, Words]:
     """Token ids of the chosen words, grouped by their numbers of tokens.
 
-    The key of a group is a target count (l_t,), or both counts (l_s, l_t); with both counts there are groups
-    by target count as well. Words of more than `max_tokens` tokens in either model, and words that hold a
-    special token, are left out. Of every group at most `words_per_length` are kept, drawn without replacement
-    with `seed`, or the first ones of the corpus.
+    The key of a group is a target count (l_t,), which long words may share, or both counts (l_s, l_t); with both counts
+    there are groups by target count as well. Words of more than `max_tokens` tokens in either model, and words that
+    hold a special token, are left out. Of every group at most `words_per_length` are kept, drawn without replacement
+    with `seed`, or the first ones of the corpus. Lengths that no word has are said on standard error.
 
     Returns:
         Key -> (source ids, target ids) of every word.
@@ -43,13 +43,20 @@ def group_words(
         if not (0 < len(s_ids) <= settings.max_tokens and 0 < len(t_ids) <= settings.max_tokens):
             continue
         if source.tokenizer.special_ids.isdisjoint(s_ids) and target.tokenizer.special_ids.isdisjoint(t_ids):
-            groups[len(t_ids),].append((s_ids, t_ids))
+            groups[settings.key_of(len(t_ids))].append((s_ids, t_ids))
             if settings.by_pair:
                 groups[len(s_ids), len(t_ids)].append((s_ids, t_ids))
     if not groups:
         raise UsageError(
             f"no word of the corpus has 1 to {settings.max_tokens} tokens in both {source.name} and {target.name} "
             f"({len(words)} words given): use another corpus or raise adapter.max_tokens"
+        )
+    missing = [n for n in range(1, settings.max_tokens + 1) if settings.key_of(n) not in groups]
+    if missing:
+        say(
+            f"no word of the corpus has {', '.join(map(str, missing))} tokens in {target.name} and at most "
+            f"{settings.max_tokens} in {source.name}: such words get a {settings.beyond} map; use another corpus, or "
+            "a lower adapter.max_tokens"
         )
     return {key: _choose(groups[key], settings) for key in sorted(groups)}
 

@@ -10,11 +10,13 @@ from typing import Any, Self
 from torch import Tensor
 
 from fuse_repro.adapters.base import EmbeddingMap, fit_values, pick
-from fuse_repro.adapters.fuse.fit import Key, fit_maps, fit_shared_map, group_words
+from fuse_repro.adapters.fuse import faces
+from fuse_repro.adapters.fuse.faces import Factors
+from fuse_repro.adapters.fuse.fit import fit_maps, fit_shared_map, group_words
 from fuse_repro.adapters.fuse.pull import RandomMaps, pull_words
-from fuse_repro.adapters.fuse.settings import FuseSettings
+from fuse_repro.adapters.fuse.settings import FuseSettings, Key
 from fuse_repro.alignment.pairs import Alignment, WordPair, same_tokenizer
-from fuse_repro.errors import UsageError
+from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.storage import tensors as store
 
@@ -31,7 +33,7 @@ class FuseAdapterModule(EmbeddingMap):
     embeddings of that text [S_t, d_t]; backward pulls each word's gradient through the map
     T = V_s^+ * V_t fitted for words of its length (paper, eq. 5 and Algorithm 1).
 
-    The maps [d_s, d_t, n] are buffers, one per word length.
+    The maps [d_s, d_t, n], or their factors, are buffers, one per word length.
 
     Attributes:
         settings: of the fit, and of how its maps are used.
@@ -43,7 +45,7 @@ class FuseAdapterModule(EmbeddingMap):
         self,
         source: FrozenModel,
         target: FrozenModel,
-        maps: Mapping[Key, Tensor],
+        maps: Mapping[Key, Factors],
         settings: FuseSettings,
         inputs: Mapping[str, Any] | None = None,
     ) -> None:
@@ -52,7 +54,7 @@ class FuseAdapterModule(EmbeddingMap):
         Args:
             source: the model that gradients are carried back to.
             target: the model that they come from.
-            maps: fitted map [d_s, d_t, n] of every key, as `fit_maps` gives them.
+            maps: the factors of the fitted map [d_s, d_t, n] of every key; see `fuse_repro.adapters.fuse.faces`.
             settings: of the fit, and of how its maps are used.
             inputs: what the maps were fitted from, kept with them by `save`.
         """
@@ -60,8 +62,10 @@ class FuseAdapterModule(EmbeddingMap):
         self.settings = settings
         self.inputs = dict(inputs or {})
         self.keys = tuple(sorted(maps))
+        self._names = {key: tuple(faces.named(key, maps[key])) for key in self.keys}
         for key in self.keys:
-            self.register_buffer(_buffer_name(key), maps[key].to(source.device))
+            for name, factor in faces.named(key, maps[key]).items():
+                self.register_buffer(name, factor.to(source.device))
         longest = self.map(max(self.keys, key=lambda key: (len(key), key)))
         std = float(longest.square().mean().sqrt()) if settings.beyond == "random" else 0.0
         self._beyond = RandomMaps((source.embedding_size, target.embedding_size), std, settings.seed)
@@ -84,6 +88,9 @@ class FuseAdapterModule(EmbeddingMap):
         compat: str | Sequence[str] = "paper",
         seed: int = 0,
         dtype: str = "float64",
+        storage: str = "float32",
+        rank: int | None = None,
+        share_above: int | None = None,
     ) -> Self:
         """Fit on the embeddings of `words` in both models, or find the maps in `cache_dir`.
 
@@ -103,18 +110,27 @@ class FuseAdapterModule(EmbeddingMap):
             compat=compat,
             seed=seed,
             dtype=dtype,
+            storage=storage,
+            rank=rank,
+            share_above=share_above,
         )
+        sizes = (source.embedding_size, target.embedding_size)
+        require(rank is None or rank <= min(sizes), "adapter.rank", rank, f"at most {min(sizes)}, or null")
         inputs = _inputs(source, target, words, settings)
         shared = _is_shared(source, target, settings)
 
         def make() -> dict[str, Tensor]:
             if shared:
-                return {_buffer_name((1,)): fit_shared_map(source, target, settings)}
-            maps = fit_maps(source, target, group_words(source, target, words, settings), settings)
-            return {_buffer_name(key): tensor for key, tensor in maps.items()}
+                maps: dict[Key, Tensor] = {(1,): fit_shared_map(source, target, settings)}
+            else:
+                maps = fit_maps(source, target, group_words(source, target, words, settings), settings)
+            kept = ((key, faces.factored(fitted, rank, storage)) for key, fitted in maps.items())
+            return {
+                name: factor for key, factors in kept for name, factor in faces.named(key, factors).items()
+            }
 
-        tensors = store.kept(cache_dir, inputs, _expected(source, target), make)
-        return cls(source, target, _maps(tensors), settings, inputs)
+        tensors = store.kept(cache_dir, inputs, faces.expected(sizes, settings), make)
+        return cls(source, target, faces.by_key(tensors), settings, inputs)
 
     @classmethod
     def check(cls, **settings: Any) -> None:
@@ -123,7 +139,8 @@ class FuseAdapterModule(EmbeddingMap):
 
     def save(self, path: Path) -> None:
         """Write the maps and what they were fitted from as safetensors."""
-        store.save(path, {_buffer_name(key): self.map(key) for key in self.keys}, self.inputs)
+        kept = {name: self.get_buffer(name) for names in self._names.values() for name in names}
+        store.save(path, kept, self.inputs)
 
     @classmethod
     def load(
@@ -148,10 +165,10 @@ class FuseAdapterModule(EmbeddingMap):
                         f"{path} was fitted for another {role} model: its embeddings or tokenizer differ from those "
                         f"of {model.name}, whatever their names; fit it again for this model"
                     )
-            return _expected(source, target)
+            return faces.expected((source.embedding_size, target.embedding_size), cls._settings(path, inputs))
 
         tensors, inputs = store.load(path, KIND, expect)
-        return cls(source, target, _maps(tensors), settings or cls._settings(path, inputs), inputs)
+        return cls(source, target, faces.by_key(tensors), settings or cls._settings(path, inputs), inputs)
 
     @classmethod
     def _settings(cls, path: Path, inputs: Mapping[str, Any]) -> FuseSettings:
@@ -164,8 +181,15 @@ class FuseAdapterModule(EmbeddingMap):
             ) from error
 
     def map(self, key: Key) -> Tensor:
-        """The fitted map [d_s, d_t, n] of one word length."""
-        return self.get_buffer(_buffer_name(key))
+        """The map [d_s, d_t, n] of one word length, multiplied out where it is kept as factors; float32."""
+        return faces.multiplied(self._factors(key))
+
+    def _factors(self, key: Key) -> Factors:
+        return tuple(self.get_buffer(name) for name in self._names[key])
+
+    def stored_bytes(self) -> int:
+        """Bytes of all maps as they are kept: 4 d_s d_t times the sum of their depths, where they are kept whole."""
+        return sum(buffer.nbytes for buffer in self.buffers())
 
     def transfer(self, prompt: Tensor) -> Tensor:
         """Soft prompt [m, d_s] -> [m, d_t], every vector taken as a word of one token.
@@ -179,7 +203,7 @@ class FuseAdapterModule(EmbeddingMap):
             raise UsageError(
                 "this adapter has no map for words of one token: fit it on a corpus of common words"
             )
-        return prompt @ self.map(key)[..., 0].to(prompt)
+        return faces.push(prompt, self._factors(key))
 
     def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
         """Gradient by the target's embeddings [B, S_t, d_t] -> by the source's [B, S_s, d_s] (eq. 5)."""
@@ -219,19 +243,20 @@ class FuseAdapterModule(EmbeddingMap):
         source, target = word.source_count, word.target_count
         keys: list[Key] = [(source, target), (target,)]
         if not self.settings.by_pair:
-            keys = [(source,) if "source_count_lookup" in self.settings.compat else (target,)]
+            by_source = "source_count_lookup" in self.settings.compat
+            keys = [self.settings.key_of(source if by_source else target)]
         depth = max(source, target)
-        fitted = (key for key in keys if key in self.keys and self.map(key).shape[-1] >= depth)
+        fitted = (key for key in keys if key in self.keys and self._factors(key)[0].shape[-1] >= depth)
         return next(fitted, depth)
 
-    def _map_of(self, choice: Key | int, values: Tensor) -> Tensor:
-        """What `_choice` chose, with the device and dtype of `values`: [d_s, d_t, n].
+    def _map_of(self, choice: Key | int, values: Tensor) -> Factors:
+        """The factors of what `_choice` chose, [d_s, d_t, n].
 
         A depth is that of the stand-in Jacobian for words that no map was fitted for (section 4.2).
         """
         if isinstance(choice, tuple):
-            return self.map(choice).to(values)
-        return self._beyond.like(choice, values)
+            return self._factors(choice)
+        return (self._beyond.like(choice, values),)
 
 
 def _inputs(
@@ -269,20 +294,3 @@ def _is_shared(source: FrozenModel, target: FrozenModel, settings: FuseSettings)
             "leave it at null"
         )
     return same if settings.shared_tokenizer is None else settings.shared_tokenizer
-
-
-def _expected(source: FrozenModel, target: FrozenModel) -> store.Expectation:
-    """What a file of maps holds: one of any depth for every key."""
-    return {r"map_\d+(_\d+)?": store.Expected((source.embedding_size, target.embedding_size, None))}
-
-
-def _maps(tensors: Mapping[str, Tensor]) -> dict[Key, Tensor]:
-    return {_key(name): tensor for name, tensor in tensors.items()}
-
-
-def _buffer_name(key: Key) -> str:
-    return "map_" + "_".join(map(str, key))
-
-
-def _key(name: str) -> Key:
-    return tuple(int(part) for part in name.removeprefix("map_").split("_"))

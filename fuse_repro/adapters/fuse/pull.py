@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from fuse_repro.adapters.fuse.faces import Factors, pull
 from fuse_repro.alignment.pairs import WordPair
 
 
@@ -19,7 +20,7 @@ def pull_words(
     gradient: Tensor,
     result: Tensor,
     words: Iterable[WordPair],
-    tensor_map: Tensor,
+    factors: Factors,
     column: Mapping[int, int],
     permute_only: bool = False,
 ) -> None:
@@ -29,12 +30,12 @@ def pull_words(
         gradient: by the target's embeddings, [B, S_t, d_t].
         result: [B, n, d_s], changed in place.
         words: which tokens belong together.
-        tensor_map: [d_s, d_t, n], with n at least the token counts of every word.
+        factors: of a map [d_s, d_t, n], with n at least the token counts of every word.
         column: the source tokens that are asked for, each with its place in `result`.
         permute_only: transpose each face but leave their order, which is not the t-transpose; kept for
             comparison with the published code.
     """
-    depth, sign = tensor_map.shape[-1], -1 if permute_only else 1
+    depth, sign = factors[0].shape[-1], -1 if permute_only else 1
     faces: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     for word in words:
         for a in range(word.source_count):
@@ -44,7 +45,7 @@ def pull_words(
                     faces[sign * (b - a) % depth].append((word.row, word.target_start + b, place))
     for number, face in faces.items():
         rows, targets, places = torch.tensor(face, device=gradient.device).T
-        pulled = gradient[rows, targets] @ tensor_map[..., number].mT
+        pulled = pull(gradient[rows, targets], factors, number)
         result.index_put_((rows, places), pulled, accumulate=True)
 
 

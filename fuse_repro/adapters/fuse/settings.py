@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
-from fuse_repro.dtypes import FITS, torch_dtype
+from fuse_repro.dtypes import FITS, WEIGHTS, torch_dtype
 from fuse_repro.errors import require
 
 RELEASED = ("permute", "first_token_gradient", "source_count_lookup", "lowercase_words", "truncate_source")
+KEPT_WHOLE = {"storage": "float32", "rank": None, "share_above": None}  # the paper keeps every map as it is
+Key = tuple[int, ...]
 DTYPES = {name: torch_dtype(name) for name in FITS}
 
 
@@ -37,6 +39,9 @@ class FuseSettings:
             truncate_source (fit words have no more source than target tokens: the rest is cut off).
         seed: of every random choice.
         dtype: precision of the fit, "float64" or "float32".
+        storage: number format of the fitted maps, "float32", "float16" or "bfloat16".
+        rank: of every face of the maps, kept as two factors; None keeps the faces whole.
+        share_above: words of more target tokens than this share one map; None gives every length its own.
     """
 
     max_tokens: int
@@ -49,6 +54,9 @@ class FuseSettings:
     compat: str | Sequence[str]
     seed: int
     dtype: str
+    storage: str
+    rank: int | None
+    share_above: int | None
 
     def __post_init__(self) -> None:
         switches = RELEASED if self.compat == "released" else self.compat
@@ -66,9 +74,11 @@ class FuseSettings:
             "group_by": ("target", "pair"),
             "beyond": ("random", "zero"),
             "dtype": tuple(DTYPES),
+            "storage": WEIGHTS,
         }.items():
             value = getattr(self, name)
             require(value in allowed, f"adapter.{name}", value, f"one of {', '.join(allowed)}")
+        _check_compact(self)
         unknown = sorted(set(switches) - set(RELEASED))
         require(
             not unknown, "adapter.compat", unknown, f"paper, released, or a list of {', '.join(RELEASED)}"
@@ -90,9 +100,26 @@ class FuseSettings:
     def by_pair(self) -> bool:
         return self.group_by == "pair"
 
+    def key_of(self, count: int) -> Key:
+        """The key of the map for words of this many target tokens."""
+        shared = self.share_above is not None and self.share_above < count <= self.max_tokens
+        return (self.max_tokens if shared else count,)
+
     def fit_inputs(self) -> dict[str, Any]:
         """The settings that the fitted maps depend on; the others only change how they are used."""
         settings = asdict(self)
         for name in ("beyond", "compat"):
             del settings[name]
+        for name, plain in KEPT_WHOLE.items():  # maps that are kept whole are found as they were before
+            if settings[name] == plain:
+                del settings[name]
         return settings | {"lowercases": self.lowercases, "truncates": self.truncates}
+
+
+def _check_compact(settings: FuseSettings) -> None:
+    """Check how the maps are kept."""
+    rank, above = settings.rank, settings.share_above
+    require(rank is None or rank >= 1, "adapter.rank", rank, "at least 1, or null to keep faces whole")
+    good = above is None or (1 <= above < settings.max_tokens and not settings.by_pair)
+    allowed = f"1 to {settings.max_tokens - 1}, below adapter.max_tokens and with group_by=target, or null"
+    require(good, "adapter.share_above", above, allowed)

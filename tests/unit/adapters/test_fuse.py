@@ -85,7 +85,7 @@ def test_pullback_is_the_adjoint_of_the_map(adapter: FuseAdapterModule, lm: Froz
     pushed = torch.zeros_like(gradient)
     for word in alignment.words:
         choice = adapter._choice(word)
-        fitted = adapter._map_of(choice, gradient)
+        (fitted,) = adapter._map_of(choice, gradient)
         padded = torch.zeros(1, lm.embedding_size, fitted.shape[-1])
         padded[0, :, : word.source_count] = direction[0, word.source_start : word.source_stop].T
         mapped = t_product(padded, fitted)[0, :, : word.target_count].T
@@ -285,7 +285,7 @@ def test_released_behaviour_differs_from_the_paper_where_it_should(
         variant = FuseAdapterModule(
             lm,
             encoder,
-            {key: adapter.map(key) for key in adapter.keys},
+            {key: (adapter.map(key),) for key in adapter.keys},
             replace(adapter.settings, compat=compat),
         )
         alignment = variant.align([TEXT])
@@ -337,6 +337,9 @@ def test_saved_maps_are_found_by_every_input_of_the_fit(
         {"group_by": "pair"},
         {"words_per_length": 5},
         {"dtype": "float32"},
+        {"storage": "float16"},
+        {"rank": 4},
+        {"share_above": 1},
         {"selection": "frequent"},
         {"compat": "lowercase_words"},
         {"compat": "truncate_source"},
@@ -391,6 +394,10 @@ def test_scaled_embeddings_are_fitted_as_the_model_receives_them(encoder: Frozen
         ({"beyond": "identity"}, r"adapter\.beyond"),
         ({"compat": ["permut"]}, r"adapter\.compat.*permute"),
         ({"dtype": "int8"}, r"adapter\.dtype"),
+        ({"storage": "int8"}, r"adapter\.storage.*float16"),
+        ({"rank": 0}, r"adapter\.rank=0 is not allowed: at least 1"),
+        ({"share_above": 4}, r"adapter\.share_above=4 is not allowed: 1 to 3"),
+        ({"share_above": 2, "group_by": "pair"}, r"adapter\.share_above.*group_by=target"),
     ],
 )
 def test_settings_out_of_range(setting: dict, message: str) -> None:
