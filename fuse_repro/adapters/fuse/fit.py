@@ -103,8 +103,10 @@ def _choose(words: Words, settings: FuseSettings) -> Words:
 
 def _padded_table(model: FrozenModel, dtype: torch.dtype) -> Tensor:
     """The embedding table with a row of zeros at the end, for absent tokens: [V + 1, d]."""
-    table = model.embedding_table().to(dtype)
-    return torch.cat([table, table.new_zeros(1, table.shape[1])])
+    table = model.embedding_table()
+    padded = table.new_zeros(len(table) + 1, table.shape[1], dtype=dtype)  # one copy, not two
+    padded[:-1] = table
+    return padded
 
 
 def _fit_group(words: Words, tables: tuple[Tensor, ...], least: int, settings: FuseSettings) -> Tensor:
