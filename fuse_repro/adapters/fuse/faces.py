@@ -36,6 +36,11 @@ def multiplied(factors: Factors) -> Tensor:
     return first
 
 
+def by_face(factor: Tensor) -> Tensor:
+    """The same factor [p, q, n] with every face in one piece of memory, so that a product need not gather it."""
+    return factor.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+
+
 def pull(gradient: Tensor, factors: Factors, face: int) -> Tensor:
     """Gradients [w, d_t] times the transpose of one face: [w, d_s]."""
     for factor in reversed(factors):

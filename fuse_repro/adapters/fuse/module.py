@@ -65,7 +65,7 @@ class FuseAdapterModule(EmbeddingMap):
         self._names = {key: tuple(faces.named(key, maps[key])) for key in self.keys}
         for key in self.keys:
             for name, factor in faces.named(key, maps[key]).items():
-                self.register_buffer(name, factor.to(source.device))
+                self.register_buffer(name, faces.by_face(factor.to(source.device)))
         longest = self.map(max(self.keys, key=lambda key: (len(key), key)))
         std = float(longest.square().mean().sqrt()) if settings.beyond == "random" else 0.0
         self._beyond = RandomMaps((source.embedding_size, target.embedding_size), std, settings.seed)
@@ -139,7 +139,7 @@ class FuseAdapterModule(EmbeddingMap):
 
     def save(self, path: Path) -> None:
         """Write the maps and what they were fitted from as safetensors."""
-        kept = {name: self.get_buffer(name) for names in self._names.values() for name in names}
+        kept = {name: self.get_buffer(name).contiguous() for names in self._names.values() for name in names}
         store.save(path, kept, self.inputs)
 
     @classmethod

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from fuse_repro.adapters.fuse.faces import Factors, pull
+from fuse_repro.adapters.fuse.faces import Factors, by_face, pull
 from fuse_repro.alignment.pairs import WordPair
 
 
@@ -76,5 +76,6 @@ class RandomMaps:
         """The map [d_s, d_t, depth], with the device and dtype of `values`."""
         key = (depth, values.device, values.dtype)
         if key not in self._drawn:
-            self._drawn[key] = random_tensor_map(self._sizes, depth, self._std, self._seed).to(values)
+            drawn = random_tensor_map(self._sizes, depth, self._std, self._seed)
+            self._drawn[key] = by_face(drawn.to(values))
         return self._drawn[key]

@@ -85,6 +85,13 @@ def test_small_maps_are_kept_and_loaded(tmp_path: Path, models, settings) -> Non
         assert other.stored_bytes() == first.stored_bytes()
 
 
+@pytest.mark.parametrize("settings", [{}, {"rank": 3}])
+def test_every_face_lies_in_one_piece_of_memory(models, settings) -> None:
+    adapter = FuseAdapterModule.fit(*models, WORDS, max_tokens=3, **settings)
+    assert all(factor[..., 0].is_contiguous() for factor in adapter.buffers())
+    assert adapter._map_of(9, torch.zeros(1))[0][..., 0].is_contiguous()
+
+
 def test_a_rank_above_the_smaller_space_is_refused(models) -> None:
     smaller = min(model.embedding_size for model in models)
     with pytest.raises(UsageError, match=rf"adapter\.rank={smaller + 1} is not allowed: at most {smaller}"):
