@@ -47,10 +47,14 @@ PULLED, REPEATS = 64, 5  # words of a pullback
 AXES = {
     "l": [replace(BASE, depths=tuple(range(1, l + 1))) for l in range(1, 9)],  # noqa: E741
     "words": [replace(BASE, words=1024 * 2**n) for n in range(7)],
-    "d": [replace(BASE, d_i=d, d_j=d) for d in (128, 256, 512, 1024)],
+    "d": [replace(BASE, d_i=d, d_j=d) for d in (128, 256, 512, 1024, 2048)],
     "vocabulary": [replace(BASE, vocabulary=32_768 * 2**n) for n in range(4)],
 }
-LARGE = [replace(BASE, d_i=2048, d_j=2048, depths=(1, 2), words=2048)]
+LARGE = [
+    replace(BASE, d_i=2048, d_j=2048),
+    replace(BASE, d_i=2048, d_j=2048, depths=(1, 2), words=2048),
+    replace(BASE, d_i=4096, d_j=4096, depths=(1,), words=2048),
+]
 PAPER = [
     FuseSize(1024, d, (1, 2, 3, 4), 16_384, 50_257) for d in (512, 768)
 ]  # GPT-2 medium to CLIP and RoBERTa
@@ -229,7 +233,8 @@ def main() -> None:
         return
     kept = given.folder / "records.jsonl"
     if not given.draw:
-        measure([size for sizes in AXES.values() for size in sizes] + (LARGE if given.large else []), kept)
+        axes = [size for sizes in AXES.values() for size in sizes if size not in LARGE]
+        measure([*axes, *(LARGE if given.large else ())], kept)
     records = read(kept)
     if len(records) < 6:
         sys.exit(

@@ -1,9 +1,9 @@
 r"""Inside words of many tokens: how well FUSE's gradient ranks replacements, per limit l and per way to keep the maps.
 
-    python benchmarks/word_lengths.py $FUSE_REPRO_DATA/text/wikitext2_test.txt --folder outputs/word_lengths
+    python benchmarks/word_lengths.py $FUSE_REPRO_DATA/text/wikitext2_test.txt $FUSE_REPRO_DATA/agnews/test.tsv
 
-One token of a word inside a sentence of WikiText is replaced by random tokens, and the distance of the changed text to
-the following sentence is computed by MiniLM: that is the truth. The gradient at the sentence as it stands, pulled back
+One token of a word inside a line of text is replaced by random tokens, and the distance of the changed text to
+the words that follow is computed by MiniLM: that is the truth. The gradient at the text as it stands, pulled back
 through each map, predicts it. What counts is the rank correlation, by how many pieces MiniLM writes the word with.
 SmolLM2's tokens are searched. One record per word in FOLDER/records.jsonl; a run that was stopped goes on.
 """
@@ -69,9 +69,10 @@ def kept_as(whole: Any, rank: int | None, storage: str) -> FuseAdapterModule:
     return FuseAdapterModule(whole.source, whole.target, maps, settings)
 
 
-def places(lm: FrozenModel, encoder: FrozenModel, file: Path, count: int) -> Iterator[dict[str, Any]]:
+def places(encoder: FrozenModel, files: Sequence[Path], count: int) -> Iterator[dict[str, Any]]:
     """Words of 1, 2, ... pieces in turn, each with the text around it and the sentence that follows."""
-    lines = [line.split() for line in file.read_text("utf-8").splitlines() if len(line.split()) > 30]
+    texts = [line.split() for file in files for line in file.read_text("utf-8").splitlines()]
+    lines = [text for text in texts if len(text) > 30]
     random.Random(0).shuffle(lines)
     different = sorted({word for line in lines for word in line if word.isascii() and word.isalpha()})
     ids = dict(zip(different, encoder.tokenizer.word_ids(different), strict=True))
@@ -157,7 +158,7 @@ def paired(records: Sequence[dict[str, Any]], first: str, second: str, pieces: i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fidelity inside words of many tokens.")
-    parser.add_argument("text", type=Path)
+    parser.add_argument("texts", type=Path, nargs="+")
     parser.add_argument("--folder", type=Path, default=Path("outputs/word_lengths"))
     parser.add_argument("--words", type=int, default=24, help="per number of pieces")
     parser.add_argument("--candidates", type=int, default=120)
@@ -167,7 +168,7 @@ def main() -> None:
     done = {record["id"] for record in records}
     lm, encoder = load("lm", "vision", overrides=("experiment=demo", "model@models.vision=minilm"))
     maps = fitted_maps(lm, encoder)
-    for place in places(lm, encoder, given.text, given.words):
+    for place in places(encoder, given.texts, given.words):
         if place["id"] in done:
             continue
         try:
