@@ -85,6 +85,10 @@ def test_small_maps_are_kept_and_loaded(tmp_path: Path, models, settings) -> Non
         assert other.stored_bytes() == first.stored_bytes()
 
 
+def test_whole_maps_are_found_under_the_key_that_they_had(whole) -> None:
+    assert not {"storage", "rank", "share_above"} & set(whole.inputs["settings"])
+
+
 @pytest.mark.parametrize("settings", [{}, {"rank": 3}])
 def test_every_face_lies_in_one_piece_of_memory(models, settings) -> None:
     adapter = FuseAdapterModule.fit(*models, WORDS, max_tokens=3, **settings)
