@@ -17,6 +17,7 @@ Maps are fitted on the 200,000 most frequent words of the text's language by the
 """
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from _vocabularies import NAMES, published
 
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.data.corpora import WordfreqCorpus
-from fuse_repro.errors import UsageError
+from fuse_repro.errors import UsageError, require
 
 LIMITS = (1, 2, 3, 4, 6, 8)
 MOST = 32  # longer words count as this long
@@ -162,8 +163,13 @@ def main() -> None:
         label, _, path = one.partition("=")
         name, _, script = label.partition(":")
         texts[name] = running_words(Path(path), script or None)
-    report("every_tokenizer", measure(texts, given.of.split(",")))
+    names = given.of.split(",")
+    require(set(names) <= set(NAMES), "--of", given.of, f"some of {','.join(NAMES)}")
+    report("every_tokenizer", measure(texts, names))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UsageError as error:
+        sys.exit(f"every_tokenizer: {error}")

@@ -10,6 +10,7 @@ SmolLM2's tokens are searched. One record per word in FOLDER/records.jsonl; a ru
 
 import argparse
 import random
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -188,4 +189,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (UsageError, OSError) as error:
+        sys.exit(f"word_lengths: {error}")
