@@ -28,7 +28,8 @@ FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "
 def bundle_tokenizers(folder: Path = BUNDLE) -> None:
     """Copy the tokenizers of the cached models, for a machine without network and without weights."""
     for short, model in SHORT.items():
-        node: Any = OmegaConf.to_container(config("experiment=demo", f"model@models.lm={model}").models.lm)
+        own = config("experiment=demo", f"model@models.lm={model}").models.lm
+        node: Any = OmegaConf.to_container(own, resolve=True)
         source = {
             key: node[key] for key in ("wheel", "hub", "path", "cache_dir") if node.get(key) is not None
         }
