@@ -56,8 +56,8 @@ class Question:
         objective: of the target's embeddings.
         gradient: the exact one by the source's embeddings, [B, S_s, d_s].
         jacobian: of a word's target embeddings by its source embeddings, [s, t, d_s, d_t].
-        candidates: source tokens that may stand at the second word's first token: words that are one token in both
-            models, or else in as few target tokens as there are.
+        candidates: source tokens that may stand at the second word's first token: those of words that are one token in
+            both models, where there are any, and else the first tokens of words of as few tokens as there are.
         scores: the exact first-order change of the objective with each, [B, n].
     """
 
@@ -87,9 +87,7 @@ def ask(pair: Pair, key: Class, seed: int) -> Question:
     embeddings = pair.source.embed(s_ids).detach()
     jacobian = pair.relation.jacobian(s, t)
     gradient = _exact_gradient(embeddings, pair.target.embed(t_ids).detach(), jacobian, objective)
-    whole = next(
-        words for (s_count, _), words in pair.lexicon.classes.items() if s_count == 1 and len(words) > 1
-    )
+    whole = next(iter(pair.lexicon.classes.values()))
     candidates = torch.tensor([one.source[0] for one in whole])
     scores = gradient[:, s] @ pair.source.embedding_table()[candidates].T
     units = pair.target.embedding_size * (t if pair.relation.sees_places else 1)

@@ -57,7 +57,7 @@ class Lexicon:
     def check_lengths(self, lengths: Sequence[int]) -> None:
         """Raises UsageError for a number of target tokens that no word has, or none that could be taken."""
         for length in lengths:
-            if any(key[1] == length and words for key, words in self.classes.items()):
+            if any(key[1] == length for key in self.classes):
                 continue
             has = [t for _, t in self.seen]
             counts = {f"{s}x{t}": count for (s, t), count in sorted(self.seen.items()) if t == length}
@@ -138,7 +138,11 @@ def read(corpus: Sequence[str], reading: Reading) -> Lexicon:
     tokens = _tokens(source, target) if reading.every_token else []
     classes, order = _fresh(found, reading, tokens)
     fewest = reading.source_size + MARGIN
-    kept = {key: words for key, words in sorted(classes.items()) if key == (1, 1) or len(words) >= fewest}
+    kept = {
+        key: words
+        for key, words in sorted(classes.items())
+        if words and (key == (1, 1) or len(words) >= fewest)
+    }
     return Lexicon(source, target, kept, order, seen)
 
 

@@ -62,8 +62,11 @@ class Measuring:
             pair = self.pair(place)
         except UsageError as error:
             return about | {"status": "failed", "error": first_line(error)}
+        if not pair.lexicon.classes:
+            missing = f"too few words of {min(self.plan.lengths)} to {self.plan.within} target tokens to fit a map on"
+            return about | {"status": "failed", "error": missing}
         chosen = pair.lexicon.words(place.point.words)
-        questions = {key: ask(pair, key, place.seed) for key, words in pair.lexicon.classes.items() if words}
+        questions = {key: ask(pair, key, place.seed) for key, words in pair.lexicon.classes.items()}
         methods: dict[str, Any] = {}
         for name, fit in self.fits.items():
             try:
@@ -75,7 +78,7 @@ class Measuring:
                 methods[name] = {"prompt": prompt_error(fitted, pair, place.seed), "classes": classes}
             except UsageError as error:
                 methods[name] = {"error": first_line(error)}
-        counts = {_name(key): len(words) for key, words in chosen.items() if words}
+        counts = {_name(key): len(words) for key, words in chosen.items()}
         return about | {"status": "done", "fitted_on": counts, "methods": methods}
 
 

@@ -149,8 +149,8 @@ def test_a_relation_that_a_token_cannot_hold_is_refused() -> None:
         ),
         (
             ("characters", "bpe"),
-            (2,),
-            r"runner.lengths=\[2\]: too few words .* \(only these have, .*'3x2': \d+",
+            (1,),
+            r"runner.lengths=\[1\]: too few words .* \(only these have, .*'3x1': \d+",
         ),
     ],
 )
