@@ -25,6 +25,12 @@ BREAKS = {
     "words": "words down to",
     "length": "tokens per word from",
 }
+AT_ONCE = "at once"
+HOLDS = {
+    "places": "FUSE's equation, E_t = E_s * T, holds for every word: each place of a word has a matrix of its own.",
+    "sums": "The sum of a word's embeddings in the target is the image of their sum in the source; pieces are free.",
+    "means": "The mean of a word's embeddings in the target is the image of their mean in the source; pieces are free.",
+}
 
 
 def is_known_truth(records: Sequence[Record], _results: Mapping[str, Any]) -> bool:
@@ -39,18 +45,23 @@ def known_truth_content(records: Sequence[Record], results: Mapping[str, Any]) -
         "tiles": counts(done, failed, "pairs of models"),
         "broken": f"{100 * results.get('broken', 0.1):g}%",
         "within": results.get("within"),
-        "truths": {name: _truth(found) for name, found in (results.get("truths") or {}).items()},
+        "truths": {
+            name: _truth(found, results["base"]) for name, found in (results.get("truths") or {}).items()
+        },
         "failed": failed,
     }
 
 
-def _truth(found: Mapping[str, Any]) -> dict[str, Any]:
+def _truth(found: Mapping[str, Any], easy: Mapping[str, Any]) -> dict[str, Any]:
     axes = {axis: _along(rows) for axis, rows in found["axes"].items() if axis in AXES}
     axes["length"] = _along(found["lengths"])
     return {
+        "holds": _holds(found["settings"]),
         "gradients": [_plot(axis, "gradient", rows) for axis, rows in axes.items()],
         "prompts": [_plot(axis, "prompt", rows) for axis, rows in axes.items() if axis != "length"],
-        "breaks": _breaks(found["breaks"], found["base"]),
+        "breaks": _breaks(
+            found["breaks"], found["base"], {**easy, "length": min(map(int, found["lengths"]), default=None)}
+        ),
         "classes": {
             name: _classes(found["classes"], found["fitted_on"], number)
             for name, number in (
@@ -93,7 +104,17 @@ def _together(lines: Mapping[str, Mapping[float, Interval]]) -> dict[str, dict[f
     return {", ".join(names): dict(lines[names[0]]) for names in same.values()}
 
 
-def _breaks(breaks: Mapping[str, Any], base: Mapping[str, Any]) -> Table:
+def _holds(settings: Mapping[str, Any]) -> str:
+    """What is known of a truth, in words."""
+    also = ["", " This holds for every token of the source."][bool(settings["every_token"])]
+    more = ["", " Some words have more tokens in the source than in the target."][bool(settings["coarser"])]
+    sizes = f"{settings['source_size']} to {settings['target_size']}"
+    return (
+        f"{HOLDS[settings['relation']]}{also}{more} Embedding sizes: {sizes}; matrix: {settings['matrix']}."
+    )
+
+
+def _breaks(breaks: Mapping[str, Any], base: Mapping[str, Any], easy: Mapping[str, Any]) -> Table:
     """Errors without noise, and the first value of every axis at which a map is broken."""
     axes = list(dict.fromkeys(axis for row in breaks.values() for axis in row))
     head = ["map", "gradient", "words of one token", "soft prompt", *(BREAKS[axis] for axis in axes)]
@@ -101,11 +122,17 @@ def _breaks(breaks: Mapping[str, Any], base: Mapping[str, Any]) -> Table:
         [
             method,
             *(error(base.get(method, {}).get(key)) for key in ("gradient", "short", "prompt")),
-            *(MISSING if row[axis] is None else f"{row[axis]:g}" for axis in axes),
+            *(_broken_at(row[axis], easy[axis]) for axis in axes),
         ]
         for method, row in breaks.items()
     ]
     return head, rows
+
+
+def _broken_at(value: float | None, easiest: float | None) -> str:
+    if value is None:
+        return MISSING
+    return AT_ONCE if value == easiest else f"{value:g}"
 
 
 def _classes(classes: Mapping[str, Any], words: Mapping[str, int], number: str) -> Table:

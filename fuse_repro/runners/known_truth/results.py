@@ -33,8 +33,8 @@ def summary(records: Sequence[Record], plan: Plan) -> dict[str, Any]:
         "within": plan.within,
         "broken": plan.broken,
         "truths": {
-            truth: of_truth([record for record in done if record["truth"] == truth], plan)
-            for truth in plan.truths
+            name: {"settings": asdict(truth)} | of_truth([one for one in done if one["truth"] == name], plan)
+            for name, truth in plan.truths.items()
         },
     }
 

@@ -134,6 +134,9 @@ def test_results_say_where_a_map_breaks_and_the_page_shows_it() -> None:
     assert head[-4:] == ["noise from", "overlap down to", "words down to", "tokens per word from"]
     assert [row[0] for row in rows] == ["ridge", "fuse"]
     assert rows[0][-4:] == ["1", "–", "8", "5"]
+    assert rows[1][-4:] == ["at once", "at once", "at once", "at once"]
+    assert page["holds"].startswith("The sum of a word's embeddings in the target")
+    assert page["holds"].endswith("Embedding sizes: 24 to 16; matrix: general.")
     assert [plot.title.split(" against ")[0] for plot in page["gradients"]] == ["Error of the gradient"] * 4
 
 
