@@ -18,7 +18,17 @@ AXES = {
     "words": "words that maps are fitted on, per pair of token counts",
     "length": "tokens per word in the target (l)",
 }
-WHAT = {"gradient": "Error of the gradient", "prompt": "Error of the soft prompt"}
+WHAT = {
+    "gradient": "Error of the gradient",
+    "short": "Error of the gradient, words of one token",
+    "prompt": "Error of the soft prompt",
+}
+COLUMNS = {
+    "gradient": "gradient, mean",
+    "worst": "worst class",
+    "short": "words of one token",
+    "prompt": "soft prompt",
+}
 BREAKS = {
     "noise": "noise from",
     "overlap": "overlap down to",
@@ -58,7 +68,10 @@ def _truth(found: Mapping[str, Any], easy: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "holds": _holds(found["settings"]),
         "gradients": [_plot(axis, "gradient", rows) for axis, rows in axes.items()],
-        "prompts": [_plot(axis, "prompt", rows) for axis, rows in axes.items() if axis != "length"],
+        "more": {
+            name: [_plot(axis, number, rows) for axis, rows in axes.items() if axis != "length"]
+            for name, number in (("Words of one token", "short"), ("Soft prompts", "prompt"))
+        },
         "breaks": _breaks(
             found["breaks"], found["base"], {**easy, "length": min(map(int, found["lengths"]), default=None)}
         ),
@@ -117,11 +130,11 @@ def _holds(settings: Mapping[str, Any]) -> str:
 def _breaks(breaks: Mapping[str, Any], base: Mapping[str, Any], easy: Mapping[str, Any]) -> Table:
     """Errors without noise, and the first value of every axis at which a map is broken."""
     axes = list(dict.fromkeys(axis for row in breaks.values() for axis in row))
-    head = ["map", "gradient", "words of one token", "soft prompt", *(BREAKS[axis] for axis in axes)]
+    head = ["map", *COLUMNS.values(), *(BREAKS[axis] for axis in axes)]
     rows: list[list[Estimate | str]] = [
         [
             method,
-            *(error(base.get(method, {}).get(key)) for key in ("gradient", "short", "prompt")),
+            *(error(base.get(method, {}).get(key)) for key in COLUMNS),
             *(_broken_at(row[axis], easy[axis]) for axis in axes),
         ]
         for method, row in breaks.items()

@@ -31,26 +31,28 @@ class Measuring:
     fits: Mapping[str, Fit]
 
     def pair(self, place: Place) -> Pair:
-        """The pair of models of a place; beyond the base only words that maps are fitted for are looked at.
+        """The pair of models of a place.
 
         Raises:
             UsageError: see `make_pair`.
         """
         plan, point = self.plan, place.point
-        lengths = plan.lengths if point == plan.base else [one for one in plan.lengths if one <= plan.within]
         return make_pair(
             plan.truths[place.truth],
             self.corpus,
             tokenizers=(plan.source, point.tokenizer),
             words=plan.most_words(),
             overlap=point.overlap,
-            lengths=lengths or plan.lengths,
+            lengths=plan.lengths,
             noise=point.noise,
             seed=place.seed,
         )
 
     def record(self, place: Place) -> dict[str, Any]:
-        """What is found at a place; a pair that cannot be made is a failed record."""
+        """What is found at a place; a pair that cannot be made is a failed record.
+
+        Words that are longer than what maps are fitted for are asked about at the base alone.
+        """
         about = {
             "id": place.id,
             "kind": "known_truth",
@@ -62,11 +64,13 @@ class Measuring:
             pair = self.pair(place)
         except UsageError as error:
             return about | {"status": "failed", "error": first_line(error)}
-        if not pair.lexicon.classes:
-            missing = f"too few words of {min(self.plan.lengths)} to {self.plan.within} target tokens to fit a map on"
+        longest = max(self.plan.lengths) if place.point == self.plan.base else self.plan.within
+        asked = [key for key in pair.lexicon.classes if key[1] <= longest]
+        if not asked:
+            missing = f"too few words of {min(self.plan.lengths)} to {longest} target tokens to fit a map on"
             return about | {"status": "failed", "error": missing}
         chosen = pair.lexicon.words(place.point.words)
-        questions = {key: ask(pair, key, place.seed) for key, words in pair.lexicon.classes.items()}
+        questions = {key: ask(pair, key, place.seed) for key in asked}
         methods: dict[str, Any] = {}
         for name, fit in self.fits.items():
             try:

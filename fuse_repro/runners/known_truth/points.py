@@ -99,7 +99,7 @@ class Plan:
         lengths: target tokens per word.
         within: the longest words that maps are fitted for.
         seeds: every pair is made with each.
-        broken: relative error from which a map counts as broken.
+        broken: relative error of one class of words above which a map counts as broken.
         truths: name -> what is known.
     """
 

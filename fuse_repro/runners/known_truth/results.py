@@ -68,17 +68,18 @@ def of_truth(records: Sequence[Record], plan: Plan) -> dict[str, Any]:
 
 
 def overall(records: Sequence[Record], within: int) -> Table:
-    """map -> `gradient`, `short` and `prompt`.
+    """map -> `gradient`, `worst`, `short` and `prompt`.
 
-    `gradient` is the mean over classes of words that maps are fitted for, `short` of words of one token on both sides.
+    `gradient` is the mean over classes of words that maps are fitted for, `worst` the largest of them, `short` that of
+    words of one token on both sides.
     """
 
-    def gradient(found: Mapping[str, Any]) -> float | None:
-        kept = [row["gradient"] for name, row in found["classes"].items() if _target(name) <= within]
-        return fmean(kept) if kept else None
+    def gradients(found: Mapping[str, Any]) -> list[float]:
+        return [row["gradient"] for name, row in found["classes"].items() if _target(name) <= within]
 
     numbers: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
-        "gradient": gradient,
+        "gradient": lambda found: fmean(own) if (own := gradients(found)) else None,
+        "worst": lambda found: max(gradients(found), default=None),
         "short": lambda found: found["classes"].get("1x1", {}).get("gradient"),
         "prompt": lambda found: found["prompt"],
     }
@@ -106,25 +107,21 @@ def by_class(records: Sequence[Record]) -> dict[str, Table]:
 
 
 def by_length(records: Sequence[Record]) -> dict[str, Table]:
-    """target tokens of a word -> map -> `gradient`, the mean over classes."""
+    """target tokens of a word -> map -> `gradient`, the mean over classes, and `worst`, the largest."""
     lengths = sorted({_target(name) for record in records for name in record["fitted_on"]})
-    return {
-        str(length): {
-            method: {
-                "gradient": _joined(
-                    fmean(own)
-                    for found in rows
-                    if (
-                        own := [
-                            row["gradient"] for key, row in found["classes"].items() if _target(key) == length
-                        ]
-                    )
-                )
-            }
-            for method, rows in _rows(records).items()
-        }
-        for length in lengths
-    }
+    return {str(length): _of_length(records, length) for length in lengths}
+
+
+def _of_length(records: Sequence[Record], length: int) -> Table:
+    found = {}
+    for method, rows in _rows(records).items():
+        own = [
+            [row["gradient"] for name, row in one["classes"].items() if _target(name) == length]
+            for one in rows
+        ]
+        known = [some for some in own if some]
+        found[method] = {"gradient": _joined(map(fmean, known)), "worst": _joined(map(max, known))}
+    return found
 
 
 def _rows(records: Sequence[Record]) -> dict[str, list[Mapping[str, Any]]]:
@@ -137,7 +134,7 @@ def _rows(records: Sequence[Record]) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def _breaks(axes: Mapping[str, Mapping[str, Table]], lengths: Mapping[str, Table], broken: float) -> Table:
-    """map -> axis -> the first value, from easy to hard, at which the gradient's error is above `broken`."""
+    """map -> axis -> the first value, from easy to hard, at which the worst class is off by more than `broken`."""
     easy_first: dict[str, Sequence[str]] = {
         "noise": list(axes.get("noise", {})),
         "overlap": list(axes.get("overlap", {}))[::-1],
@@ -161,7 +158,7 @@ def _breaks(axes: Mapping[str, Mapping[str, Table]], lengths: Mapping[str, Table
 
 def _is_broken(row: Mapping[str, Any] | None, broken: float) -> bool:
     """Where a map could not be fitted, it is broken, too."""
-    found = (row or {}).get("gradient")
+    found = (row or {}).get("worst")
     return found is None or found["mean"] > broken
 
 

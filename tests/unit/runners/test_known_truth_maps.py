@@ -19,6 +19,7 @@ EXACT = 1e-4  # the issue's bound; what is left comes from maps kept in single p
 FITS: Mapping[str, Callable[..., EmbeddingMap]] = {
     "fuse": Fit(FuseAdapterModule.fit, max_tokens=3),
     "fuse_pair": Fit(FuseAdapterModule.fit, max_tokens=3, group_by="pair"),
+    "permuted": Fit(FuseAdapterModule.fit, max_tokens=3, compat="permute"),
     "ridge": Fit(RidgeMap.fit, ridge=0.0),
     "lookup": Fit(LookupMap.fit, ridge=0.0),
     "sparse": Fit(SparseMap.fit, ridge=0.0, trained_only=False),
@@ -40,7 +41,7 @@ def found(truth: str, name: str) -> tuple[dict[tuple[int, int], dict[str, float]
 @pytest.mark.parametrize(
     ("truth", "name"),
     [
-        *(("tokens", name) for name in FITS),
+        *(("tokens", name) for name in FITS),  # there all faces of a word of one source token are alike
         *(("places", name) for name in ("fuse", "fuse_pair")),
         *(("sums", name) for name in ("fuse", "fuse_pair")),
         ("coarser", "fuse_pair"),
@@ -88,6 +89,14 @@ def test_maps_by_target_count_break_where_a_count_holds_words_of_more_source_tok
         assert (errors["gradient"] > 0.1) == (t in longer)
     assert prompt is not None
     assert (prompt > 0.1) == (1 in longer)
+
+
+def test_faces_that_are_not_reversed_are_wrong_from_three_tokens_on() -> None:
+    """The published code's transposition: it equals the t-transpose for words of one and two tokens."""
+    classes, _ = found("places", "permuted")
+    assert {t for _, t in classes} == {1, 2, 3}
+    for (_, t), errors in classes.items():
+        assert (errors["gradient"] > 0.1) == (t > 2)
 
 
 def test_a_rotation_is_all_that_procrustes_knows() -> None:
