@@ -113,7 +113,7 @@ def test_results_say_where_a_map_breaks_and_the_page_shows_it() -> None:
     plan = make_plan(runner(("seeds", [0, 1]), ("truths", sums)))
     records = [
         record(noise, words, seed, error * 4**seed, 0.5)
-        for noise, words, error in ((0.0, 64, 0.01), (0.1, 64, 0.05), (1.0, 64, 0.3), (0.0, 8, 0.9))
+        for noise, words, error in ((0.0, 64, 0.01), (0.1, 64, 0.02), (1.0, 64, 0.3), (0.0, 8, 0.9))
         for seed in (0, 1)
     ]
     results = summary(records, plan)
@@ -124,6 +124,7 @@ def test_results_say_where_a_map_breaks_and_the_page_shows_it() -> None:
         "high": pytest.approx(0.02, rel=1e-4),
         "count": 2,
     }
+    assert found["base"]["ridge"]["worst"]["mean"] == pytest.approx(0.02)
     assert found["base"]["ridge"]["short"]["mean"] == pytest.approx(1e-8)
     assert found["base"]["ridge"]["prompt"]["mean"] == pytest.approx(0.5)
     assert found["breaks"]["ridge"] == {"noise": 1.0, "overlap": None, "words": 8.0, "length": 5.0}
