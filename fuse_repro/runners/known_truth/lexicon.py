@@ -123,7 +123,7 @@ def read(corpus: Sequence[str], reading: Reading) -> Lexicon:
     if len(pool) < needed:
         raise UsageError(
             f"corpus: {len(pool)} different words of {LETTERS[0]} to {LETTERS[-1]} letters a to z, and "
-            f"runner.words={count} needs {needed}: take a larger corpus or fewer words"
+            f"runner.base.words={count} needs {needed}: take a larger corpus or fewer words"
         )
     common, others = pool[:count], pool[count : 2 * count]
     own, foreign = pool[2 * count : (2 + OWN) * count], pool[(2 + OWN) * count : (2 + 2 * OWN) * count]

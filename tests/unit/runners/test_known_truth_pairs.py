@@ -164,7 +164,7 @@ def test_a_length_that_no_common_word_has_is_one_clear_line(
 
 def test_a_small_corpus_is_refused() -> None:
     with pytest.raises(
-        UsageError, match=r"corpus: 2 different words .* runner.words=30 needs 690: take a larger"
+        UsageError, match=r"corpus: 2 different words .* runner.base.words=30 needs 690: take a larger"
     ):
         read(["cat", "dog", "Dog", "x"], Reading(("bpe", "bpe"), 30, 1.0, (1,), 12, False, False, 0))
 
