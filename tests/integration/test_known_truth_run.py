@@ -12,7 +12,7 @@ SMALL = [
     "corpus.size=5000",
     "~runner.truths.tokens",
     "~runner.truths.coarser",
-    "runner.truths.places={relation: places, matrix: general, source_size: 12, target_size: 4}",
+    "~runner.truths.places",
     "runner.truths.sums={relation: sums, matrix: general, source_size: 12, target_size: 8}",
     "runner.base.words=30",
     "runner.axes={noise: [0.1], overlap: [0.5], words: [8], tokenizer: [characters]}",
@@ -31,7 +31,7 @@ def test_a_run_its_table_its_page_and_its_continuation(
     assert main(arguments) == 0
     assert "relative error of the gradient" in capsys.readouterr().out
     records = [json.loads(line) for line in (directory / "records.jsonl").read_text().splitlines()]
-    assert [record["status"] for record in records] == ["done"] * 10
+    assert [record["status"] for record in records] == ["done"] * 5
     results = json.loads((directory / "results.json").read_text())
     for truth, found in results["truths"].items():
         for method in ("fuse", "fuse_pair"):
@@ -52,7 +52,7 @@ def test_a_run_its_table_its_page_and_its_continuation(
     assert "Error of the gradient against noise" in page
 
     whole = (directory / "records.jsonl").read_bytes()
-    (directory / "records.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:8]) + b'{"torn')
+    (directory / "records.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:3]) + b'{"torn')
     assert main(arguments) == 0
     assert (directory / "records.jsonl").read_bytes() == whole
 

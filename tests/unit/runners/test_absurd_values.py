@@ -278,6 +278,8 @@ def prepared(node: Any, folder: Path) -> Any:
     target = str(node.get("_target_")).rpartition(".")[2]
     if node.get("points"):  # those of the fidelity runner are alike
         return {**node, **{name: dict(list(node[name].items())[:1]) for name in ("points", "combinations")}}
+    if node.get("truths"):  # they are alike, too
+        return {**node, "truths": dict(list(node["truths"].items())[:1])}
     if target == "TextData" or node.get("path") == "???":
         make = LAYOUTS.get(target, text_file)
         place = folder / f"data_{target}"
