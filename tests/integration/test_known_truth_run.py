@@ -29,7 +29,8 @@ def test_a_run_its_table_its_page_and_its_continuation(
     directory = tmp_path / "run"
     arguments = [*SMALL, f"output_dir={directory}"]
     assert main(arguments) == 0
-    assert "relative error of the gradient" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "relative error of the gradient, and of the soft prompt" in said
     records = [json.loads(line) for line in (directory / "records.jsonl").read_text().splitlines()]
     assert [record["status"] for record in records] == ["done"] * 5
     results = json.loads((directory / "results.json").read_text())
