@@ -16,7 +16,12 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "fuse_repro"
 PAGE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
-RUNNERS_APART = ("search", "transfer", "fidelity")  # jobs of runners/, each of which could be taken away
+RUNNERS_APART = (
+    "search",
+    "transfer",
+    "fidelity",
+    "known_truth",
+)  # jobs of runners/, each of which could be taken away
 
 
 def imports(source: str, module: str, modules: Mapping[str, object]) -> set[str]:

@@ -67,6 +67,22 @@ def estimate(found: Mapping[str, Any] | None, digits: int = 2, scale: float = 1.
     return Estimate(number(scale * found["mean"], digits), limits(found, digits, scale))
 
 
+def error(found: Mapping[str, Any] | None) -> Estimate | str:
+    """A relative error for a cell of a table: a power of ten where it is small; a dash where there is none.
+
+    Args:
+        found: `mean`, `low`, `high` and `count`, all positive; None where there is nothing.
+    """
+    if not found:
+        return MISSING
+    mean, low, high = (_small(found[key]) for key in ("mean", "low", "high"))
+    return Estimate(mean, f"{low} to {high}" if found["count"] > 1 else None)
+
+
+def _small(value: float) -> str:
+    return number(value, 2) if value >= 0.01 else f"{value:.0e}".replace("e-0", "e-").replace("-", "−")
+
+
 def moment(value: object) -> str:
     """An ISO time as "2 May 2026, 14:03 UTC"; the text itself where it is none."""
     try:

@@ -36,13 +36,15 @@ def measures(records: Sequence[Record], results: Mapping[str, Any]) -> list[Meas
     """What the run has so far; empty where nothing is done yet.
 
     Captions: mean objective, its terms and the caption metrics (percent). Transfer: precision@1 (percent) of
-    every method. Fidelity: rank correlation and recall of every method.
+    every method. Fidelity: rank correlation and recall of every method. Known truth: the gradient's error.
     """
     done = [record for record in records if record.get("status") == "done"]
     if not done:
         return []
     if done[0].get("kind") == "fidelity":
         return list(_fidelity(results))
+    if done[0].get("kind") == "known_truth":
+        return list(_known_truth(results))
     if "method" in done[0]:
         return _transfer(done)
     if results.get("runner") == "answers" and "prompts" in results:
@@ -109,6 +111,14 @@ def _fidelity(results: Mapping[str, Any]) -> Iterable[Measure]:
             if keys and _is_number(row[keys[-1]].get("mean")):
                 metric = {"spearman": "Spearman"}.get(keys[-1], keys[-1])
                 yield Measure(metric, str(method), (float(row[keys[-1]]["mean"]),))
+
+
+def _known_truth(results: Mapping[str, Any]) -> Iterable[Measure]:
+    """Every map's relative error of the gradient without noise, per truth."""
+    for truth, found in (results.get("truths") or {}).items():
+        for method, row in found["base"].items():
+            if row.get("gradient"):
+                yield Measure(f"gradient error, {truth}", str(method), (float(row["gradient"]["mean"]),))
 
 
 def _captions(done: Sequence[Record]) -> Iterable[Measure]:

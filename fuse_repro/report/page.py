@@ -12,6 +12,7 @@ from fuse_repro.report.pages.captions import captions_content
 from fuse_repro.report.pages.fidelity import fidelity_content, is_fidelity
 from fuse_repro.report.pages.header import banner, header
 from fuse_repro.report.pages.inversion import inversion_content, is_inversion
+from fuse_repro.report.pages.known_truth import is_known_truth, known_truth_content
 from fuse_repro.report.pages.maps import is_maps, maps_content
 from fuse_repro.report.pages.move import is_move, move_content
 from fuse_repro.report.pages.paper import paper_table
@@ -27,6 +28,7 @@ from fuse_repro.runs.look import RunFiles, look_at
 Content = Callable[[Sequence[Record], Mapping[str, Any]], dict[str, Any]]
 KINDS: Sequence[tuple[Callable[[Sequence[Record], Mapping[str, Any]], bool], str, Content]] = (
     (is_fidelity, "fidelity.html.j2", fidelity_content),
+    (is_known_truth, "known_truth.html.j2", known_truth_content),
     (is_maps, "maps.html.j2", maps_content),
     (is_move, "move.html.j2", move_content),
     (is_transfer, "transfer.html.j2", transfer_content),

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fuse_repro.data.photo_folder import counted
-from fuse_repro.report.formats import limits
+from fuse_repro.report.formats import error, limits
 from fuse_repro.runs.directory import RESULTS, read_json, read_records
 from fuse_repro.shown import cell, shown
 
@@ -41,6 +41,8 @@ def outcome(run_dir: Path) -> RenderableType | None:
         parts.append(_answers_table(results))
     if results.get("runner") == "captions":
         parts.append(_captions([record for record in records if record["status"] == "done"]))
+    if results.get("runner") == "known_truth":
+        parts.append(_known_truth(results["truths"]))
     if results.get("not_read"):
         parts.append(Text(shown(f"not read: {counted(results['not_read'])}"), style="bold"))
     parts += _failures([record for record in records if record.get("status") == "failed"], len(records))
@@ -113,6 +115,22 @@ def _answers_table(results: Mapping[str, Any]) -> Table:
     return table
 
 
+def _known_truth(truths: Mapping[str, Mapping[str, Any]]) -> Table:
+    """How far every map's gradient and soft prompt are from every truth, without noise."""
+    table = Table("map", title="relative error of the gradient, and of the soft prompt, without noise")
+    for truth in truths:
+        table.add_column(cell(truth), justify="right")
+    for method in dict.fromkeys(name for found in truths.values() for name in found["base"]):
+        rows = [found["base"].get(method) or {} for found in truths.values()]
+        table.add_row(cell(method), *(_errors(row) for row in rows))
+    return table
+
+
+def _errors(row: Mapping[str, Any]) -> str:
+    shown_as = (error(row.get(key)) for key in ("gradient", "prompt"))
+    return ", ".join(one if isinstance(one, str) else one.mean for one in shown_as)
+
+
 def _captions(records: Sequence[Record]) -> Table:
     left = len(records) - SHOWN
     table = Table("photograph", "caption", caption=f"and {left} more, in the report" if left > 0 else None)
@@ -128,8 +146,10 @@ def _failures(failed: Sequence[Record], total: int) -> list[Text]:
         return []
     lines = [Text(f"{len(failed)} of {total} failed:", style="bold red")]
     for record in failed[:FAILURES_SHOWN]:
-        error = record.get("error") or "no reason was recorded"
-        lines.append(Text.assemble("  ", (str(cell(record.get("id", "an item"))), "bold"), ": ", cell(error)))
+        reason = record.get("error") or "no reason was recorded"
+        lines.append(
+            Text.assemble("  ", (str(cell(record.get("id", "an item"))), "bold"), ": ", cell(reason))
+        )
     left = len(failed) - FAILURES_SHOWN
     return [*lines, Text(f"  and {left} more, in the report")] if left > 0 else lines
 

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.runners.assemble import part_values
 from fuse_repro.runners.costs.answers import answers_table_work, answers_work
+from fuse_repro.runners.costs.known_truth import known_truth_work
 from fuse_repro.runners.costs.search import caption_work, fidelity_work, inversion_work
 from fuse_repro.runners.costs.transfer import evaluation_work, move_work, transfer_work, tuning_work
 from fuse_repro.runners.costs.work import Counted
@@ -20,6 +21,7 @@ def work_of(config: DictConfig) -> Counted | None:
     counters: Mapping[str, Callable[[DictConfig], Counted]] = {
         "fuse_repro.runners.fidelity.runner.run": fidelity_work,
         "fuse_repro.runners.answers_table.run": answers_table_work,
+        "fuse_repro.runners.known_truth.runner.run": known_truth_work,
         "fuse_repro.runners.search.answers.run": answers_work,
         "fuse_repro.runners.search.caption.run": caption_work,
         "fuse_repro.runners.search.sentiment.run": caption_work,

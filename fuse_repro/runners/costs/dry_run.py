@@ -149,8 +149,11 @@ def _models_table(rows: Sequence[Row], pace: Pace) -> Table:
 
 def _total(rows: Sequence[Row], pace: Pace) -> str:
     heaviest = max(
-        sum(size.parameters for size in _loaded(point, rows) if size) * BYTES[point.dtype]
-        for point, _ in rows
+        (
+            sum(size.parameters for size in _loaded(point, rows) if size) * BYTES[point.dtype]
+            for point, _ in rows
+        ),
+        default=0,
     )
     passes = sum(work.passes * work.times for _, work in rows)
     return (

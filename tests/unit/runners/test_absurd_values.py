@@ -30,6 +30,7 @@ from fuse_repro.runners.build import build, build_data, build_fit
 from fuse_repro.runners.fidelity.methods import check_methods
 from fuse_repro.runners.fidelity.runner import FidelitySettings, combinations
 from fuse_repro.runners.fidelity.runner import check_config as check_fidelity
+from fuse_repro.runners.known_truth.points import KnownTruthSettings, make_plan
 from fuse_repro.runners.models import check_models
 from fuse_repro.runners.objective import term_roles
 from fuse_repro.runners.search.answers import AnswersSettings
@@ -77,7 +78,8 @@ TEXTS = ("prefix", "template", "label", "word", "position", "entity", "group", "
 MAY_BE_ZERO = (
     "seed", "shown", "patience", "ridge", "logprob_weight", "gradient_weight", "weight", "reviews", "fillers", "curves",
     "images", "shard", "joining", "warmup", "holdout", "holdout_noise", "weight_decay", "pieces", "train", "dev",
-    "max_train", "insertions", "moves", "combined", "zeroth_weight")  # fmt: skip
+    "max_train", "insertions", "moves", "combined", "zeroth_weight",
+    "noise", "overlap", "noise_growth")  # fmt: skip
 SETTINGS: Mapping[str, type] = {
     "fuse_repro.runners.search.answers.run": AnswersSettings,
     "fuse_repro.runners.search.caption.run": CaptionSettings,
@@ -85,6 +87,7 @@ SETTINGS: Mapping[str, type] = {
     "fuse_repro.runners.search.sentiment.run": SentimentSettings,
     "fuse_repro.runners.transfer.runner.run": TransferSettings,
     "fuse_repro.runners.fidelity.runner.run": FidelitySettings,
+    "fuse_repro.runners.known_truth.runner.run": KnownTruthSettings,
     "fuse_repro.runners.transfer.evaluate.run": EvaluateSettings,
     "fuse_repro.runners.transfer.move.run": MoveSettings,
     "fuse_repro.runners.transfer.tune.run": TuneSettings,
@@ -175,6 +178,7 @@ def check_runner(node: DictConfig, config: Mapping[str, Any]) -> None:
         "fuse_repro.runners.search.sentiment.run": check_sentiment,
         "fuse_repro.runners.transfer.runner.run": check_transfer,
         "fuse_repro.runners.fidelity.runner.run": check_fidelity_runner,
+        "fuse_repro.runners.known_truth.runner.run": lambda config: make_plan(config.runner),
     }
     settings = SETTINGS[node._target_]
     if settings in OWN_PROMPTS:
@@ -274,6 +278,8 @@ def prepared(node: Any, folder: Path) -> Any:
     target = str(node.get("_target_")).rpartition(".")[2]
     if node.get("points"):  # those of the fidelity runner are alike
         return {**node, **{name: dict(list(node[name].items())[:1]) for name in ("points", "combinations")}}
+    if node.get("truths"):  # they are alike, too
+        return {**node, "truths": dict(list(node["truths"].items())[:1])}
     if target == "TextData" or node.get("path") == "???":
         make = LAYOUTS.get(target, text_file)
         place = folder / f"data_{target}"
