@@ -10,11 +10,11 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from fuse_repro.errors import UsageError, first_line
+from fuse_repro.quiet import quiet_lightning
 from fuse_repro.report.page import build_report
 from fuse_repro.report.paper import check_cell
 from fuse_repro.runners.build import build, located
 from fuse_repro.runners.models import check_models
-from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.runners.terms_of_use import check_terms
 from fuse_repro.runners.values import check_values
 from fuse_repro.runs.directory import RESULTS, RunDirectory

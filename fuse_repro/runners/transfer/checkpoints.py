@@ -1,44 +1,19 @@
 """Lightning's checkpoints of a prompt that is being tuned: written whole, and looked at before they are used."""
 
-import io
 import os
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from fuse_repro.errors import first_line
-from fuse_repro.storage.files import write_bytes
-from fuse_repro.storage.tensors import CACHE, Damaged
+from fuse_repro.storage.checkpoints import read_checkpoint
+from fuse_repro.storage.tensors import Damaged
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 GROUP = "group"  # the key under which a checkpoint of several prompts has their keys and progress
-KEYS: tuple[tuple[str, type], ...] = (
-    ("epoch", int),
-    ("global_step", int),
-    ("state_dict", dict),
-    ("loops", dict),
-    ("callbacks", dict),
-    ("optimizer_states", list),
-    ("lr_schedulers", list),
-)
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole or not there, however their writing ends."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
-        """Write a checkpoint. Raises UsageError if it cannot be written."""
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        write_bytes(Path(path), buffer.getvalue(), CACHE)
 
 
 def resumable(folder: Path, prompt: Tensor) -> Path | None:
@@ -112,7 +87,7 @@ def resumable_group(folder: Path, state: Mapping[str, Tensor]) -> Path | None:
 
 def _group(path: Path) -> dict[str, Any]:
     """Keys, progress and tensors of a group's checkpoint. Raises Damaged for anything else."""
-    checkpoint = _load(path)
+    checkpoint = read_checkpoint(path)
     found, state = checkpoint.get(GROUP), checkpoint["state_dict"]
     tensors = all(isinstance(tensor, Tensor) for tensor in state.values())
     if not isinstance(found, dict) or not {"keys", "progress", "unread"} <= set(found) or not tensors:
@@ -126,26 +101,9 @@ def _start_anew(error: Damaged, *paths: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """A checkpoint of Lightning. Raises Damaged for anything else."""
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch itself passes over the checksums
-            torn = archive.testzip()
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever unpickling makes of garbage
-        raise Damaged(f"{path} is damaged ({first_line(error)})") from error
-    if torn is not None:
-        raise Damaged(f"{path} is damaged (the checksum of {torn} is another)")
-    if not isinstance(checkpoint, dict) or any(
-        not isinstance(checkpoint.get(key), kind) for key, kind in KEYS
-    ):
-        raise Damaged(f"{path} is no checkpoint of a prompt")
-    return checkpoint
-
-
 def _check(path: Path, prompt: Tensor) -> dict[str, Any]:
     """A checkpoint of this prompt. Raises Damaged for anything else."""
-    checkpoint = _load(path)
+    checkpoint = read_checkpoint(path)
     state = checkpoint["state_dict"]
     kept = state.get("prompt") if len(state) == 1 else None
     if not isinstance(kept, Tensor) or (kept.shape, kept.dtype) != (prompt.shape, prompt.dtype):

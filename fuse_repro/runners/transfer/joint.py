@@ -19,8 +19,8 @@ from fuse_repro.models.causal_lm import CausalLM
 from fuse_repro.models.keys_values import cache_bytes
 from fuse_repro.progress import bar
 from fuse_repro.prompts import for_model
+from fuse_repro.quiet import quiet_lightning
 from fuse_repro.runners.objective import PRIMARY, build_objective
-from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.runners.transfer.checkpoints import group_keys, resumable_group
 from fuse_repro.runners.transfer.joint_module import JointTuningModule, Member
 from fuse_repro.runners.transfer.kept import KeptPrompt, TuningResult

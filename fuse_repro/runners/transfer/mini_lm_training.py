@@ -24,7 +24,7 @@ from fuse_repro.models.masked_lm import MaskedLM
 from fuse_repro.models.mini_lm import MiniLMSettings, teacher_table, untrained
 from fuse_repro.models.mini_tokenizer import count_words, make_tokenizer
 from fuse_repro.progress import bar
-from fuse_repro.runners.quiet import quiet_lightning
+from fuse_repro.quiet import quiet_lightning
 from fuse_repro.runners.trainer import alone
 from fuse_repro.storage.files import writing
 from fuse_repro.storage.tensors import CACHE

@@ -14,13 +14,14 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.precision import EXACT
-from fuse_repro.runners.quiet import quiet_lightning
+from fuse_repro.quiet import quiet_lightning
 from fuse_repro.runners.trainer import FIT, TEST, build_trainer
-from fuse_repro.runners.transfer.checkpoints import BEST, LAST, WholeCheckpoints
+from fuse_repro.runners.transfer.checkpoints import BEST, LAST
 from fuse_repro.runners.transfer.joint_module import JointTuningModule
 from fuse_repro.runners.transfer.settings import PromptTuning
 from fuse_repro.runners.transfer.tuning_module import PromptTuningModule
 from fuse_repro.shown import shown
+from fuse_repro.storage.checkpoints import WholeCheckpoints
 
 SET_BY_OPTIMIZER = (
     "max_steps", "max_epochs", "min_steps", "min_epochs", "check_val_every_n_epoch", "val_check_interval",

@@ -18,8 +18,8 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.batching import out_of_memory
 from fuse_repro.progress import bar
 from fuse_repro.prompts import SoftPrompt, for_model, normal_init, template_init, vocabulary_init
+from fuse_repro.quiet import quiet_lightning
 from fuse_repro.runners.objective import PRIMARY, build_objective
-from fuse_repro.runners.quiet import quiet_lightning
 from fuse_repro.runners.transfer.checkpoints import resumable
 from fuse_repro.runners.transfer.kept import KeptPrompt, TuningResult
 from fuse_repro.runners.transfer.placing import layout_of, place_of
