@@ -8,7 +8,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -85,13 +85,21 @@ class EmbeddingMap(nn.Module, ABC):
     def target(self) -> FrozenModel:
         return self._models[1]
 
+    @property
+    def fit_cost(self) -> dict[str, float]:
+        """What the fit took whenever it was made, for records of runs; {} where only this run's seconds are known."""
+        return {}
+
     @abstractmethod
     def transfer(self, prompt: Tensor) -> Tensor:
         """Soft prompt [m, d_s] of the source model -> [m, d_t] for the target model."""
 
     @abstractmethod
     def pullback(self, gradient: Tensor, alignment: Alignment) -> Tensor:
-        """Gradient by the target's embeddings [B, S_t, d_t] -> by the source's [B, S_s, d_s]."""
+        """Gradient by the target's embeddings [B, S_t, d_t] -> by the source's [B, S_s, d_s].
+
+        A map that is not linear is linearised at `alignment.point`, which `embed` fills in.
+        """
 
     def pull_tokens(self, gradient: Tensor, alignment: Alignment, positions: Sequence[int]) -> Tensor:
         """The gradient by n source tokens of every row, in the map's own coordinates of tokens: [B, n, f].
@@ -121,7 +129,7 @@ class EmbeddingMap(nn.Module, ABC):
 
         Yields:
             A list that grows by one pair for every call of `embed`: its result [B, S_t, d_t] and the
-            alignment.
+            alignment, with the point.
         """
         self._seen = []
         try:
@@ -162,6 +170,7 @@ class EmbeddingMap(nn.Module, ABC):
                 f"(texts, tokens, embedding size) in {self.source.name}: pass {self.source.name}'s embeddings "
                 "of exactly this text, without special tokens"
             )
+        alignment = replace(alignment, point=embeddings.detach())
         values = self.target.embed(alignment.target_ids)
         if alignment.fill is not None:
             fill = alignment.fill

@@ -62,6 +62,8 @@ class Alignment:
         source_length: S_s, tokens of the longest text in the source model.
         words: every word of every text that has tokens on both sides.
         fill: what the target reads in place of some of its tokens.
+        point: the source's embeddings of the texts, [B, S_s, d_s], where a map that is not linear is linearised;
+            None where only the words are known.
     """
 
     target_ids: Tensor
@@ -69,6 +71,7 @@ class Alignment:
     source_length: int
     words: tuple[WordPair, ...]
     fill: Fill | None = None
+    point: Tensor | None = None
 
     @property
     def rows(self) -> int:

@@ -12,7 +12,7 @@ from fuse_repro.alignment.words import Tokenized, WordTokenizer
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.precision import full_precision
 from fuse_repro.objectives import OpenSlot, PromptBatch
-from fuse_repro.search.linearisation import Linearisation, Point
+from fuse_repro.search.linearisation import Linearisation, Point, fillers_embedded
 from fuse_repro.search.problem import PromptProblem
 from fuse_repro.search.requests import Steps, answered
 from fuse_repro.search.traces import Gradients, Traced
@@ -139,19 +139,20 @@ def _batch(
     linearisation: Linearisation,
     log_probs: Tensor,
 ) -> PromptBatch:
-    """Every prompt once per point; the open token's own embedding is zero, only its gradient is asked for."""
+    """Every prompt once per point; the open token has the point's embedding, also in the language model itself."""
     lm, each = problem.lm, len(points[0])
     parts = [_around(prompt, lm.tokenizer) for prompt in prompts]
     position = len(parts[0][0].ids)
     ids = torch.tensor([[*b.ids, *a.ids] for b, a in parts], dtype=torch.long, device=lm.device)
-    known = lm.embed(ids)
-    open_token = known.new_zeros(len(prompts), 1, known.shape[2])
-    whole = torch.cat([known[:, :position], open_token, known[:, position:]], dim=1)
+    known = lm.embed(ids).repeat_interleave(each, dim=0)
 
     def vectors(model: FrozenModel) -> Tensor:
         rows = torch.stack([linearisation.vector(model, lm, row) for row in log_probs])
         return rows.repeat_interleave(each, dim=0)
 
+    fillers = [point for own in points for point in own]
+    open_token = vectors(lm) if linearisation.moves else fillers_embedded(lm, fillers)
+    whole = torch.cat([known[:, :position], open_token.to(known)[:, None], known[:, position:]], dim=1)
     slot = OpenSlot(
         tokens=[
             tokens
@@ -159,7 +160,7 @@ def _batch(
             for tokens in _with_slots(prompt, *part, own)
         ],
         before=[prompt.before for prompt in prompts for _ in range(each)],
-        fillers=[point.filler for own in points for point in own],
+        fillers=[point.filler for point in fillers],
         position=position,
         after=[prompt.after for prompt in prompts for _ in range(each)],
         vectors=vectors if linearisation.moves else None,
@@ -173,7 +174,7 @@ def _batch(
         targets=problem.targets,
         nll=nll,
         scored=scored,
-        embeddings=whole.repeat_interleave(each, dim=0).requires_grad_(True),
+        embeddings=whole.requires_grad_(True),
         slot=slot,
     )
 

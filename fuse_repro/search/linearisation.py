@@ -12,11 +12,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from fuse_repro.alignment.pairs import pad_ids
 from fuse_repro.alignment.token_pieces import starts_word, token_pieces, token_texts
 from fuse_repro.alignment.words import WordTokenizer
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.causal_lm import CausalLM
+from fuse_repro.objectives.prompt_batch import DUMMIES, NEUTRAL_WORD
 
 KINDS = ("dummy", "zero", "mean", "expected", "likely", "random")
 READABLE = 2  # letters that a random token has at least
@@ -108,6 +110,23 @@ class Linearisation:
         if self.kind == "mean":
             return model.embedding_table().float().mean(0)
         return _expected(model, lm.tokenizer, log_probs)
+
+
+def fillers_embedded(lm: CausalLM, points: Sequence[Point]) -> Tensor:
+    """What stands in the open token at every point, as the language model itself embeds it: [n, d].
+
+    A filler of several tokens is their mean. Maps that are not linear are linearised there.
+
+    Args:
+        lm: the language model.
+        points: n of them, often several alike.
+    """
+    places = {filler: place for place, filler in enumerate(dict.fromkeys(p.filler for p in points))}
+    neutral = f" {lm.tokenizer.mask_token or NEUTRAL_WORD}"
+    ids, mask = pad_ids(lm.tokenizer.encode([neutral if f in DUMMIES else f for f in places]), lm.device)
+    rows = lm.embed(ids) * mask.unsqueeze(2)
+    means = rows.sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
+    return means[[places[point.filler] for point in points]]
 
 
 @lru_cache(maxsize=64)

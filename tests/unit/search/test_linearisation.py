@@ -202,3 +202,24 @@ def test_scores_of_both_kinds_take_one_pullback_and_one_product(
     assert calls == ["pull_token", "score_tokens"]
     for joins in (False, True):
         torch.testing.assert_close(both[joins], expected[joins])
+
+
+@pytest.mark.parametrize("kind", ["dummy", "random", "mean"])
+def test_the_open_token_stands_at_its_point_in_the_language_model_too(
+    problem: PromptProblem, kind: str
+) -> None:
+    """There a map that is not linear is linearised; the other tokens are as they are."""
+    lm, log_probs = problem.lm, next_token(problem)
+    linearisation = Linearisation(kind, count=3, joining=0 if kind == "mean" else 2)
+    points = linearisation.points(lm, log_probs)
+    found = slot_gradients(problem, [PROMPT], linearisation, log_probs[None])
+    ((_, _, alignment),) = found.traces
+    before = lm.embed(torch.tensor(lm.tokenizer.encode([PROMPT.before])))
+    assert torch.equal(alignment.point[:, : found.position], before.expand(len(points), -1, -1))
+    for row, point in zip(alignment.point[:, found.position], points, strict=True):
+        if kind == "mean":
+            expected = lm.embedding_table().mean(0)
+        else:
+            text = f" {lm.tokenizer.mask_token or 'thing'}" if point.filler == "auto" else point.filler
+            expected = lm.embed(torch.tensor(lm.tokenizer.encode([text])[0])).mean(0)
+        torch.testing.assert_close(row, expected)
