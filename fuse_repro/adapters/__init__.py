@@ -17,6 +17,7 @@ from fuse_repro.adapters.relative.calibration import CalibrationRow, calibrate
 from fuse_repro.adapters.relative.match import TransferResult
 from fuse_repro.adapters.relative.module import RelativePromptTransfer
 from fuse_repro.adapters.sparse import SparseMap
+from fuse_repro.adapters.trained.map import TrainedMap
 from fuse_repro.alignment.pairs import Alignment
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "RelativePromptTransfer",
     "RidgeMap",
     "SparseMap",
+    "TrainedMap",
     "TransferResult",
     "calibrate",
     "shared_anchors",

@@ -21,6 +21,7 @@ from fuse_repro.adapters import (
     RelativePromptTransfer,
     RidgeMap,
     SparseMap,
+    TrainedMap,
 )
 
 WORDS = tuple(dict.fromkeys(" ".join(SENTENCES).split()))
@@ -35,6 +36,7 @@ MAPS: dict[str, tuple[type[EmbeddingMap], dict[str, Any]]] = {
     "sparse": (SparseMap, {}),
     "local": (LocalMap, {}),
     "auto": (AutoMap, {}),
+    "trained": (TrainedMap, {"width": 8, "layers": 1, "steps": 20, "batch_size": 8}),
 }
 MOVES = {
     "ridge": MAPS["ridge"],
@@ -46,6 +48,7 @@ MOVES = {
     "sparse_sums": (SparseMap, {"non_negative": True, "whiten": False, "remainder": False}),
     "local": MAPS["local"],
     "auto": MAPS["auto"],
+    "trained": MAPS["trained"],
     "relative_adam": (RelativePromptTransfer, {"solver": "adam", "steps": 60, "rescale": "after"}),
     "relative_masked": (RelativePromptTransfer, {"k": 20, "centre": True, "whiten": True}),
 }

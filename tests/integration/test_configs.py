@@ -21,12 +21,16 @@ PARTS = [
     for path in sorted((CONF / group).glob("*.yaml"))
 ]
 
-# What the tiny models, which share some fifty tokens, need.
+# What the tiny models, which share some fifty tokens, need; and training that is short.
+SHORT = ["adapter.steps=4", "adapter.batch_size=4", "adapter.width=16"]
 FEW_ANCHORS = {
     "auto": ["adapter.holdout=10"],
     "projector": ["adapter.holdout=10"],
     "relative": ["adapter.holdout=10"],
     "relative_paper": ["adapter.k=20"],
+    "trained": SHORT,
+    "trained_linear": SHORT,
+    "trained_mlp": SHORT,
 }
 
 

@@ -103,7 +103,14 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     directory.expect(sum(len(instrument.objectives(prompt)) for prompt in module.prompts))
     with bar("measuring fidelity", total) as module.advance:
         predict(trainer, module)
-    return module.results() | said_left_out(trainer) | {"timing": {"fit_seconds": seconds}}
+    costs = {
+        f"{name} to {role}": fitted.fit_cost
+        for role, own in maps.items()
+        for name, fitted in own.items()
+        if fitted.fit_cost
+    }
+    timing = {"fit_seconds": seconds} | ({"training": costs} if costs else {})
+    return module.results() | said_left_out(trainer) | {"timing": timing}
 
 
 def check_config(config: DictConfig) -> None:

@@ -77,7 +77,7 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         seed=config.seed,
     )
     module.search_all(parts.trainer, AnswerItems(items))
-    return module.results() | {"timing": timing(parts.fit_seconds, module.seconds)}
+    return module.results() | {"timing": timing(parts.fit_seconds, module.seconds, parts.adapters)}
 
 
 def shared_tokenizers(

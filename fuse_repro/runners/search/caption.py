@@ -112,4 +112,4 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
     module.search_all(parts.trainer, parts.data)
     write_files(directory.path, caption_files(config, directory.records()))
     sidecars.write(directory.records())
-    return module.results() | {"timing": timing(parts.fit_seconds, module.seconds)}
+    return module.results() | {"timing": timing(parts.fit_seconds, module.seconds, parts.adapters)}

@@ -83,4 +83,4 @@ def run(config: DictConfig, directory: RunDirectory) -> dict[str, Any]:
         parts.lm, parts.models, objective, parts.optimizer, config.runner.prefix, directory
     )
     module.search_all(parts.trainer, parts.data)
-    return module.results() | {"timing": timing(parts.fit_seconds, module.seconds)}
+    return module.results() | {"timing": timing(parts.fit_seconds, module.seconds, parts.adapters)}

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from fuse_repro.adapters import EmbeddingMap
 from fuse_repro.data.images import ImageItem, load_image
 from fuse_repro.data.item_data import ItemData
 from fuse_repro.errors import UsageError, first_line
@@ -257,10 +258,17 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return summary | summed(done)
 
 
-def timing(fit_seconds: float, seconds: Sequence[float]) -> dict[str, Any]:
-    """What fitting the adapters took, and the mean time of the items that were searched for in this start."""
+def timing(
+    fit_seconds: float, seconds: Sequence[float], adapters: Mapping[str, EmbeddingMap]
+) -> dict[str, Any]:
+    """What fitting the adapters took, and the mean time of the items that were searched for in this start.
+
+    Trained adapters say besides what their training took, which may have been in an earlier run.
+    """
     mean = fmean(seconds) if seconds else None
-    return {"adapter_seconds": fit_seconds, "seconds_per_item": mean, "items_timed": len(seconds)}
+    costs = {role: adapter.fit_cost for role, adapter in adapters.items() if adapter.fit_cost}
+    known = {"adapter_seconds": fit_seconds, "seconds_per_item": mean, "items_timed": len(seconds)}
+    return known | ({"training": costs} if costs else {})
 
 
 def joined_timing(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -271,4 +279,5 @@ def joined_timing(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "adapter_seconds": sum(part["adapter_seconds"] for part in parts),
         "seconds_per_item": sum(mean * count for mean, count in timed) / items if items else None,
         "items_timed": items,
+        **{key: value for part in parts[:1] for key, value in part.items() if key == "training"},
     }

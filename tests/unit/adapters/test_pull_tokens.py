@@ -16,6 +16,7 @@ from fuse_repro.adapters import (
     RandomMap,
     RidgeMap,
     SparseMap,
+    TrainedMap,
 )
 from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.adapters.spans import span_sums
@@ -34,6 +35,7 @@ MAPS = {
     "ridge": RidgeMap.fit,
     "sparse": SparseMap.fit,
     "local": LocalMap.fit,
+    "trained": lambda *parts: TrainedMap.fit(*parts, width=8, layers=1, steps=4, batch_size=4),
 }
 
 

@@ -74,6 +74,15 @@ def test_a_map_of_ones_own_may_have_only_a_fit() -> None:
         ("LocalMap", {"neighbours": 0}, "^adapter.neighbours=0 is not allowed"),
         ("LocalMap", {"atoms": 4}, "^adapter.atoms is no setting of LocalMap"),
         (
+            "TrainedMap",
+            {"architecture": "lstm"},
+            "^adapter.architecture='lstm' is not allowed: one of transfo",
+        ),
+        ("TrainedMap", {"width": 130}, "^adapter.width=130 is not allowed: a multiple of adapter.heads=4"),
+        ("TrainedMap", {"lr": 0}, "^adapter.lr=0 is not allowed: above 0"),
+        ("TrainedMap", {"steps": 1.5}, "^adapter.steps=1.5 is not allowed: a whole number from 1 on"),
+        ("TrainedMap", {"noise": -1}, "^adapter.noise=-1 is not allowed"),
+        (
             "AutoMap",
             {"criterion": "dev"},
             "^adapter.criterion='dev' is not allowed: one of round_trip, words",
