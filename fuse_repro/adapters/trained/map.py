@@ -14,9 +14,10 @@ from torch import Tensor
 
 from fuse_repro.adapters.base import EmbeddingMap, fit_values, pick
 from fuse_repro.adapters.prompt_checks import check_prompt
+from fuse_repro.adapters.trained.fitting import train
 from fuse_repro.adapters.trained.network import WordNetwork, make_network
 from fuse_repro.adapters.trained.settings import TrainedSettings
-from fuse_repro.adapters.trained.training import TrainingCost, train
+from fuse_repro.adapters.trained.training import TrainingCost
 from fuse_repro.adapters.trained.words import Shape, word_groups
 from fuse_repro.alignment.pairs import Alignment, WordPair, pad_ids
 from fuse_repro.alignment.words import Tokenized

@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fuse_repro.adapters import RidgeMap, TrainedMap, shared_anchors
 from fuse_repro.adapters.linear import pull_linear
-from fuse_repro.adapters.trained.training import LAST, WordTraining
+from fuse_repro.adapters.trained.fitting import LAST
+from fuse_repro.adapters.trained.training import WordTraining
 from fuse_repro.adapters.trained.words import count, word_groups
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
