@@ -6,6 +6,7 @@ from fuse_repro.adapters.auto.module import AutoMap
 from fuse_repro.adapters.base import EmbeddingMap
 from fuse_repro.adapters.direct import DirectMap
 from fuse_repro.adapters.discretise import DiscretisedMap
+from fuse_repro.adapters.first_words import FirstWords
 from fuse_repro.adapters.fuse.module import FuseAdapterModule
 from fuse_repro.adapters.identity import IdentityMap
 from fuse_repro.adapters.linear import LinearMap, ProcrustesMap, RidgeMap
@@ -29,6 +30,7 @@ __all__ = [
     "DirectMap",
     "DiscretisedMap",
     "EmbeddingMap",
+    "FirstWords",
     "FuseAdapterModule",
     "IdentityMap",
     "LinearMap",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tiny_tokenizers import SENTENCES
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from fuse_repro.adapters import RidgeMap, TrainedMap, shared_anchors
+from fuse_repro.adapters import FirstWords, RidgeMap, TrainedMap, shared_anchors
 from fuse_repro.adapters.linear import pull_linear
 from fuse_repro.adapters.trained.fitting import LAST
 from fuse_repro.adapters.trained.training import WordTraining
@@ -181,6 +182,14 @@ def test_another_seed_and_other_words_give_another_network(source: FrozenModel, 
     assert not alike(fit(source, target, architecture="linear", seed=1), first)
     fewer = TrainedMap.fit(source, target, WORDS[:60], **QUICK, architecture="linear")
     assert not alike(fewer, first)
+
+
+def test_fewer_words_are_the_first_ones(source: FrozenModel, target: FrozenModel) -> None:
+    settings = QUICK | {"architecture": "linear"}
+    fewer = FirstWords.fit(source, target, WORDS, first=60, of=partial(TrainedMap.fit, **settings))
+    assert alike(fewer, TrainedMap.fit(source, target, WORDS[:60], **settings))
+    with pytest.raises(UsageError, match=r"^adapter.first=1000 is not allowed: at most the corpus's"):
+        FirstWords.fit(source, target, WORDS, first=1000, of=TrainedMap.fit)
 
 
 def stopped(step: int, monkeypatch: pytest.MonkeyPatch) -> None:

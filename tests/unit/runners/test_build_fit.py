@@ -73,6 +73,15 @@ def test_a_map_of_ones_own_may_have_only_a_fit() -> None:
         ("LocalMap", {"noise_growth": -1}, "^adapter.noise_growth=-1 is not allowed"),
         ("LocalMap", {"neighbours": 0}, "^adapter.neighbours=0 is not allowed"),
         ("LocalMap", {"atoms": 4}, "^adapter.atoms is no setting of LocalMap"),
+        ("FirstWords", {"first": 0, "of": None}, "^adapter.first=0 is not allowed: a whole number from 1 on"),
+        (
+            "FirstWords",
+            {
+                "first": 9,
+                "of": {"_target_": "fuse_repro.adapters.TrainedMap.fit", "_partial_": True, "lr": 0},
+            },
+            "^adapter.of.lr=0 is not allowed: above 0",
+        ),
         (
             "TrainedMap",
             {"architecture": "lstm"},
