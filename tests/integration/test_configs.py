@@ -1,5 +1,6 @@
 """Every config file composes, and every part that needs no weights can be made from it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,5 @@ def test_every_adapter_carries_gradients_of_a_caption_search(
         *few_anchors,
     ]
     assert main([*overrides, f"output_dir={tmp_path / 'run'}"]) == 0
+    timing = json.loads((tmp_path / "run" / "results.json").read_text())["timing"]
+    assert ("training" in timing) == adapter.startswith("trained")

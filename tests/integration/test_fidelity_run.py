@@ -110,12 +110,15 @@ def test_terms_of_the_primary_model_are_named_and_the_others_measured(
     directory = tmp_path / "run"
     small = ["objective=caption", "runner.lengths=[4]", "runner.places=[next]", "runner.texts=null"]
     one = ["runner.prompts=2", "trainer.limit_predict_batches=1"]
+    one += ["+adapter@methods.trained=trained_linear", "methods.trained.steps=4"]
     assert main([*fidelity_overrides, *small, *one, f"output_dir={directory}"]) == 0
     said = "not measured: fluency (a term of models.lm, whose gradient no map carries)"
     assert capsys.readouterr().err.count(said) == 1
     assert [(row["objective"], row["status"]) for row in records(directory)] == [("image", "done")]
     results = json.loads((directory / "results.json").read_text())
     assert results["left_out"] == {"items": 1, "by": "trainer.limit_predict_batches"}
+    assert results["timing"]["training"]["trained to vision"]["steps"] == 4
+    assert set(results["timing"]["training"]) <= set(results["timing"]["fit_seconds"])
 
 
 @pytest.mark.parametrize(
