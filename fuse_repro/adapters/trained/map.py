@@ -146,7 +146,7 @@ class TrainedMap(EmbeddingMap):
         if point is None:
             raise UsageError(
                 "a trained map is not linear, and this alignment does not say at which embeddings to take its slope: "
-                "use the map's own align or embed, or adapter.architecture=linear by itself"
+                "make it with the map's own align, or pull the gradient back through embed"
             )
         groups: dict[Shape, list[WordPair]] = defaultdict(list)
         for word in alignment.words_of(positions):
