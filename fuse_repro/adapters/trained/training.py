@@ -77,15 +77,15 @@ class WordTraining(pl.LightningModule):
         self.best: dict[str, Tensor] = {}
         self.error, self.done, self.seconds, self.flops = float("inf"), 0, 0.0, 0.0
         self.advance: Callable[[float], None] = lambda steps: None
-        self._losses: list[float] = []
+        self._losses: list[Tensor] = []
         self._flops_of = {shape: _flops(network, models, shape) for shape in self._words}
         self._begun = time.perf_counter()
 
     def training_step(self, number: int, batch_idx: int) -> Tensor:
-        """The loss of one batch of words.
+        """The loss of one batch of words; nothing waits for it before the next look.
 
         Raises:
-            UsageError: it is no finite number.
+            UsageError: as `look` does.
         """
         if self.done and self.done % self.settings.look_every == 0:
             self.look()
@@ -94,9 +94,7 @@ class WordTraining(pl.LightningModule):
         x, y = self._sides(group)
         noise = torch.randn(x.shape, generator=draw).to(x)
         loss = mse_loss(self.network.translate(x + self.settings.noise * noise, shape[1]), y)
-        self._losses.append(loss.item())
-        if not torch.isfinite(loss):
-            raise self._diverged(loss.item())
+        self._losses.append(loss.detach())
         self.flops += self._flops_of[shape] * len(x)
         self.done += 1
         self.advance(1.0)
@@ -109,11 +107,11 @@ class WordTraining(pl.LightningModule):
         otherwise after a stop.
 
         Raises:
-            UsageError: the loss has grown far beyond that of knowing nothing.
+            UsageError: the loss is no finite number, or has grown far beyond that of knowing nothing.
         """
-        mean = sum(self._losses) / max(len(self._losses), 1)
+        mean = float(torch.stack(self._losses).mean()) if self._losses else 0.0
         error = self._held_out_error()
-        if mean > DIVERGED or not error < float("inf"):
+        if not (mean <= DIVERGED and error < float("inf")):  # a loss that is no number is neither
             raise self._diverged(mean)
         self._losses.clear()
         if error < self.error:
@@ -186,7 +184,7 @@ class WordTraining(pl.LightningModule):
     def _diverged(self, loss: float) -> UsageError:
         own = self.settings
         return UsageError(
-            f"training the map diverged by step {self.done + 1} of {own.steps} (loss {loss:.3g}, where knowing nothing "
+            f"training the map diverged by step {self.done} of {own.steps} (loss {loss:.3g}, where knowing nothing "
             f"has 1): lower adapter.lr={own.lr}"
         )
 
