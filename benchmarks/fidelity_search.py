@@ -3,8 +3,9 @@
     fuse-repro experiment=caption COMMON output_dir=outputs/search_full/default
     fuse-repro experiment=fuse_paper_defaults COMMON output_dir=outputs/search_full/paper
     ... and any other arm, such as one with optimizer.candidates=128, then
-    python benchmarks/fidelity_search.py outputs/search_full
+    python benchmarks/fidelity_search.py outputs/search_full [NAME]
 
+NAME is that of the file in benchmarks/results (fidelity_search).
 where COMMON is
     dataset.path=$FUSE_REPRO_DATA/coco/images.jsonl dataset.limit=30 optimizer.beam=3 optimizer.max_new_tokens=10
     optimizer.stop=sentence_end optimizer.patience=4
@@ -20,7 +21,7 @@ from fuse_repro.metrics.statistics import paired_difference
 from fuse_repro.runs.directory import read_json, read_records
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, name: str = "fidelity_search") -> None:
     arms = sorted(path.name for path in folder.iterdir() if path.is_dir())
     records = {arm: {r["id"]: r for r in read_records(folder / arm) if r["status"] == "done"} for arm in arms}
     shared = sorted(set.intersection(*(set(rows) for rows in records.values())))
@@ -47,8 +48,8 @@ def main(folder: Path) -> None:
         if arm != "default":
             other = [records[arm][item]["objective"] for item in shared]
             figures["objective_of_the_default_minus"][arm] = vars(paired_difference(own, other))
-    report("fidelity_search", figures)
+    report(name, figures)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])
