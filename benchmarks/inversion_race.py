@@ -22,7 +22,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from _common import config, report
+from _common import config, load, report
 
 from fuse_repro.metrics.statistics import paired_difference
 from fuse_repro.runners.assemble import fit_adapters, load_models
@@ -38,20 +38,31 @@ SETTING = {"n_grad": 20, "n_flip": 12, "n_candidates": 32}
 COMMON = ["experiment=invert", "trainer=cpu", "dataset.texts=[none]", "optimizer=autodan_refined"]
 ARMS = {
     "ours": [  # without a language model to ask, growth is cheap and many prompts are evaluated at once
+        "runner.prefix=''",
+        f"optimizer.max_new_tokens={TOKENS}",
         "objective.fluency.weight=0",
         "optimizer.stop=never",
-        f"optimizer.max_new_tokens={TOKENS - 1}",
         "optimizer.candidates=32",
         "optimizer.beam=2",
         "optimizer.linearisation.count=4",
         "optimizer.linearisation.joining=2",
         "optimizer.refinement.steps=1000",
-        "optimizer.refinement.averaged=10",
+        "optimizer.refinement.averaged=16",
         "optimizer.refinement.exchanges=96",
         "optimizer.refinement.insertions=16",
         "optimizer.refinement.moves=16",
+        "optimizer.refinement.unlike=2",
+        "optimizer.refinement.patience=2",
+        "optimizer.refinement.regrown=5",
+        "optimizer.refinement.regrown_averaged=4",
+        "optimizer.refinement.regrown_insertions=24",
     ],
-    "ours_fluent": ["optimizer.refinement.steps=1000"],
+    "ours_fluent": [
+        "runner.prefix=A",  # as most captions begin
+        f"optimizer.max_new_tokens={TOKENS - 1}",
+        "objective.text.weight=22",
+        "optimizer.refinement.steps=1000",
+    ],
 }
 
 
@@ -187,7 +198,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of CPU time, for each arm and caption")
     parser.add_argument("--python", help="Python 3.12 or newer, which makes TROPT's environment")
     parser.add_argument("--environment", type=Path, default=Path("outputs/tropt"), help="where that is")
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), help="of ours")
+    parser.add_argument(
+        "--arms",
+        nargs="*",
+        default=list(ARMS),
+        choices=list(ARMS),
+        help="of ours; none of them runs TROPT alone",
+    )
     parser.add_argument("--output", type=Path, default=Path("outputs/inversion_race.jsonl"))
     parser.add_argument("--name", default="inversion_race", help="of the file in benchmarks/results")
     options = parser.parse_args()
@@ -196,8 +213,6 @@ def main() -> None:
     records = [json.loads(line) for line in options.output.open()] if options.output.exists() else []
     arms = {name: Arm(ARMS[name]) for name in options.arms}
     races = {name: lambda caption, arm=arm: arm.race(caption, options.seconds) for name, arm in arms.items()}
-    encoder = next(iter(arms.values())).models["encoder"]
-    model = str(encoder.weights.directory)
 
     def run(races: Mapping[str, Callable[[str], list[dict[str, Any]]]]) -> None:
         for caption in captions(options.captions, options.skip, options.limit):
@@ -214,7 +229,9 @@ def main() -> None:
     if options.python is None:
         run(races)
     else:
-        with tropt(options.python, options.environment, model, options.seconds) as race:
+        (encoder,) = load("encoder", overrides=tuple(COMMON))
+        folder = str(encoder.weights.directory)
+        with tropt(options.python, options.environment, folder, options.seconds) as race:
             run({**races, "tropt": race})
 
 
