@@ -51,6 +51,7 @@ ARMS = {
         "optimizer.refinement.exchanges=96",
         "optimizer.refinement.insertions=16",
         "optimizer.refinement.moves=16",
+        "optimizer.refinement.likely=2",
         "optimizer.refinement.unlike=2",
         "optimizer.refinement.patience=2",
         "optimizer.refinement.regrown=5",

@@ -11,7 +11,7 @@ TRIED = 2  # times as many exchanges are gone through, since many stand at one p
 
 
 def changed(
-    bench: Workbench, averaged: int, exchanges: int, insertions: int, shifts: int, combined: int
+    bench: Workbench, averaged: int, exchanges: int, insertions: int, shifts: int, combined: int, likely: int
 ) -> list[Hypothesis] | None:
     """What was evaluated and may be kept; None where the budget is spent.
 
@@ -25,6 +25,7 @@ def changed(
         insertions: how many with one more token.
         shifts: how many with a word at another place.
         combined: how often exchanges are made together, at the most.
+        likely: how many with a token that the language model expects, at each place.
     """
     scores = bench.read(averaged)
     if scores is None:
@@ -36,7 +37,7 @@ def changed(
     others = bench.new(others)
     if len(bench.prompt) < bench.longest and insertions:
         others += scores.insertions(insertions)
-    found = [*single, *bench.trials.evaluate(others)]
+    found = [*single, *bench.trials.evaluate([*others, *bench.likely(likely)])]
     return [*found, *_together(bench, best_first(single), combined)]
 
 

@@ -35,6 +35,8 @@ class Refinement:
         exchanges: how many prompts with another token are evaluated in a step, equally many at each place.
         insertions: how many with one more token.
         moves: how many with a word at another place.
+        likely: how many, at each place, with a token that the language model expects: put in where there is room, else
+            instead of another one.
         combined: how often the best exchanges are made together, at the most.
         patience: after so many steps that did not better the best prompt, a prompt is grown anew in part; 0: never.
         regrown: how many words grow anew, at the most.
@@ -54,6 +56,7 @@ class Refinement:
     exchanges: int = 96
     insertions: int = 16
     moves: int = 16
+    likely: int = 1
     combined: int = 6
     patience: int = 3
     regrown: int = 5
@@ -66,7 +69,7 @@ class Refinement:
         counts = ("steps", "buffer", "unlike", "averaged", "exchanges", "regrown")
         for name in (*counts, "regrown_averaged", "regrown_insertions"):
             require(getattr(self, name) >= 1, f"refinement.{name}", getattr(self, name), "at least 1")
-        for name in ("insertions", "moves", "combined", "patience", "zeroth_weight"):
+        for name in ("insertions", "moves", "likely", "combined", "patience", "zeroth_weight"):
             require(getattr(self, name) >= 0, f"refinement.{name}", getattr(self, name), "at least 0")
 
     def walk(
@@ -111,10 +114,12 @@ class Refinement:
     def _changed(self, bench: Workbench, taken: set[Prompt]) -> list[Hypothesis] | None:
         """What a step finds from this prompt, which is then one that was taken."""
         taken.add(bench.prompt)
-        return changed(bench, self.averaged, self.exchanges, self.insertions, self.moves, self.combined)
+        return changed(
+            bench, self.averaged, self.exchanges, self.insertions, self.moves, self.combined, self.likely
+        )
 
     def _regrown(self, bench: Workbench, taken: set[Prompt]) -> list[Hypothesis]:
         """What grows anew from this prompt, and what a step then finds from that."""
-        found = regrown(bench, self.regrown, self.regrown_averaged, self.regrown_insertions)
+        found = regrown(bench, self.regrown, self.regrown_averaged, self.regrown_insertions, self.likely)
         more = self._changed(bench.at(found[-1].ids), taken) if found else None
         return [*found, *(more or [])]

@@ -16,7 +16,7 @@ DRAWS = 8  # of words to take out, since what is left must be a prompt, too
 FEWEST = 2  # words taken out; less is what a step does anyway
 
 
-def regrown(bench: Workbench, most: int, averaged: int, insertions: int) -> list[Hypothesis]:
+def regrown(bench: Workbench, most: int, averaged: int, insertions: int, likely: int) -> list[Hypothesis]:
     """Takes words out of the bench's prompt, and puts token after token in until it is as long as allowed.
 
     Args:
@@ -24,6 +24,7 @@ def regrown(bench: Workbench, most: int, averaged: int, insertions: int) -> list
         most: how many words are taken out at the most; one stays at the least.
         averaged: over how many prompts a gradient is averaged.
         insertions: how many prompts are evaluated for each token.
+        likely: how many more, at each place, with a token that the language model expects.
 
     Returns:
         All that was evaluated on the way, the deletions of one word among it, and what has grown last of all; nothing
@@ -38,8 +39,11 @@ def regrown(bench: Workbench, most: int, averaged: int, insertions: int) -> list
         return []
     found, last = list(alone), None
     while len(prompt) < bench.longest:
-        scores = bench.at(prompt).read(averaged)
-        grown = [] if scores is None else bench.trials.evaluate(scores.insertions(insertions))
+        shorter = bench.at(prompt)
+        scores = shorter.read(averaged)
+        if scores is None:
+            break
+        grown = bench.trials.evaluate([*scores.insertions(insertions), *shorter.likely(likely)])
         if not grown:
             break
         found, last = [*found, *grown], best_of(grown)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fuse_repro.search.candidates import survivors
 from fuse_repro.search.edits import Prompt, deletions, exchanges, insertions, words_of
+from fuse_repro.search.likely import with_likely
 from fuse_repro.search.neighbours import around
 from fuse_repro.search.problem import Hypothesis
 from fuse_repro.search.proposal import joining
@@ -90,6 +91,14 @@ class Workbench:
         """What tokens have in common that differ in case alone."""
         permitted = self.trials.permitted
         return bool(joining(permitted.tokenizer)[token]), permitted.words[token]
+
+    def likely(self, each: int) -> list[Prompt]:
+        """New prompts with tokens that the language model expects, up to `each` at a place: put in, or instead."""
+        if each == 0:
+            return []
+        room = len(self.prompt) < self.longest
+        found = with_likely(self.trials.problem.lm, self.prompt, self.trials.permitted, each, room)
+        return [ids for prompts in found for ids in self.new(prompts)[:each]]
 
     def legal(self, prompts: Iterable[Prompt]) -> list[Prompt]:
         """Those that survive decode -> encode, keep to the constraints, and are accepted."""

@@ -100,8 +100,9 @@ def search_of(optimizer: DictConfig) -> Search:
         evaluations += min(prompts * (optimizer.get("screen") or 0), limit)  # the second time, in float32
         if refinement := optimizer.get("refinement"):
             tried = refinement.exchanges + refinement.insertions + refinement.moves + optimizer.max_new_tokens
+            tried += refinement.likely * optimizer.max_new_tokens
             stuck = 0.5 * refinement.regrown if refinement.patience else 0  # every second step, at the most
-            tried += stuck * refinement.regrown_insertions
+            tried += stuck * (refinement.regrown_insertions + refinement.likely * optimizer.max_new_tokens)
             more = min(refinement.steps * (tried + refinement.combined), max(0, limit - evaluations))
             prompts += more * optimizer.max_new_tokens
             evaluations += more

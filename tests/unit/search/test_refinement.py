@@ -16,6 +16,7 @@ from fuse_repro.search import AutoDAN, Constraints, PromptProblem, Refinement
 from fuse_repro.search.candidates import survivors
 from fuse_repro.search.edits import deletions, exchanges, insertions, joined, moves, without, words_of
 from fuse_repro.search.frontier import unlike
+from fuse_repro.search.likely import likely_tokens
 from fuse_repro.search.metering import Counts
 from fuse_repro.search.problem import Hypothesis
 from fuse_repro.search.regrowth import regrown
@@ -177,11 +178,39 @@ def test_an_exchange_is_more_than_another_case(problem: PromptProblem) -> None:
         assert words[token] == words[token].casefold().strip()
 
 
+def test_what_the_language_model_expects_is_put_in_or_stands_instead(problem: PromptProblem) -> None:
+    lm, prompt = problem.lm, replace(SEARCH, refinement=None).search(problem).best.ids
+    bench = _bench(problem, prompt[:-1])
+    begin, permitted = len(problem.prefix_ids()), bench.trials.permitted
+    tokens = likely_tokens(lm, bench.prompt, permitted, 3)
+    assert list(tokens) == list(range(begin, len(prompt)))
+    front = lm.tokenizer.prefix_ids or [lm.tokenizer.begin_id]
+    log_probs = lm.start(torch.tensor([[*front, *bench.prompt]])).log_probs[0]
+    expected = permitted.best(-log_probs[None], 3)[0].tolist()
+    assert tokens[len(prompt) - 1] == expected
+    longer = bench.likely(2)
+    assert {len(ids) for ids in longer} == {len(prompt)}
+    assert (*bench.prompt, expected[0]) in longer or not bench.legal([(*bench.prompt, expected[0])])
+    assert all(any(ids[:n] + ids[n + 1 :] == bench.prompt for n in range(begin, len(ids))) for ids in longer)
+    instead = bench.at(prompt).likely(1)
+    assert 0 < len(instead) <= len(prompt) - begin
+    assert all(sum(a != b for a, b in zip(ids, prompt, strict=True)) == 1 for ids in instead)
+    assert bench.likely(0) == []
+
+
+def test_nothing_is_expected_where_nothing_stands_in_front(problem: PromptProblem) -> None:
+    free = replace(problem, prefix="")
+    permitted = Constraints().of(free, 4)
+    (ids,) = problem.lm.tokenizer.encode(["the cat"])
+    begins = problem.lm.tokenizer.begin_id is not None or bool(problem.lm.tokenizer.prefix_ids)
+    assert (0 in likely_tokens(problem.lm, tuple(ids), permitted, 2)) == begins
+
+
 @pytest.mark.parametrize("most", [1, 2, 9])
 def test_words_grow_anew_until_the_prompt_is_as_long_as_allowed(problem: PromptProblem, most: int) -> None:
     grown = replace(SEARCH, refinement=None, constraints=WHOLE).search(problem).best
     bench = _bench(problem, grown.ids)
-    found = regrown(bench, most, averaged=2, insertions=4)
+    found = regrown(bench, most, averaged=2, insertions=4, likely=1)
     assert len(found[-1].ids) == bench.longest
     assert found[-1].ids != bench.prompt
     prefix = problem.prefix_ids()
@@ -189,7 +218,7 @@ def test_words_grow_anew_until_the_prompt_is_as_long_as_allowed(problem: PromptP
     assert bench.trials.knows(found[-1].ids)
     stays = len(set(found[-1].ids) & set(bench.prompt[len(prefix) :]))
     assert stays >= len(bench.words) - most
-    assert regrown(bench.at(bench.prompt[: len(prefix) + 1]), most, 2, 4) == []
+    assert regrown(bench.at(bench.prompt[: len(prefix) + 1]), most, 2, 4, 1) == []
 
 
 def test_a_search_that_is_stuck_grows_words_anew(
@@ -287,6 +316,7 @@ def test_exchanges_are_made_together_best_first() -> None:
         ({"zeroth_weight": -0.5}, r"refinement\.zeroth_weight=-0\.5 is not allowed: at least 0"),
         ({"moves": -1}, r"refinement\.moves=-1"),
         ({"patience": -1}, r"refinement\.patience=-1 is not allowed: at least 0"),
+        ({"likely": -1}, r"refinement\.likely=-1"),
         ({"regrown": 0}, r"refinement\.regrown=0 is not allowed: at least 1"),
         ({"unlike": 0}, r"refinement\.unlike=0"),
     ],
