@@ -33,6 +33,7 @@ from fuse_repro.weights import cache_folder
 
 AT = (10, 20, 30, 60)  # CPU seconds
 TOKENS = 12
+SAME = 1e-5  # an objective that no prompt betters, to rounding
 TROPT = "tropt==0.1.1"
 SETTING = {"n_grad": 20, "n_flip": 12, "n_candidates": 32}
 COMMON = ["experiment=invert", "trainer=cpu", "dataset.texts=[none]", "optimizer=autodan_refined"]
@@ -68,7 +69,7 @@ ARMS = {
 
 
 class Over(Exception):
-    """The time is over."""
+    """The time is over, or nothing is left to find."""
 
 
 class Arm:
@@ -106,7 +107,7 @@ class Arm:
                 if "fluency" in values.raw:
                     row["nats"] = float(values.raw["fluency"][best].detach())
                 rows.append(row)
-            if spent > seconds:
+            if spent > seconds or rows[-1]["objective"] < SAME:
                 raise Over
 
         handle = self.objective.register_forward_hook(note)
