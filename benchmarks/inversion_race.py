@@ -5,7 +5,8 @@
 Both look for a prompt of 12 tokens whose embedding by MiniLM comes nearest to a caption's, for each caption in turn.
 What counts is the cosine of the best prompt so far, by the CPU seconds of each side's one thread. A third arm has
 fluency in the objective. TROPT lives in an environment of its own, which is made once; it needs Python 3.12 or newer,
-and a package index. Without --python, our arms run alone. Records are kept as they come, and the same command goes on.
+and a package index. Without --python, our arms run alone; with --arms and no name, TROPT does. Records are kept as they
+come, and the same command goes on. Records of several processes can be put into one file: --report reads it.
 
 Settings were chosen on captions of COCO's validation split: ours are those below, TROPT's the best of those tried.
 """
@@ -163,31 +164,42 @@ def at(rows: Sequence[Mapping[str, Any]], seconds: float) -> Mapping[str, Any]:
 
 
 def figures(options: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the captions that all arms have done, and paired differences."""
-    arms = sorted({record["arm"] for record in records})
-    by_arm = {arm: {r["caption"]: r["rows"] for r in records if r["arm"] == arm} for arm in arms}
-    shared = [caption for caption in by_arm[arms[0]] if all(caption in rows for rows in by_arm.values())]
+    """Means and paired differences over the captions that both sides have done; the fluent arm's over its own."""
+    by_arm: dict[str, dict[str, Any]] = {}
+    for record in records:
+        by_arm.setdefault(record["arm"], {})[record["caption"]] = record["rows"]
+    sides = {arm: rows for arm, rows in by_arm.items() if arm != "ours_fluent"}
+    shared = [
+        caption for caption in next(iter(sides.values()), {}) if all(caption in r for r in sides.values())
+    ]
+    own = {arm: shared if arm in sides else list(rows) for arm, rows in by_arm.items()}
     times = [second for second in AT if second < options.seconds] + [options.seconds]
 
     def values(arm: str, second: float, key: str = "cosine") -> list[float]:
-        return [at(by_arm[arm][caption], second)[key] for caption in shared]
+        return [at(by_arm[arm][caption], second)[key] for caption in own[arm]]
 
-    table = {arm: {f"cosine_{s:g}s": fmean(values(arm, s)) for s in times} for arm in arms}
-    if "ours_fluent" in by_arm:
+    table: dict[str, dict[str, float]] = {
+        arm: {"captions": len(done), **{f"cosine_{s:g}s": fmean(values(arm, s)) for s in times}}
+        for arm, done in own.items()
+        if done
+    }
+    if "ours_fluent" in table:
         table["ours_fluent"]["nats"] = fmean(values("ours_fluent", times[-1], "nats"))
     found: dict[str, Any] = {
-        "captions": len(shared),
         "tokens": TOKENS,
         "tropt": {"version": TROPT, "gaslite": SETTING},
         "ours": {"common": COMMON, "arms": ARMS},
         "arms": table,
     }
-    if {"ours", "tropt"} <= set(arms) and len(shared) > 1:
+    if {"ours", "tropt"} <= set(sides) and len(shared) > 1:
         found["ours_minus_tropt"] = {
             f"{s:g}s": vars(paired_difference(values("ours", s), values("tropt", s))) for s in times
         }
-    found["prompts"] = {c: {arm: at(by_arm[arm][c], times[-1])["text"] for arm in arms} for c in shared}
-    return found
+    prompts: dict[str, dict[str, str]] = {}
+    for arm, done in own.items():
+        for caption in done:
+            prompts.setdefault(caption, {})[arm] = at(by_arm[arm][caption], times[-1])["text"]
+    return {**found, "prompts": prompts}
 
 
 def main() -> None:
@@ -209,10 +221,16 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("outputs/inversion_race.jsonl"))
     parser.add_argument("--name", default="inversion_race", help="of the file in benchmarks/results")
+    parser.add_argument(
+        "--report", action="store_true", help="run nothing; the figures of the records there are"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     records = [json.loads(line) for line in options.output.open()] if options.output.exists() else []
+    if options.report:
+        report(options.name, figures(options, records))
+        return
     arms = {name: Arm(ARMS[name]) for name in options.arms}
     races = {name: lambda caption, arm=arm: arm.race(caption, options.seconds) for name, arm in arms.items()}
 
