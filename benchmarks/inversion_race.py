@@ -5,7 +5,8 @@
 Both look for a prompt of 12 tokens whose embedding by MiniLM comes nearest to a caption's, for each caption in turn.
 What counts is the cosine of the best prompt so far, by the CPU seconds of each side's one thread. A third arm has
 fluency in the objective. TROPT lives in an environment of its own, which is made once; it needs Python 3.12 or newer,
-and a package index. Without --python, our arms run alone. Records are kept as they come, and the same command goes on.
+and a package index. Without --python, our arms run alone; with --arms and no name, TROPT does. Records are kept as they
+come, and the same command goes on. Records of several processes can be put into one file: --report reads it.
 
 Settings were chosen on captions of COCO's validation split: ours are those below, TROPT's the best of those tried.
 """
@@ -22,7 +23,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from _common import config, report
+from _common import config, load, report
 
 from fuse_repro.metrics.statistics import paired_difference
 from fuse_repro.runners.assemble import fit_adapters, load_models
@@ -33,30 +34,43 @@ from fuse_repro.weights import cache_folder
 
 AT = (10, 20, 30, 60)  # CPU seconds
 TOKENS = 12
+SAME = 1e-5  # an objective that no prompt betters, to rounding
 TROPT = "tropt==0.1.1"
 SETTING = {"n_grad": 20, "n_flip": 12, "n_candidates": 32}
 COMMON = ["experiment=invert", "trainer=cpu", "dataset.texts=[none]", "optimizer=autodan_refined"]
 ARMS = {
     "ours": [  # without a language model to ask, growth is cheap and many prompts are evaluated at once
+        "runner.prefix=''",
+        f"optimizer.max_new_tokens={TOKENS}",
         "objective.fluency.weight=0",
         "optimizer.stop=never",
-        f"optimizer.max_new_tokens={TOKENS - 1}",
         "optimizer.candidates=32",
         "optimizer.beam=2",
         "optimizer.linearisation.count=4",
         "optimizer.linearisation.joining=2",
         "optimizer.refinement.steps=1000",
-        "optimizer.refinement.averaged=10",
+        "optimizer.refinement.averaged=16",
         "optimizer.refinement.exchanges=96",
         "optimizer.refinement.insertions=16",
         "optimizer.refinement.moves=16",
+        "optimizer.refinement.likely=2",
+        "optimizer.refinement.unlike=2",
+        "optimizer.refinement.patience=2",
+        "optimizer.refinement.regrown=5",
+        "optimizer.refinement.regrown_averaged=4",
+        "optimizer.refinement.regrown_insertions=24",
     ],
-    "ours_fluent": ["optimizer.refinement.steps=1000"],
+    "ours_fluent": [
+        "runner.prefix=A",  # as most captions begin
+        f"optimizer.max_new_tokens={TOKENS - 1}",
+        "objective.text.weight=27",
+        "optimizer.refinement.steps=1000",
+    ],
 }
 
 
 class Over(Exception):
-    """The time is over."""
+    """The time is over, or nothing is left to find."""
 
 
 class Arm:
@@ -94,7 +108,7 @@ class Arm:
                 if "fluency" in values.raw:
                     row["nats"] = float(values.raw["fluency"][best].detach())
                 rows.append(row)
-            if spent > seconds:
+            if spent > seconds or rows[-1]["objective"] < SAME:
                 raise Over
 
         handle = self.objective.register_forward_hook(note)
@@ -150,31 +164,42 @@ def at(rows: Sequence[Mapping[str, Any]], seconds: float) -> Mapping[str, Any]:
 
 
 def figures(options: argparse.Namespace, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over the captions that all arms have done, and paired differences."""
-    arms = sorted({record["arm"] for record in records})
-    by_arm = {arm: {r["caption"]: r["rows"] for r in records if r["arm"] == arm} for arm in arms}
-    shared = [caption for caption in by_arm[arms[0]] if all(caption in rows for rows in by_arm.values())]
+    """Means and paired differences over the captions that both sides have done; the fluent arm's over its own."""
+    by_arm: dict[str, dict[str, Any]] = {}
+    for record in records:
+        by_arm.setdefault(record["arm"], {})[record["caption"]] = record["rows"]
+    sides = {arm: rows for arm, rows in by_arm.items() if arm != "ours_fluent"}
+    shared = [
+        caption for caption in next(iter(sides.values()), {}) if all(caption in r for r in sides.values())
+    ]
+    own = {arm: shared if arm in sides else list(rows) for arm, rows in by_arm.items()}
     times = [second for second in AT if second < options.seconds] + [options.seconds]
 
     def values(arm: str, second: float, key: str = "cosine") -> list[float]:
-        return [at(by_arm[arm][caption], second)[key] for caption in shared]
+        return [at(by_arm[arm][caption], second)[key] for caption in own[arm]]
 
-    table = {arm: {f"cosine_{s:g}s": fmean(values(arm, s)) for s in times} for arm in arms}
-    if "ours_fluent" in by_arm:
+    table: dict[str, dict[str, float]] = {
+        arm: {"captions": len(done), **{f"cosine_{s:g}s": fmean(values(arm, s)) for s in times}}
+        for arm, done in own.items()
+        if done
+    }
+    if "ours_fluent" in table:
         table["ours_fluent"]["nats"] = fmean(values("ours_fluent", times[-1], "nats"))
     found: dict[str, Any] = {
-        "captions": len(shared),
         "tokens": TOKENS,
         "tropt": {"version": TROPT, "gaslite": SETTING},
         "ours": {"common": COMMON, "arms": ARMS},
         "arms": table,
     }
-    if {"ours", "tropt"} <= set(arms) and len(shared) > 1:
+    if {"ours", "tropt"} <= set(sides) and len(shared) > 1:
         found["ours_minus_tropt"] = {
             f"{s:g}s": vars(paired_difference(values("ours", s), values("tropt", s))) for s in times
         }
-    found["prompts"] = {c: {arm: at(by_arm[arm][c], times[-1])["text"] for arm in arms} for c in shared}
-    return found
+    prompts: dict[str, dict[str, str]] = {}
+    for arm, done in own.items():
+        for caption in done:
+            prompts.setdefault(caption, {})[arm] = at(by_arm[arm][caption], times[-1])["text"]
+    return {**found, "prompts": prompts}
 
 
 def main() -> None:
@@ -187,17 +212,27 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of CPU time, for each arm and caption")
     parser.add_argument("--python", help="Python 3.12 or newer, which makes TROPT's environment")
     parser.add_argument("--environment", type=Path, default=Path("outputs/tropt"), help="where that is")
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), help="of ours")
+    parser.add_argument(
+        "--arms",
+        nargs="*",
+        default=list(ARMS),
+        choices=list(ARMS),
+        help="of ours; none of them runs TROPT alone",
+    )
     parser.add_argument("--output", type=Path, default=Path("outputs/inversion_race.jsonl"))
     parser.add_argument("--name", default="inversion_race", help="of the file in benchmarks/results")
+    parser.add_argument(
+        "--report", action="store_true", help="run nothing; the figures of the records there are"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     records = [json.loads(line) for line in options.output.open()] if options.output.exists() else []
+    if options.report:
+        report(options.name, figures(options, records))
+        return
     arms = {name: Arm(ARMS[name]) for name in options.arms}
     races = {name: lambda caption, arm=arm: arm.race(caption, options.seconds) for name, arm in arms.items()}
-    encoder = next(iter(arms.values())).models["encoder"]
-    model = str(encoder.weights.directory)
 
     def run(races: Mapping[str, Callable[[str], list[dict[str, Any]]]]) -> None:
         for caption in captions(options.captions, options.skip, options.limit):
@@ -214,7 +249,9 @@ def main() -> None:
     if options.python is None:
         run(races)
     else:
-        with tropt(options.python, options.environment, model, options.seconds) as race:
+        (encoder,) = load("encoder", overrides=tuple(COMMON))
+        folder = str(encoder.weights.directory)
+        with tropt(options.python, options.environment, folder, options.seconds) as race:
             run({**races, "tropt": race})
 
 

@@ -120,7 +120,7 @@ class Permitted:
         """Raise UsageError where no prompt of so many tokens behind its prefix can be written."""
         if self._free:
             return
-        own = {self._words[token] for token in self.tokens}
+        own = {self.words[token] for token in self.tokens}
         needed = 1 if self._repeats or any(map(is_mark, own)) else tokens
         if len(own) < needed:
             raise UsageError(
@@ -137,7 +137,7 @@ class Permitted:
             return scores
         scores = scores.masked_fill(self._on(scores.device), -torch.inf)
         for row, prompt in enumerate(() if self._repeats else prompts):
-            used = {self._words[token] for token in prompt[self.begin :]}
+            used = {self.words[token] for token in prompt[self.begin :]}
             again = [token for word in used if not is_mark(word) for token in _writing(self.tokenizer)[word]]
             scores[row, again] = -torch.inf
         return scores
@@ -161,7 +161,7 @@ class Permitted:
         if self._free:
             return True
         own = prompt[self.begin :]
-        words = [word for word in (self._words[token] for token in own) if not is_mark(word)]
+        words = [word for word in (self.words[token] for token in own) if not is_mark(word)]
         once = self._repeats or len(set(words)) == len(words)
         return (
             once
@@ -170,7 +170,8 @@ class Permitted:
         )
 
     @property
-    def _words(self) -> Sequence[str]:
+    def words(self) -> Sequence[str]:
+        """What each of V tokens adds to a text, in lower case and without the space in front."""
         return _words(self.tokenizer)
 
 

@@ -37,6 +37,12 @@ def deletions(prompt: Prompt, words: Sequence[tuple[int, int]]) -> list[Prompt]:
     return [(*prompt[:start], *prompt[stop:]) for start, stop in (*words, *alone)]
 
 
+def without(prompt: Prompt, words: Sequence[tuple[int, int]]) -> Prompt:
+    """The prompt without these words, all of them at once."""
+    gone = {place for start, stop in words for place in range(start, stop)}
+    return tuple(token for place, token in enumerate(prompt) if place not in gone)
+
+
 def moves(
     prompt: Prompt, words: Sequence[tuple[int, int]], count: int, generator: torch.Generator
 ) -> list[Prompt]:

@@ -1,5 +1,6 @@
 """Which hypotheses a search keeps, and which of them it extends next."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -88,6 +89,26 @@ class UniformCost:
 def best_first(pool: Iterable[Hypothesis]) -> list[Hypothesis]:
     """The hypotheses by their objective, least first; among equals the first in the pool comes first."""
     return sorted(pool, key=lambda hypothesis: hypothesis.objective)
+
+
+def unlike(pool: Iterable[Hypothesis], size: int, least: int) -> list[Hypothesis]:
+    """The `size` best hypotheses, best first, of which any two differ in at least `least` words, in any order.
+
+    Upper and lower case are the same.
+    """
+    kept: list[tuple[Hypothesis, Counter[str]]] = []
+    for hypothesis in best_first(pool):
+        if len(kept) == size:
+            break
+        words = Counter(hypothesis.text.casefold().split())
+        if all(_difference(words, other) >= least for _, other in kept):
+            kept.append((hypothesis, words))
+    return [hypothesis for hypothesis, _ in kept]
+
+
+def _difference(first: Counter[str], second: Counter[str]) -> int:
+    """How many words of the longer one have no partner in the other one."""
+    return max(first.total(), second.total()) - (first & second).total()
 
 
 def make_frontier(kind: str, kept: int) -> Frontier:

@@ -8,42 +8,40 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from fuse_repro.errors import require
-from fuse_repro.models.causal_lm import CausalLM
-from fuse_repro.search.candidates import survivors
-from fuse_repro.search.edits import deletions, exchanges, insertions, joined, moves, words_of
-from fuse_repro.search.frontier import best_first
-from fuse_repro.search.neighbours import around
+from fuse_repro.search.changes import changed
+from fuse_repro.search.edits import Prompt
+from fuse_repro.search.frontier import unlike
 from fuse_repro.search.problem import Hypothesis
-from fuse_repro.search.proposal import joining
-from fuse_repro.search.scoring import standardise
-from fuse_repro.search.trials import Prompt, Trials
-
-Estimate = Callable[
-    [Sequence[str]], Tensor | None
-]  # B texts -> the objective with each of V more words, [B, V]
-REACH = 8  # times as many tokens are looked at, since many are known or do not survive
-NOISE = 1e-4  # of a score
+from fuse_repro.search.regrowth import regrown
+from fuse_repro.search.trials import Trials
+from fuse_repro.search.workbench import Estimate, Workbench
 
 
 @dataclass(frozen=True)
 class Refinement:
     """Settings.
 
-    A step takes the best prompt of the buffer that has not been taken, or else one at random. It scores all tokens at
-    all places by the averaged gradient and by the estimate without gradients. It evaluates the best exchanges and
-    insertions that are not known yet, deletions and moves; then the best exchanges together.
+    A step takes the best prompt of the buffer that has not been taken, or else one at random, and changes it (see
+    `changed`). Where steps no longer better the best prompt, every second one grows a prompt of the buffer anew in part
+    (see `regrown`) and then changes what came out.
 
     Attributes:
         steps: how many at the most.
         buffer: how many prompts are kept.
+        unlike: in how many words any two of those differ at the least; place and case do not count.
         averaged: over how many prompts a gradient is averaged.
         exchanges: how many prompts with another token are evaluated in a step, equally many at each place.
         insertions: how many with one more token.
         moves: how many with a word at another place.
-        combined: how many of the best exchanges are made together, at the most.
+        likely: how many, at each place, with a token that the language model expects: put in where there is room, else
+            instead of another one.
+        combined: how often the best exchanges are made together, at the most.
+        patience: after so many steps that did not better the best prompt, a prompt is grown anew in part; 0: never.
+        regrown: how many words grow anew, at the most.
+        regrown_averaged: over how many prompts a gradient is averaged there.
+        regrown_insertions: how many prompts are evaluated there for each token.
         zeroth_weight: of the estimate without gradients against the gradient, both standardised.
         seed: of every random choice.
 
@@ -53,18 +51,25 @@ class Refinement:
 
     steps: int = 1000
     buffer: int = 8
+    unlike: int = 1
     averaged: int = 6
     exchanges: int = 96
     insertions: int = 16
     moves: int = 16
+    likely: int = 1
     combined: int = 6
+    patience: int = 3
+    regrown: int = 5
+    regrown_averaged: int = 4
+    regrown_insertions: int = 24
     zeroth_weight: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "buffer", "averaged", "exchanges"):
+        counts = ("steps", "buffer", "unlike", "averaged", "exchanges", "regrown")
+        for name in (*counts, "regrown_averaged", "regrown_insertions"):
             require(getattr(self, name) >= 1, f"refinement.{name}", getattr(self, name), "at least 1")
-        for name in ("insertions", "moves", "combined", "zeroth_weight"):
+        for name in ("insertions", "moves", "likely", "combined", "patience", "zeroth_weight"):
             require(getattr(self, name) >= 0, f"refinement.{name}", getattr(self, name), "at least 0")
 
     def walk(
@@ -85,114 +90,36 @@ class Refinement:
             estimate: of one more word in a text, without gradients; None where no term has it.
         """
         generator = torch.Generator().manual_seed(self.seed)
-        buffer = best_first(start)[: self.buffer]
+        buffer = unlike(start, self.buffer, self.unlike)
+        bench = Workbench(trials, buffer[0].ids, longest, accepts, estimate, self.zeroth_weight, generator)
         taken: set[Prompt] = set()
+        unchanged = 0  # for how many steps the best prompt has not
         for _ in range(self.steps):
-            place = next((n for n, h in enumerate(buffer) if h.ids not in taken), None)
+            # Every second step only, so that the buffer's prompts still have their turn.
+            stuck = 0 < self.patience <= unchanged and (unchanged - self.patience) % 2 == 0
+            place = None if stuck else next((n for n, h in enumerate(buffer) if h.ids not in taken), None)
             if place is None:
                 place = int(torch.randint(len(buffer), (1,), generator=generator))
-            taken.add(buffer[place].ids)
-            step = Step(self, trials, buffer[place].ids, longest, accepts, generator)
-            found = step.found(estimate)
+            found = (self._regrown if stuck else self._changed)(bench.at(buffer[place].ids), taken)
             if found is None:
                 return
-            kept = [replace(h, parent=number) for number, h in enumerate(buffer)]
-            known = {h.ids for h in kept}
+            known = {h.ids for h in buffer}
             new = [replace(h, parent=place) for h in found if h.ids not in known]
-            buffer = best_first([*kept, *new])[: self.buffer]
+            kept = [replace(h, parent=number) for number, h in enumerate(buffer)]
+            best = buffer[0].ids
+            buffer = unlike([*kept, *new], self.buffer, self.unlike)
+            unchanged = unchanged + 1 if buffer[0].ids == best else 0
             yield buffer
 
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a `Refinement`, from one prompt of the buffer; see `Refinement.walk`."""
-
-    settings: Refinement
-    trials: Trials
-    prompt: Prompt
-    longest: int
-    accepts: Callable[[str], bool]
-    generator: torch.Generator
-
-    def found(self, estimate: Estimate) -> list[Hypothesis] | None:
-        """What was evaluated and may be kept; None where the budget is spent."""
-        begin, settings = self.trials.permitted.begin, self.settings
-        places = range(begin, len(self.prompt))
-        gradients = around(self.trials, self.prompt, len(places), settings.averaged, self.generator)
-        if gradients is None:
-            return None
-        fluency, carried = gradients.score_parts(range(len(gradients.nll)), places)
-        values = gradients.values.total
-        spread = float(values.std(correction=0)) if len(values) > 1 else 1.0  # the objective's own scale
-        scores = fluency + spread * self._mixed(
-            carried, estimate(self._texts(deletions(self.prompt, _each(places))))
+    def _changed(self, bench: Workbench, taken: set[Prompt]) -> list[Hypothesis] | None:
+        """What a step finds from this prompt, which is then one that was taken."""
+        taken.add(bench.prompt)
+        return changed(
+            bench, self.averaged, self.exchanges, self.insertions, self.moves, self.combined, self.likely
         )
-        single = self.trials.evaluate(self._exchanges(scores, places))
-        words = words_of(self.prompt, begin, joining(self._lm.tokenizer))
-        others = moves(self.prompt, words, settings.moves, self.generator)
-        if len(words) > 1:
-            others += deletions(self.prompt, words)
-        others = self._fitting(others)
-        if len(self.prompt) < self.longest and settings.insertions:
-            more = self._mixed(carried.mean(0, keepdim=True), estimate(self._texts([self.prompt])))
-            others += self._insertions(fluency + spread * more, [start for start, _ in words])
-        found = [*single, *self.trials.evaluate(others)]
-        best = [h.ids for h in best_first(single)[: settings.combined]]
-        return [*found, *self.trials.evaluate(self._fitting(joined(self.prompt, best)))]
 
-    @property
-    def _lm(self) -> CausalLM:
-        return self.trials.problem.lm
-
-    def _texts(self, prompts: Sequence[Prompt]) -> list[str]:
-        return self._lm.tokenizer.decode(prompts)
-
-    def _mixed(self, first: Tensor, zeroth: Tensor | None) -> Tensor:
-        """Both predictions in one, standardised at every place."""
-        score = standardise(first)
-        if zeroth is not None:
-            score = score + self.settings.zeroth_weight * standardise(zeroth.float())
-        return standardise(score)
-
-    def _exchanges(self, scores: Tensor, places: Sequence[int]) -> list[Prompt]:
-        """The best new prompts with another token, equally many at each place; scores are [n, V], lower is better."""
-        each = -(-self.settings.exchanges // len(places))
-        found: list[Prompt] = []
-        for place, tokens in zip(places, self._best(scores, each), strict=True):
-            found += self._fitting(exchanges(self.prompt, place, tokens))[:each]
-        return found
-
-    def _insertions(self, scores: Tensor, gaps: Sequence[int]) -> list[Prompt]:
-        """The best new prompts with one more token, each in the gap where it scores best; scores are [n, V]."""
-        noise = NOISE * torch.rand(
-            len(gaps), scores.shape[1], generator=self.generator
-        )  # where all gaps are alike
-        rows = scores[[gap - self.trials.permitted.begin for gap in gaps]] + noise.to(scores.device)
-        lowest, at = rows.min(0)
-        (tokens,) = self._best(lowest.unsqueeze(0), self.settings.insertions)
-        new = insertions(self.prompt, [gaps[int(at[token])] for token in tokens], tokens)
-        return self._fitting(new)[: self.settings.insertions]
-
-    def _best(self, scores: Tensor, count: int) -> list[list[int]]:
-        """Tokens of least score at every place, more than `count`, without those that differ in case alone."""
-        tokenizer = self._lm.tokenizer
-        ranked = self.trials.permitted.best(scores, REACH * count + REACH).tolist()
-        joins = joining(tokenizer)
-        found = []
-        for tokens in ranked:
-            words = tokenizer.decode([[token] for token in tokens])
-            first: dict[tuple[bool, str], int] = {}
-            for token, word in zip(tokens, words, strict=True):
-                first.setdefault((bool(joins[token]), word.strip().casefold()), token)
-            found.append(list(first.values()))
-        return found
-
-    def _fitting(self, prompts: Sequence[Prompt]) -> list[Prompt]:
-        """Those that are not known yet and may be kept."""
-        new = [ids for ids in dict.fromkeys(prompts) if not self.trials.knows(ids)]
-        kept = self.trials.permitted.kept(survivors(new, self._lm.tokenizer)) if new else []
-        return [ids for ids, text in kept if self.accepts(text)]
-
-
-def _each(places: Sequence[int]) -> list[tuple[int, int]]:
-    return [(place, place + 1) for place in places]
+    def _regrown(self, bench: Workbench, taken: set[Prompt]) -> list[Hypothesis]:
+        """What grows anew from this prompt, and what a step then finds from that."""
+        found = regrown(bench, self.regrown, self.regrown_averaged, self.regrown_insertions, self.likely)
+        more = self._changed(bench.at(found[-1].ids), taken) if found else None
+        return [*found, *(more or [])]

@@ -100,10 +100,13 @@ def search_of(optimizer: DictConfig) -> Search:
         evaluations += min(prompts * (optimizer.get("screen") or 0), limit)  # the second time, in float32
         if refinement := optimizer.get("refinement"):
             tried = refinement.exchanges + refinement.insertions + refinement.moves + optimizer.max_new_tokens
+            tried += refinement.likely * optimizer.max_new_tokens
+            stuck = 0.5 * refinement.regrown if refinement.patience else 0  # every second step, at the most
+            tried += stuck * (refinement.regrown_insertions + refinement.likely * optimizer.max_new_tokens)
             more = min(refinement.steps * (tried + refinement.combined), max(0, limit - evaluations))
             prompts += more * optimizer.max_new_tokens
             evaluations += more
-            gradients += refinement.steps * refinement.averaged
+            gradients += refinement.steps * (refinement.averaged + stuck * refinement.regrown_averaged)
         return Search(optimizer.max_new_tokens / 2, prompts, evaluations, gradients)
     drawn = evaluated = optimizer.get("candidates", 1)
     if probe := optimizer.get("probe"):

@@ -78,7 +78,7 @@ TEXTS = ("prefix", "template", "label", "word", "position", "entity", "group", "
 MAY_BE_ZERO = (
     "seed", "shown", "patience", "ridge", "logprob_weight", "gradient_weight", "weight", "reviews", "fillers", "curves",
     "images", "shard", "joining", "warmup", "holdout", "holdout_noise", "weight_decay", "pieces", "train", "dev",
-    "max_train", "insertions", "moves", "combined", "zeroth_weight",
+    "max_train", "insertions", "moves", "likely", "combined", "zeroth_weight",
     "noise", "overlap", "noise_growth")  # fmt: skip
 SETTINGS: Mapping[str, type] = {
     "fuse_repro.runners.search.answers.run": AnswersSettings,

@@ -14,9 +14,18 @@ from fuse_repro.models.metering import metering
 from fuse_repro.objectives import PromptBatch, prompt_nll
 from fuse_repro.search import AutoDAN, Constraints, PromptProblem, Refinement
 from fuse_repro.search.candidates import survivors
-from fuse_repro.search.edits import deletions, exchanges, insertions, joined, moves, words_of
+from fuse_repro.search.edits import deletions, exchanges, insertions, joined, moves, without, words_of
+from fuse_repro.search.frontier import unlike
+from fuse_repro.search.likely import likely_tokens
+from fuse_repro.search.metering import Counts
+from fuse_repro.search.problem import Hypothesis
+from fuse_repro.search.regrowth import regrown
+from fuse_repro.search.trials import Trials
+from fuse_repro.search.workbench import Workbench
 
 REFINED = Refinement(steps=5, buffer=4, averaged=3, exchanges=12, insertions=4, moves=4, combined=3)
+REGROWING = replace(REFINED, patience=1, regrown=2, regrown_averaged=2, regrown_insertions=4)
+WHOLE = Constraints(whole_words=True)  # so that every token is a word
 SEARCH = AutoDAN(candidates=12, beam=2, max_new_tokens=4, stop="never", refinement=REFINED)
 
 
@@ -144,6 +153,131 @@ def test_a_prompt_may_begin_with_nothing(problem: PromptProblem) -> None:
         assert 1 <= len(hypothesis.ids) <= 4
 
 
+def _hypothesis(text: str, objective: float) -> Hypothesis:
+    return Hypothesis((), text, 0.0, 1, objective, {})
+
+
+def test_the_buffer_keeps_prompts_that_differ_in_words_and_not_in_case_or_order() -> None:
+    texts = ["A cow walks", "a Cow walks", "walks a cow", "A cow walks here", "A cow runs", "Dogs run"]
+    pool = [_hypothesis(text, number) for number, text in enumerate(texts)]
+    assert [h.text for h in unlike(pool, 9, 1)] == [texts[0], *texts[3:]]
+    assert [h.text for h in unlike(pool, 9, 2)] == [texts[0], texts[5]]
+    assert [h.text for h in unlike(reversed(pool), 2, 1)] == [texts[0], texts[3]]
+
+
+def test_an_exchange_is_more_than_another_case(problem: PromptProblem) -> None:
+    bench = _bench(problem, replace(SEARCH, refinement=None).search(problem).best.ids)
+    scores = bench.read(2)
+    assert scores is not None
+    new = scores.exchanges(40)
+    assert new
+    words = bench.trials.permitted.words
+    for ids in new:
+        ((old, token),) = [pair for pair in zip(bench.prompt, ids, strict=True) if pair[0] != pair[1]]
+        assert bench._reading(old) != bench._reading(token)
+        assert words[token] == words[token].casefold().strip()
+
+
+def test_what_the_language_model_expects_is_put_in_or_stands_instead(problem: PromptProblem) -> None:
+    lm, prompt = problem.lm, replace(SEARCH, refinement=None).search(problem).best.ids
+    bench = _bench(problem, prompt[:-1])
+    begin, permitted = len(problem.prefix_ids()), bench.trials.permitted
+    tokens = likely_tokens(lm, bench.prompt, permitted, 3)
+    assert list(tokens) == list(range(begin, len(prompt)))
+    front = lm.tokenizer.prefix_ids or [lm.tokenizer.begin_id]
+    log_probs = lm.start(torch.tensor([[*front, *bench.prompt]])).log_probs[0]
+    expected = permitted.best(-log_probs[None], 3)[0].tolist()
+    assert tokens[len(prompt) - 1] == expected
+    longer = bench.likely(2)
+    assert {len(ids) for ids in longer} == {len(prompt)}
+    assert (*bench.prompt, expected[0]) in longer or not bench.legal([(*bench.prompt, expected[0])])
+    assert all(any(ids[:n] + ids[n + 1 :] == bench.prompt for n in range(begin, len(ids))) for ids in longer)
+    instead = bench.at(prompt).likely(1)
+    assert 0 < len(instead) <= len(prompt) - begin
+    assert all(sum(a != b for a, b in zip(ids, prompt, strict=True)) == 1 for ids in instead)
+    assert bench.likely(0) == []
+
+
+def test_nothing_is_expected_where_nothing_stands_in_front(problem: PromptProblem) -> None:
+    free = replace(problem, prefix="")
+    permitted = Constraints().of(free, 4)
+    (ids,) = problem.lm.tokenizer.encode(["the cat"])
+    begins = problem.lm.tokenizer.begin_id is not None or bool(problem.lm.tokenizer.prefix_ids)
+    assert (0 in likely_tokens(problem.lm, tuple(ids), permitted, 2)) == begins
+
+
+@pytest.mark.parametrize("most", [1, 2, 9])
+def test_words_grow_anew_until_the_prompt_is_as_long_as_allowed(problem: PromptProblem, most: int) -> None:
+    grown = replace(SEARCH, refinement=None, constraints=WHOLE).search(problem).best
+    bench = _bench(problem, grown.ids)
+    found = regrown(bench, most, averaged=2, insertions=4, likely=1)
+    assert len(found[-1].ids) == bench.longest
+    assert found[-1].ids != bench.prompt
+    prefix = problem.prefix_ids()
+    assert {h.ids[: len(prefix)] for h in found} == {prefix}
+    assert bench.trials.knows(found[-1].ids)
+    stays = len(set(found[-1].ids) & set(bench.prompt[len(prefix) :]))
+    assert stays >= len(bench.words) - most
+    assert regrown(bench.at(bench.prompt[: len(prefix) + 1]), most, 2, 4, 1) == []
+
+
+def test_a_search_that_is_stuck_grows_words_anew(
+    problem: PromptProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown: list[int] = []
+
+    def watched(bench: Workbench, *settings: int) -> list[Hypothesis]:
+        found = regrown(bench, *settings)
+        grown.append(len(found))
+        return found
+
+    monkeypatch.setattr("fuse_repro.search.refinement.regrown", watched)
+    search = replace(SEARCH, constraints=WHOLE, refinement=replace(REGROWING, steps=8))
+    found = search.search(problem)
+    assert any(grown)
+    assert len(grown) <= 4  # every second step at the most
+    best = [step[0].objective for step in found.steps[3:]]
+    assert best == sorted(best, reverse=True)
+    grown.clear()
+    assert search.search(problem).steps == found.steps
+    grown.clear()
+    replace(search, refinement=replace(REGROWING, steps=8, patience=0)).search(problem)
+    assert grown == []
+
+
+@pytest.mark.parametrize("limit", [125, 163])
+def test_evaluations_are_bounded_while_words_grow_anew(problem: PromptProblem, limit: int) -> None:
+    search = replace(SEARCH, constraints=WHOLE, refinement=replace(REGROWING, steps=30))
+    assert replace(search, max_evaluations=limit).search(problem).evaluations == limit
+
+
+def test_a_sentence_stays_a_sentence_and_constraints_hold_while_words_grow_anew(
+    problem: PromptProblem,
+) -> None:
+    constraints = Constraints(repeats=False)
+    search = replace(SEARCH, stop="sentence_end", max_new_tokens=6, constraints=constraints)
+    grown = replace(search, refinement=None).search(problem)
+    found = replace(search, refinement=replace(REGROWING, steps=8)).search(problem)
+    permitted = constraints.of(problem, 6)
+    for step in found.steps[len(grown.steps) :]:
+        assert all(h.text.rstrip("'\"")[-1] in ".!?" and permitted.keeps(h.ids, h.text) for h in step)
+
+
+def _bench(problem: PromptProblem, prompt: tuple[int, ...]) -> Workbench:
+    trials = Trials(problem, Counts())
+    longest = len(problem.prefix_ids()) + 4
+    generator = torch.Generator().manual_seed(0)
+    return Workbench(
+        trials,
+        prompt,
+        longest,
+        lambda text: True,
+        lambda texts: SEARCH.in_context(problem, texts),
+        1.0,
+        generator,
+    )
+
+
 def test_words_are_edited_as_a_whole() -> None:
     joins = torch.tensor([False, False, False, True, False])
     prompt = (4, 0, 3, 1, 2)  # a prefix, a word of two tokens, two words
@@ -160,6 +294,8 @@ def test_words_are_edited_as_a_whole() -> None:
     assert insertions(prompt, [1, 3], [2, 1]) == [(4, 2, 0, 3, 1, 2), (4, 0, 3, 1, 1, 2)]
     every = moves(prompt, words, 99, torch.Generator().manual_seed(0))
     assert set(every) == {(4, 1, 0, 3, 2), (4, 1, 2, 0, 3), (4, 0, 3, 2, 1), (4, 2, 0, 3, 1)}
+    assert without(prompt, [(1, 3), (4, 5)]) == (4, 1)
+    assert without(prompt, []) == prompt
     assert moves(prompt, words[:1], 9, torch.Generator()) == []
     assert len(moves(prompt, words, 2, torch.Generator().manual_seed(0))) <= 2
 
@@ -179,6 +315,10 @@ def test_exchanges_are_made_together_best_first() -> None:
         ({"averaged": -1}, r"refinement\.averaged=-1"),
         ({"zeroth_weight": -0.5}, r"refinement\.zeroth_weight=-0\.5 is not allowed: at least 0"),
         ({"moves": -1}, r"refinement\.moves=-1"),
+        ({"patience": -1}, r"refinement\.patience=-1 is not allowed: at least 0"),
+        ({"likely": -1}, r"refinement\.likely=-1"),
+        ({"regrown": 0}, r"refinement\.regrown=0 is not allowed: at least 1"),
+        ({"unlike": 0}, r"refinement\.unlike=0"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], said: str) -> None:
