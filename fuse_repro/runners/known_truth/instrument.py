@@ -1,7 +1,7 @@
 """What a map says of a pair of models, against what is known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,12 +12,8 @@ from fuse_repro.errors import UsageError
 from fuse_repro.runners.known_truth.lexicon import Class
 from fuse_repro.runners.known_truth.pair import Pair
 
-TEXTS, WORDS, ROWS, HIDDEN = (
-    8,
-    3,
-    8,
-    16,
-)  # texts, words of each, rows of a soft prompt, width of the objective
+TEXTS, WORDS = 8, 3  # texts, and words of each
+ROWS, HIDDEN = 8, 16  # rows of a soft prompt, width of the objective
 
 
 @dataclass(frozen=True)
@@ -91,10 +87,11 @@ def ask(pair: Pair, key: Class, seed: int) -> Question:
     candidates = torch.tensor([one.source[0] for one in whole])
     scores = gradient[:, s] @ pair.source.embedding_table()[candidates].T
     units = pair.target.embedding_size * (t if pair.relation.sees_places else 1)
+    first = pair.source.embed(torch.tensor([known[0].source])).detach()
     return Question(
         key=key,
-        texts=_align(pair, texts),
-        word=_align(pair, [known[0].word] * units),
+        texts=replace(_align(pair, texts), point=embeddings.flatten(1, 2)),
+        word=replace(_align(pair, [known[0].word] * units), point=first.expand(units, -1, -1)),
         embeddings=embeddings.flatten(1, 2),
         objective=objective,
         gradient=gradient,
