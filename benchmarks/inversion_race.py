@@ -63,7 +63,7 @@ ARMS = {
     "ours_fluent": [
         "runner.prefix=A",  # as most captions begin
         f"optimizer.max_new_tokens={TOKENS - 1}",
-        "objective.text.weight=27",
+        "objective.text.weight=24",
         "optimizer.refinement.steps=1000",
     ],
 }
