@@ -108,7 +108,7 @@ def test_a_moved_prompt_learns_from_the_source_without_labels(
     arguments = [
         "experiment=transfer",
         *[one for one in transfer_overrides if not one.startswith("optimizer.m=")],
-        "optimizer=template",
+        "optimizer=optiprompt_template",
         "optimizer.max_steps=4",
         "methods.relative.holdout=10",
         "+runner.taught.relative_taught=relative",

@@ -134,7 +134,7 @@ def made_up(name: str, tokenizer: WordTokenizer, table: Tensor) -> FrozenModel:
 class _TableOnly(nn.Module):
     def __init__(self, table: Tensor) -> None:
         super().__init__()
-        self.embedding = nn.Embedding.from_pretrained(table)
+        self.embedding = nn.Embedding(len(table), table.shape[1], _weight=table, _freeze=True)
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.embedding
