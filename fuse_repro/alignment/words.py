@@ -185,8 +185,12 @@ class WordTokenizer:
         _check_texts(words)
         for word in words:
             require(word.split() == [word], "word", word, "one word without whitespace; split the text first")
-        split_texts = self.split([f"{CARRIER} {word}" for word in words])
-        return [text.ids[slice(*text.spans[-1])] for text in split_texts]
+        return self.behind_word(words)
+
+    def behind_word(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of every text as it stands behind another word and a space."""
+        split_texts = self.split([f"{CARRIER} {text}" for text in texts])
+        return [text.ids[text.spans[0][1] :] for text in split_texts]
 
     def _surroundings(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The special tokens before and after a single text.

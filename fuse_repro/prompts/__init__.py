@@ -1,6 +1,6 @@
 """Soft prompts: vectors that a model reads as if they were tokens; their starts, and their files."""
 
-from fuse_repro.prompts.around import around, before_text, behind_text, template_ids
+from fuse_repro.prompts.around import around, before_text, template_ids
 from fuse_repro.prompts.inits import normal_init, template_init, vocabulary_init
 from fuse_repro.prompts.peft_format import (
     PEFT_CONFIG,
@@ -22,7 +22,6 @@ __all__ = [
     "SoftPrompt",
     "around",
     "before_text",
-    "behind_text",
     "for_model",
     "load_peft",
     "normal_init",

@@ -3,7 +3,8 @@
 Its position is the text `around:N`, N the number of vectors before the text.
 """
 
-from fuse_repro.alignment.words import CARRIER, WordTokenizer
+from collections.abc import Sequence
+
 from fuse_repro.data.prompt_task import ANSWER, SUBJECT
 from fuse_repro.errors import require
 from fuse_repro.models.base import FrozenModel
@@ -39,15 +40,13 @@ def template_ids(lm: FrozenModel, template: str) -> tuple[list[int], list[int]]:
     before, _, rest = template.partition(SUBJECT)
     between = rest.partition(ANSWER)[0].rstrip()
     (front,) = lm.tokenizer.encode([before.rstrip()]) if before.strip() else ([],)
-    behind = behind_text(lm.tokenizer, between) if between.strip() else []
+    behind: Sequence[int] = ()
+    if between.strip():  # what begins with no space goes on with a word
+        (behind,) = (
+            lm.tokenizer.behind_word([between.strip()])
+            if between[0].isspace()
+            else lm.tokenizer.encode([between])
+        )
     some = f"one with words before or behind {SUBJECT}, for a prompt in their places"
     require(bool(front or behind), "template", template, some)
-    return list(front), behind
-
-
-def behind_text(tokenizer: WordTokenizer, text: str) -> list[int]:
-    """The tokens of a text as it stands behind other words; a text that begins with no space goes on with a word."""
-    if not text[:1].isspace():
-        return list(tokenizer.encode([text])[0])
-    (whole,) = tokenizer.split([f"{CARRIER} {text.strip()}"])
-    return list(whole.ids[whole.spans[0][1] :])
+    return list(front), list(behind)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fuse_repro.alignment.words import CARRIER
 from fuse_repro.data.prompt_task import Item, PromptTask
 from fuse_repro.errors import UsageError
 from fuse_repro.models.base import FrozenModel
@@ -112,9 +111,9 @@ def single_tokens(lm: FrozenModel, words: Sequence[str]) -> dict[str, int]:
 def word_pieces(lm: FrozenModel, words: Sequence[str]) -> dict[str, Pieces]:
     """Word or words -> their tokens in running text; left out are those without tokens and with special ones."""
     plain = [word for word in words if word.split()]
-    texts = lm.tokenizer.split([f"{CARRIER} {' '.join(word.split())}" for word in plain])
     special = lm.tokenizer.special_ids
-    pieces = ((word, text.ids[text.spans[0][1] :]) for word, text in zip(plain, texts, strict=True))
+    found = lm.tokenizer.behind_word([" ".join(word.split()) for word in plain])
+    pieces = zip(plain, found, strict=True)
     return {word: ids for word, ids in pieces if ids and not special.intersection(ids)}
 
 

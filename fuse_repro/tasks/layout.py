@@ -23,7 +23,7 @@ from fuse_repro.data.prompt_task import ANSWER, SUBJECT, check_template
 from fuse_repro.errors import UsageError, require
 from fuse_repro.models.base import FrozenModel
 from fuse_repro.models.masked_lm import MaskedLM
-from fuse_repro.prompts import AFTER_BOS, SoftPrompt, before_text, behind_text
+from fuse_repro.prompts import AFTER_BOS, SoftPrompt, before_text
 
 FULL_STOP = " ."
 
@@ -134,7 +134,7 @@ class Layout:
         shortened, cuts = self._shorten(texts)
         lefts, rights = self._surroundings(shortened)
         if self._before:
-            read = [behind_text(tokenizer, f" {left}") for left in lefts]
+            read = [list(ids) for ids in tokenizer.behind_word([left.strip() for left in lefts])]
         else:
             read = [list(ids) for ids in tokenizer.encode(lefts)]
         parts = zip(texts, read, tokenizer.encode(rights), cuts, strict=True)

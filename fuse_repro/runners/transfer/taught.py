@@ -15,7 +15,6 @@ from fuse_repro.models.base import FrozenModel
 from fuse_repro.prompts import SoftPrompt
 from fuse_repro.runners.transfer.methods import Found, Moved, Setting
 from fuse_repro.runners.transfer.tuning import tune
-from fuse_repro.tasks import Exams
 
 TAUGHT = ("train", "dev")  # the splits whose texts are read, without their answers
 
@@ -54,7 +53,7 @@ class Taught:
 
     def _said(self, task: PromptTask, teacher: SoftPrompt) -> PromptTask:
         """The task with what the source answers in place of what is right."""
-        exams, splits = Exams(), dict(task.splits)
+        exams, splits = self.setting.exams, dict(task.splits)
         for split in TAUGHT:
             said = exams.ask(self.setting.first, teacher, task, split).predictions
             texts = [item.text for item in task.splits[split]]
